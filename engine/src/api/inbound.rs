@@ -1,0 +1,161 @@
+//! What the server starts: notifications and requests, brought to handlers or to a bounded stream.
+//!
+//! Nothing here ever holds up a call. One thread, the *porter*, runs the handlers; what does not fit its queue is dropped and
+//! counted (`Stats::notifications_dropped`), and a stream that fell behind is told how much it missed.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    task::{Context, Poll},
+};
+
+use crossbeam::queue::ArrayQueue;
+use event_listener::{Event, EventListener};
+
+use crate::{
+    base::{buffer::Frame, limits::INBOUND_QUEUE_MAX},
+    error::{Error, RpcError},
+};
+
+pub(crate) type NotificationHandler = Arc<dyn Fn(Notification) + Send + Sync>;
+pub(crate) type RequestHandler = Arc<dyn Fn(ServerRequest) -> Result<serde_json::Value, RpcError> + Send + Sync>;
+pub(crate) type StderrHandler = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// A notification from the server.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    pub(crate) method: Box<str>,
+    pub(crate) message: Frame,
+}
+
+/// A request from a legacy server, other than `ping`.
+#[derive(Clone, Debug)]
+pub struct ServerRequest {
+    pub(crate) method: Box<str>,
+    pub(crate) message: Frame,
+}
+
+macro_rules! message {
+    ($name:ident) => {
+        impl $name {
+            /// The method, such as `notifications/tools/list_changed`.
+            pub fn method(&self) -> &str {
+                &self.method
+            }
+
+            /// The whole message as it came, one JSON object.
+            pub fn raw(&self) -> &[u8] {
+                &self.message
+            }
+
+            /// The `params`, decoded; null if there are none.
+            ///
+            /// # Errors
+            /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if they are not what was asked for.
+            pub fn params<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+                #[derive(serde::Deserialize)]
+                struct Message {
+                    #[serde(default)]
+                    params: serde_json::Value,
+                }
+                serde_json::from_slice::<Message>(&self.message)
+                    .and_then(|message| serde_json::from_value(message.params))
+                    .map_err(|error| Error::decode(format!("params of {}: {error}", self.method)).because(error))
+            }
+        }
+    };
+}
+
+message!(Notification);
+message!(ServerRequest);
+
+/// The notifications that wait for one reader.
+pub(crate) struct Mailbox {
+    queue: ArrayQueue<Notification>,
+    missed: AtomicU64,
+    arrived: Event,
+    closed: std::sync::atomic::AtomicBool,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: ArrayQueue::new(INBOUND_QUEUE_MAX),
+            missed: AtomicU64::new(0),
+            arrived: Event::new(),
+            closed: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// `false` if it was full: the notification is gone, and the reader will be told.
+    pub(crate) fn post(&self, notification: Notification) -> bool {
+        let posted = self.queue.push(notification).is_ok();
+        if !posted {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.arrived.notify(1);
+        posted
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.arrived.notify(usize::MAX);
+    }
+}
+
+/// What [`Notifications`] yields.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Inbound {
+    /// A notification.
+    Notification(Notification),
+    /// So many notifications were dropped since the last item because the reader was too slow.
+    Missed(u64),
+}
+
+/// A bounded stream of the server's notifications; made by [`Client::notifications`](crate::Client::notifications).
+///
+/// # Cancel safety
+/// Dropping a pending poll loses nothing.
+pub struct Notifications {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) listener: Option<EventListener>,
+}
+
+impl Notifications {
+    /// The next item, or `None` once the client is closed and everything has been read.
+    pub async fn next(&mut self) -> Option<Inbound> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next_item(cx)).await
+    }
+
+    fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+        loop {
+            let missed = self.mailbox.missed.swap(0, Ordering::Relaxed);
+            if missed > 0 {
+                return Poll::Ready(Some(Inbound::Missed(missed)));
+            }
+            if let Some(notification) = self.mailbox.queue.pop() {
+                return Poll::Ready(Some(Inbound::Notification(notification)));
+            }
+            if self.mailbox.closed.load(Ordering::Acquire) && self.mailbox.queue.is_empty() {
+                return Poll::Ready(None);
+            }
+            match &mut self.listener {
+                // Listen first, then look once more: what arrives in between is not slept over.
+                None => self.listener = Some(self.mailbox.arrived.listen()),
+                Some(listener) => {
+                    std::task::ready!(Pin::new(listener).poll(cx));
+                    self.listener = None;
+                }
+            }
+        }
+    }
+}
+
+impl futures_core::Stream for Notifications {
+    type Item = Inbound;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+        self.poll_next_item(cx)
+    }
+}

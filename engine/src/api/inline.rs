@@ -1,0 +1,228 @@
+//! The engine on the caller's own thread: encode, write, read, route and record on one core, with no hand-over at all.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    api::tool::Tool,
+    base::time::Instant,
+    config::{Config, endpoint::Endpoint},
+    error::{Error, ErrorKind, Phase},
+    proto::{
+        event::{self, Ended, Failure, Fate, Patience, Sink, Why},
+        exchange::{Exchange, Full},
+        message::handshake::ServerInfo,
+        revision::Revision,
+    },
+    shard::{
+        NoGate, Shard,
+        memory::{Memory, ShardMemory},
+    },
+    slab::{key::KeyLayout, magazine::Magazine},
+    telemetry::counters::Stats,
+    transport::keeper,
+};
+
+/// One shard, driven by the thread that owns it. For bulk loops and load generators that want every nanosecond.
+///
+/// Fill the windows with [`submit`](Self::submit), then take a [`turn`](Self::turn), which writes, reads and hands each outcome
+/// to a closure; repeat. Nothing is allocated for a call.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use volley::{Config, Inline, InlineOutcome, Tool};
+///
+/// let mut engine = Inline::connect(&"tcp://127.0.0.1:9000".parse()?, &Config::default())?;
+/// let echo = Tool::new("echo");
+/// let (mut sent, mut ended) = (0, 0);
+/// while ended < 1000 {
+///     while sent < 1000 && engine.submit(&echo, br#"{"message":"hi"}"#, sent).is_ok() {
+///         sent += 1;
+///     }
+///     engine.turn(Duration::from_millis(100), |_tag, _now_ns, outcome| {
+///         assert!(matches!(outcome, InlineOutcome::Result(_)));
+///         ended += 1;
+///     })?;
+/// }
+/// # Ok::<(), volley::Error>(())
+/// ```
+pub struct Inline {
+    shard: Shard,
+    memory: Arc<Memory>,
+    patience: Patience,
+}
+
+/// What became of a call, as [`Inline::turn`] tells it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum InlineOutcome<'a> {
+    /// A response with a result: the whole JSON-RPC message, without its line feed.
+    Result(&'a [u8]),
+    /// A response with an error: the whole message.
+    RpcError(&'a [u8]),
+    /// No usable response.
+    Failed {
+        /// What happened.
+        kind: ErrorKind,
+        /// How far the call got.
+        fate: Fate,
+    },
+}
+
+/// No place in any window: take a turn first. A state, not an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowFull;
+
+struct InlineSink<F>(F);
+
+impl<F: FnMut(u64, u64, InlineOutcome<'_>)> Sink for InlineSink<F> {
+    #[inline]
+    fn ended(&mut self, now: Instant, call: Ended<'_>) {
+        let outcome = match &call.outcome {
+            event::Outcome::Result(frame) => InlineOutcome::Result(frame.bytes()),
+            event::Outcome::Error(frame) => InlineOutcome::RpcError(frame.bytes()),
+            event::Outcome::Failed(failure) => {
+                InlineOutcome::Failed { kind: Error::from_failure(*failure, None).kind(), fate: failure.fate }
+            }
+        };
+        (self.0)(call.owner.tag, now.ns(), outcome);
+    }
+}
+
+impl Inline {
+    /// Connects, finds out the server's era, and returns when the first connection is ready. The others follow during
+    /// the next turns; [`Self::ready_connections`] tells. `Config::shards` has no meaning here: this is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] with the last reason when the attempts are used up; [`ErrorKind::Config`] for a name
+    /// that cannot be resolved.
+    pub fn connect(endpoint: &Endpoint, config: &Config) -> Result<Self, Error> {
+        let values = &config.values;
+        let connections = values.connections;
+        let window = connections as u32 * values.in_flight;
+        let memory = Arc::new(Memory::default());
+        let layout = KeyLayout::for_slots(window + 1, 0, 1);
+        let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
+        let mut settings = config.settings(0, seed);
+        settings.connections = connections as u32;
+        let view = ShardMemory { memory: Arc::clone(&memory), may_probe: true };
+        let magazine = Magazine::alone(layout, 1, window);
+        let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
+        let dial = Arc::new(endpoint.resolve()?);
+        let shard = Shard::new(exchange, connections, dial, values.spin, values.close_grace, values.on_stderr.clone())
+            .map_err(|error| internal(&error))?;
+        let mut inline = Self { shard, memory, patience: config.patience() };
+        while inline.ready_connections() == 0 {
+            inline.turn(Duration::from_millis(50), |_, _, _| ())?;
+        }
+        Ok(inline)
+    }
+
+    /// How many calls [`Self::submit`] would take now.
+    pub fn room(&self) -> usize {
+        self.shard.exchange.room()
+    }
+
+    /// Queues one call. `arguments` must be a JSON object on one line; `tag` comes back with the outcome. The deadline is
+    /// the configured time-out from now.
+    ///
+    /// # Errors
+    /// [`WindowFull`] when no connection has a place.
+    ///
+    /// # Panics
+    /// With debug assertions, if `arguments` contain a line feed; without them the server would see two broken messages.
+    #[inline]
+    pub fn submit(&mut self, tool: &Tool, arguments: &[u8], tag: u64) -> Result<(), WindowFull> {
+        let now = self.shard.clock.now();
+        self.submit_at(tool, arguments, tag, now.ns())
+    }
+
+    /// [`Self::submit`] with a clock reading of [`Self::now_ns`] that serves several calls.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    ///
+    /// # Panics
+    /// As [`Self::submit`].
+    #[inline]
+    pub fn submit_at(&mut self, tool: &Tool, arguments: &[u8], tag: u64, now_ns: u64) -> Result<(), WindowFull> {
+        debug_assert!(memchr::memchr(b'\n', arguments).is_none(), "arguments must stand on one line");
+        let submitted = self.shard.exchange.submit(Instant::from_ns(now_ns), tag, &self.patience, |out| {
+            out.extend_from_slice(tool.head());
+            out.extend_from_slice(arguments);
+        });
+        match submitted {
+            Ok(_) => Ok(()),
+            Err(Full) => Err(WindowFull),
+        }
+    }
+
+    /// Writes what is queued, reads what has come, and tells `sink` of each call that ended: its tag, the time of the
+    /// reading on the clock of [`Self::now_ns`], and its outcome. Waits at most `wait_max` when there is nothing to do.
+    /// Returns whether anything was read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] when all connections have given up; calls in flight have been ended before.
+    pub fn turn(
+        &mut self,
+        wait_max: Duration,
+        sink: impl FnMut(u64, u64, InlineOutcome<'_>),
+    ) -> Result<bool, Error> {
+        let mut sink = InlineSink(sink);
+        let progress = self.shard.turn(wait_max, &mut sink, &NoGate).map_err(|error| internal(&error))?;
+        if let Some(reason) = self.shard.exchange.down_reason() {
+            let failure = Failure { why: Why::Unreachable, fate: Fate::NotSent };
+            return Err(Error::from_failure(failure, Some(reason)));
+        }
+        Ok(progress)
+    }
+
+    /// The time now, in nanoseconds of this process's clock.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.shard.clock.now().ns()
+    }
+
+    /// Calls that have been submitted and have not ended.
+    pub fn in_flight(&mut self) -> u64 {
+        self.shard.exchange.stats().live
+    }
+
+    /// Connections that take calls.
+    pub fn ready_connections(&self) -> usize {
+        self.shard.ready()
+    }
+
+    /// The revision in use, once a connection was ready.
+    pub fn revision(&self) -> Option<Revision> {
+        self.shard.exchange.revision()
+    }
+
+    /// What the server said of itself.
+    pub fn server_info(&self) -> Option<Arc<ServerInfo>> {
+        self.memory.info()
+    }
+
+    /// All counters.
+    pub fn stats(&mut self) -> Stats {
+        self.shard.exchange.gather_counts();
+        *self.shard.exchange.stats()
+    }
+
+    /// Ends everything now: calls in flight go to `sink` as closed, sockets are shut, child processes are asked to end, and
+    /// this waits until they have.
+    pub fn close(mut self, sink: impl FnMut(u64, u64, InlineOutcome<'_>)) {
+        let mut sink = InlineSink(sink);
+        let now = self.shard.clock.now();
+        self.shard.exchange.close(now, Why::Closed, &mut sink);
+        // One more turn hangs up; an error of the poll changes nothing any more.
+        let _ = self.shard.turn(Duration::ZERO, &mut sink, &NoGate);
+        keeper::wait_until_settled(CLOSE_WAIT_MAX);
+    }
+}
+
+/// Nobody waits longer than this for a child to end; the keeper goes on.
+pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(15);
+
+fn internal(error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Call, format!("the event loop failed: {error}"))
+}

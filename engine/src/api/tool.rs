@@ -1,0 +1,304 @@
+//! Calls to tools: what is asked, and what comes back.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// A tool with the constant part of its calls written out once.
+///
+/// ```
+/// use volley::Tool;
+///
+/// let echo = Tool::new("echo");
+/// assert_eq!(echo.name(), "echo");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    name: String,
+    /// The body of a call up to and including `"arguments":`.
+    head: Vec<u8>,
+}
+
+impl Tool {
+    /// A tool by name. Any name is allowed; the server knows which it has.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let head = format!(r#""method":"tools/call","params":{{"name":{},"arguments":"#, Value::from(name.as_str()));
+        Self { name, head: head.into_bytes() }
+    }
+
+    /// The tool's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+}
+
+/// One call to a tool, ready to be sent.
+///
+/// ```
+/// use serde_json::json;
+/// use volley::ToolCall;
+///
+/// let call = ToolCall::new("echo", &json!({"message": "hello"}))?;
+/// let same = ToolCall::raw("echo", r#"{"message":"hello"}"#)?;
+/// assert_eq!(call, same);
+/// assert!(ToolCall::new("echo", &"no object").is_err());
+/// # Ok::<(), volley::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    body: Vec<u8>,
+}
+
+impl ToolCall {
+    /// A call with arguments of any serialisable type that becomes a JSON object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the arguments do not become a JSON object.
+    pub fn new(tool: &str, arguments: &impl Serialize) -> Result<Self, Error> {
+        let mut body = Tool::new(tool).head;
+        let start = body.len();
+        serde_json::to_writer(&mut body, arguments)
+            .map_err(|error| Error::input(format!("arguments of {tool:?}: {error}")).because(error))?;
+        if body.get(start) != Some(&b'{') {
+            return Err(Error::input(format!("arguments of {tool:?} are no JSON object")));
+        }
+        Ok(Self { body })
+    }
+
+    /// A call with arguments that are JSON already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if they are no JSON object; line feeds between tokens
+    /// are taken out, since a line feed ends a message on the wire.
+    pub fn raw(tool: &str, arguments: &str) -> Result<Self, Error> {
+        let parsed: &serde_json::value::RawValue = serde_json::from_str(arguments)
+            .map_err(|error| Error::input(format!("arguments of {tool:?}: {error}")).because(error))?;
+        let text = parsed.get();
+        if !text.starts_with('{') {
+            return Err(Error::input(format!("arguments of {tool:?} are no JSON object")));
+        }
+        let mut body = Tool::new(tool).head;
+        // Inside a JSON string there is no raw line feed, so any is blank space between tokens.
+        body.extend(text.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        Ok(Self { body })
+    }
+
+    pub(crate) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// What a tool gave back.
+///
+/// A tool that failed says so with `is_error`; that is a result like any other, not an [`Error`].
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolResult {
+    /// The content blocks.
+    #[serde(default)]
+    pub content: Vec<Content>,
+    /// The structured result, if the tool has one. `Some(Value::Null)` is a structured null.
+    #[serde(default, deserialize_with = "present")]
+    pub structured_content: Option<Value>,
+    /// Did the tool fail?
+    #[serde(default)]
+    pub is_error: bool,
+    /// The result's `_meta`, as it came.
+    #[serde(default, rename = "_meta")]
+    pub meta: Option<Value>,
+    /// `complete`, unless a revision or extension says otherwise; absent means complete.
+    #[serde(default)]
+    pub result_type: Option<String>,
+}
+
+/// Tells a present null from an absent member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl ToolResult {
+    /// The text blocks, joined by line feeds.
+    pub fn text(&self) -> String {
+        let texts: Vec<&str> = self.content.iter().filter_map(Content::as_text).collect();
+        texts.join("\n")
+    }
+}
+
+/// One block of a tool's result. Blocks of a kind this version does not know are kept as they came.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Content {
+    /// `text`.
+    Text {
+        /// The text.
+        text: String,
+        /// All other members of the block, annotations for instance.
+        rest: Members,
+    },
+    /// `image`: base64 data and its MIME type.
+    Image {
+        /// Base64.
+        data: String,
+        /// For instance `image/png`.
+        mime_type: String,
+        /// All other members.
+        rest: Members,
+    },
+    /// `audio`: base64 data and its MIME type.
+    Audio {
+        /// Base64.
+        data: String,
+        /// For instance `audio/wav`.
+        mime_type: String,
+        /// All other members.
+        rest: Members,
+    },
+    /// `resource`: an embedded resource.
+    Resource {
+        /// The resource with its `uri` and its `text` or `blob`.
+        resource: Value,
+        /// All other members.
+        rest: Members,
+    },
+    /// `resource_link`: where a resource is.
+    ResourceLink {
+        /// The address.
+        uri: String,
+        /// All other members.
+        rest: Members,
+    },
+    /// Any other block, raw.
+    Other(Members),
+}
+
+/// The members of a JSON object.
+pub type Members = serde_json::Map<String, Value>;
+
+impl Content {
+    /// The text, if it is a text block.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut members = Members::deserialize(deserializer)?;
+        // A block that says it is of a kind and lacks what that kind must have is kept raw as well: it is the user's to
+        // judge, and the other blocks are not lost over it.
+        let has = |members: &Members, names: &[&str]| {
+            names.iter().all(|name| members.get(*name).is_some_and(Value::is_string))
+        };
+        let mut take = |members: &mut Members, name: &str| match members.remove(name) {
+            Some(Value::String(text)) => Ok(text),
+            _ => Err(de::Error::missing_field("a string member")),
+        };
+        let kind = members.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        match kind.as_str() {
+            "text" if has(&members, &["text"]) => {
+                members.remove("type");
+                Ok(Self::Text { text: take(&mut members, "text")?, rest: members })
+            }
+            "image" | "audio" if has(&members, &["data", "mimeType"]) => {
+                members.remove("type");
+                let (data, mime_type) = (take(&mut members, "data")?, take(&mut members, "mimeType")?);
+                Ok(if kind == "image" {
+                    Self::Image { data, mime_type, rest: members }
+                } else {
+                    Self::Audio { data, mime_type, rest: members }
+                })
+            }
+            "resource" if members.get("resource").is_some_and(Value::is_object) => {
+                members.remove("type");
+                let resource = members.remove("resource").unwrap_or_default();
+                Ok(Self::Resource { resource, rest: members })
+            }
+            "resource_link" if has(&members, &["uri"]) => {
+                members.remove("type");
+                Ok(Self::ResourceLink { uri: take(&mut members, "uri")?, rest: members })
+            }
+            _ => Ok(Self::Other(members)),
+        }
+    }
+}
+
+/// A tool as the server lists it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolDescription {
+    /// The name to call it by.
+    pub name: String,
+    /// A title for people.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// What it does.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The JSON Schema of its arguments, unchanged.
+    #[serde(default)]
+    pub input_schema: Value,
+    /// The JSON Schema of its structured result, unchanged.
+    #[serde(default)]
+    pub output_schema: Option<Value>,
+    /// Hints, which an untrusted server may get wrong: `readOnlyHint`, `idempotentHint` and others.
+    #[serde(default)]
+    pub annotations: Option<Value>,
+    /// All other members.
+    #[serde(flatten)]
+    pub rest: Members,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn results_are_read_with_every_kind_of_block_and_nothing_is_lost() {
+        let result: ToolResult = serde_json::from_value(json!({
+            "content": [
+                {"type": "text", "text": "a", "annotations": {"priority": 1}},
+                {"type": "image", "data": "QQ==", "mimeType": "image/png"},
+                {"type": "audio", "data": "QQ==", "mimeType": "audio/wav"},
+                {"type": "resource", "resource": {"uri": "file:///x", "text": "y"}},
+                {"type": "resource_link", "uri": "file:///x", "name": "x"},
+                {"type": "hologram", "depth": 3},
+                {"type": "text"},
+            ],
+            "structuredContent": null,
+            "isError": true,
+        }))
+        .unwrap();
+        assert_eq!(result.text(), "a");
+        assert!(matches!(&result.content[0], Content::Text { rest, .. } if rest["annotations"]["priority"] == 1));
+        assert!(matches!(&result.content[4], Content::ResourceLink { rest, .. } if rest["name"] == "x"));
+        assert!(matches!(&result.content[5], Content::Other(members) if members["depth"] == 3));
+        assert!(matches!(&result.content[6], Content::Other(_)));
+        assert_eq!(result.structured_content, Some(Value::Null));
+        assert!(result.is_error);
+    }
+
+    #[test]
+    fn calls_are_objects_on_one_line() {
+        let call = ToolCall::raw("a\"b", "{\n \"x\":\r\n 1}").unwrap();
+        assert!(!call.body().contains(&b'\n'));
+        assert!(String::from_utf8_lossy(call.body()).contains(r#""name":"a\"b""#));
+        for bad in ["", "1", "[1]", "{", "{} {}"] {
+            assert!(ToolCall::raw("t", bad).is_err(), "{bad:?}");
+        }
+    }
+}

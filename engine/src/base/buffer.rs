@@ -1,0 +1,294 @@
+//! Received bytes: chunks that are filled by one owner and then read by many.
+//!
+//! A [`ReceiveBuffer`] is filled at the end and consumed at the front; frames are ranges in it. While nobody else holds
+//! the chunk it is reused in place. Whoever wants to keep a frame clones the chunk's reference ([`Frame`]); the buffer
+//! notices on its next fill and moves its unread tail, at most one partial frame, to another chunk. So splitting
+//! copies nothing, and in the steady state nothing is allocated.
+//!
+//! Units: bytes. Owner: one connection, on one thread; frames may go anywhere.
+//! Always: `start <= end <= chunk.len()`. Proof: `agrees_with_one_growing_vector`, below.
+
+use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
+
+use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
+
+/// A block of initialised bytes, written while unique and read-only while shared.
+#[derive(Debug)]
+pub(crate) struct Chunk(Vec<u8>);
+
+impl Chunk {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Bytes of one message, kept alive by the chunk they were received in.
+///
+/// Cloning is a reference count. A frame kept for long keeps its whole chunk (64 KiB, or the size of the frame when
+/// that is larger); [`Frame::detach`] copies it out.
+#[derive(Clone)]
+pub struct Frame {
+    chunk: Arc<Chunk>,
+    start: u32,
+    len: u32,
+}
+
+impl Frame {
+    pub(crate) fn new(chunk: Arc<Chunk>, start: usize, len: usize) -> Self {
+        debug_assert!(start + len <= chunk.0.len());
+        // limits.rs holds chunks below 2^31 bytes.
+        Self { chunk, start: start as u32, len: len as u32 }
+    }
+
+    /// A frame with a chunk of its own.
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        Self::new(Arc::new(Chunk(bytes)), 0, len)
+    }
+
+    /// The same bytes in memory of their own, so that the chunk is free.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self::from_vec(self.to_vec())
+    }
+
+    /// The frame as [`bytes::Bytes`], without copying.
+    pub fn into_bytes(self) -> bytes::Bytes {
+        bytes::Bytes::from_owner(self)
+    }
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.chunk.0[self.start as usize..][..self.len as usize]
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} bytes: {:?})", self.len, String::from_utf8_lossy(&self[..self.len().min(120)]))
+    }
+}
+
+/// A frame where it was found: in a chunk that its buffer still owns.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameRef<'a> {
+    pub(crate) chunk: &'a Arc<Chunk>,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl FrameRef<'_> {
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.chunk.0[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn keep(&self) -> Frame {
+        Frame::new(Arc::clone(self.chunk), self.start, self.len)
+    }
+}
+
+/// Chunks of the standard size that wait for their next use; one pool for each shard.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkPool {
+    kept: VecDeque<Arc<Chunk>>,
+    /// Chunks made because none was free; grows without end only if frames are kept without end.
+    pub(crate) made: u64,
+}
+
+impl ChunkPool {
+    /// A chunk that nobody else holds.
+    pub(crate) fn take(&mut self) -> Arc<Chunk> {
+        // Chunks come back in the order in which they were filled, so the front is the one longest out of use.
+        // Looking at a few more is cheap; looking at all would be a scan on every read under a slow consumer.
+        for _ in 0..self.kept.len().min(4) {
+            let Some(mut chunk) = self.kept.pop_front() else { break };
+            if Arc::get_mut(&mut chunk).is_some() {
+                return chunk;
+            }
+            self.kept.push_back(chunk);
+        }
+        self.made += 1;
+        Arc::new(Chunk(vec![0; CHUNK_BYTES]))
+    }
+
+    /// Takes a chunk back, shared or not, unless it is oversized or there are enough.
+    pub(crate) fn put(&mut self, chunk: Arc<Chunk>) {
+        if chunk.0.len() == CHUNK_BYTES && self.kept.len() < CHUNKS_KEPT_MAX {
+            self.kept.push_back(chunk);
+        }
+    }
+}
+
+/// The unread bytes of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ReceiveBuffer {
+    chunk: Option<Arc<Chunk>>,
+    start: usize,
+    end: usize,
+}
+
+impl ReceiveBuffer {
+    /// Room for the next read, at least one slice, and more while a long frame is coming in.
+    pub(crate) fn space(&mut self, pool: &mut ChunkPool) -> &mut [u8] {
+        let unread = self.end - self.start;
+        let want = READ_SLICE_BYTES.max(unread.min(16 * READ_SLICE_BYTES));
+        let mut chunk = self.chunk.take().unwrap_or_else(|| pool.take());
+        if let Some(Chunk(bytes)) = Arc::get_mut(&mut chunk) {
+            if self.end + want > bytes.len() {
+                bytes.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, unread);
+            }
+        } else {
+            // Somebody keeps a frame of it: it may not be written any more.
+            let mut fresh = pool.take();
+            let Chunk(bytes) = Arc::get_mut(&mut fresh).expect("the pool gives unique chunks");
+            bytes.resize(bytes.len().max(unread), 0);
+            bytes[..unread].copy_from_slice(&chunk.0[self.start..self.end]);
+            (self.start, self.end) = (0, unread);
+            pool.put(std::mem::replace(&mut chunk, fresh));
+        }
+        let Chunk(bytes) = Arc::get_mut(self.chunk.insert(chunk)).expect("unique by now");
+        if self.end + want > bytes.len() {
+            bytes.resize((bytes.len() * 2).max(self.end + want), 0);
+        }
+        &mut bytes[self.end..self.end + want]
+    }
+
+    /// Tells how much of [`Self::space`] was filled.
+    pub(crate) fn filled(&mut self, bytes: usize) {
+        self.end += bytes;
+        self.invariants();
+    }
+
+    /// Bytes received and not yet consumed.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.chunk.as_ref().map_or(&[], |chunk| &chunk.0[self.start..self.end])
+    }
+
+    /// The chunk and the offset of the first unread byte in it, for making frames.
+    pub(crate) fn origin(&self) -> Option<(&Arc<Chunk>, usize)> {
+        self.chunk.as_ref().map(|chunk| (chunk, self.start))
+    }
+
+    /// Drops `bytes` from the front.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.invariants();
+    }
+
+    /// Gives the chunk back when nothing is unread, so that an idle connection holds none.
+    pub(crate) fn rest(&mut self, pool: &mut ChunkPool) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if let Some(chunk) = self.chunk.take() {
+                pool.put(chunk);
+            }
+        }
+    }
+
+    /// Forgets everything: the connection is gone.
+    pub(crate) fn clear(&mut self, pool: &mut ChunkPool) {
+        self.start = self.end;
+        self.rest(pool);
+    }
+
+    fn invariants(&self) {
+        debug_assert!(self.start <= self.end);
+        debug_assert!(self.end <= self.chunk.as_ref().map_or(0, |chunk| chunk.0.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Fill(usize),
+        Consume(usize),
+        Keep(usize),
+        DropKept,
+        Rest,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0usize..200_000).prop_map(Step::Fill),
+            (0usize..100_000).prop_map(Step::Consume),
+            (0usize..1000).prop_map(Step::Keep),
+            Just(Step::DropKept),
+            Just(Step::Rest),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is filled, kept and consumed in whatever order, the unread bytes are those of a plain vector,
+        /// and a kept frame never changes.
+        #[test]
+        fn agrees_with_one_growing_vector(steps in proptest::collection::vec(step(), 0..60)) {
+            let mut pool = ChunkPool::default();
+            let mut buffer = ReceiveBuffer::default();
+            let mut model: Vec<u8> = Vec::new();
+            let mut kept: Vec<(Frame, Vec<u8>)> = Vec::new();
+            let mut next = 0u32;
+            for step in steps {
+                match step {
+                    Step::Fill(wish) => {
+                        let space = buffer.space(&mut pool);
+                        prop_assert!(space.len() >= READ_SLICE_BYTES);
+                        let n = wish.min(space.len());
+                        for byte in &mut space[..n] {
+                            *byte = (next % 251) as u8;
+                            model.push(*byte);
+                            next += 1;
+                        }
+                        buffer.filled(n);
+                    }
+                    Step::Consume(wish) => {
+                        let n = wish.min(model.len());
+                        buffer.consume(n);
+                        model.drain(..n);
+                    }
+                    Step::Keep(wish) => {
+                        let n = wish.min(model.len());
+                        if let Some((chunk, at)) = buffer.origin() {
+                            kept.push((Frame::new(Arc::clone(chunk), at, n), model[..n].to_vec()));
+                        }
+                    }
+                    Step::DropKept => kept.clear(),
+                    Step::Rest => buffer.rest(&mut pool),
+                }
+                prop_assert_eq!(buffer.unread(), &model[..]);
+                for (frame, bytes) in &kept {
+                    prop_assert_eq!(&frame[..], &bytes[..]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_drained_buffer_holds_no_chunk_and_makes_no_second_one() {
+        let mut pool = ChunkPool::default();
+        let mut buffer = ReceiveBuffer::default();
+        for _ in 0..1000 {
+            buffer.space(&mut pool);
+            buffer.filled(100);
+            buffer.consume(100);
+            buffer.rest(&mut pool);
+        }
+        assert_eq!(pool.made, 1);
+        assert!(buffer.chunk.is_none());
+    }
+}

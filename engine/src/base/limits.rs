@@ -1,0 +1,87 @@
+//! Every bound that is not a setting, and the relations between them, checked when the crate is compiled.
+//!
+//! Bounds that users may change live in the configuration and take their defaults from here. Units stand last in
+//! the names. `docs/architecture.md` adds them up to the memory ceiling.
+
+/// Ids are exact in a double up to here (ECMA-262 `Number.MAX_SAFE_INTEGER`); servers in JavaScript refuse more.
+pub(crate) const WIRE_ID_MAX: u64 = (1 << 53) - 1;
+
+/// Slots of one shard: 20 bits leave 33 bits of generation to one shard of one engine (see `slab::key`).
+pub(crate) const SLOTS_MAX: u32 = 1 << 20;
+
+/// Shards of one engine.
+pub(crate) const SHARDS_MAX: usize = 256;
+
+/// Connections of one engine.
+pub(crate) const CONNECTIONS_MAX: usize = 1 << 16;
+
+/// Default bound on one frame, as the seed's ADR-0008 and rmcp have it.
+pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The largest frame bound one may configure: ranges in a chunk are 32 bits wide.
+pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
+
+/// One read asks for at most this. Both sides of a wire work at once only if a turn takes a slice of the window, not
+/// all of it: `bench hot-path` shows 2x between 16 KiB and 1 MiB at 1,024 in flight.
+pub(crate) const READ_SLICE_BYTES: usize = 16 * 1024;
+
+/// Chunks are this large unless one frame needs more; a few read slices, so that the partial frame at the end of a
+/// slice is moved seldom.
+pub(crate) const CHUNK_BYTES: usize = 4 * READ_SLICE_BYTES;
+
+/// Chunks a shard keeps for reuse.
+pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
+
+/// A connection takes no new calls while this much of its output waits for the kernel.
+pub(crate) const OUTBOX_BYTES_HIGH: usize = 256 * 1024;
+
+/// Replies to the server and cancellations may go beyond the mark above, but not beyond this; then they are counted
+/// as suppressed instead.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// An outbox that has grown beyond this gives its memory back when it is empty.
+pub(crate) const OUTBOX_BYTES_KEPT: usize = 64 * 1024;
+
+/// Answers up to this length are copied into the slot of a single call; longer ones stay in their chunk. Copying 1 KiB
+/// costs about as much as the contended reference count it saves.
+pub(crate) const ANSWER_COPY_BYTES_MAX: usize = 4 * 1024;
+
+/// A slot's buffers keep at most this capacity between calls.
+pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
+
+/// Reads one connection may do in one turn before the next connection has its go.
+pub(crate) const READS_PER_TURN_MAX: usize = 1;
+
+/// Submissions one turn takes from the ring.
+pub(crate) const SUBMISSIONS_PER_TURN_MAX: usize = 4096;
+
+/// Deadlines are looked at no more often than this (ns): 10 ms.
+pub(crate) const SWEEP_NS_MIN: u64 = 10_000_000;
+
+/// Cancelled or timed-out calls whose answer may still come; beyond this the oldest is forgotten (its late answer is
+/// then "unknown" instead of "late").
+pub(crate) const ORPHANS_MAX: usize = 4096;
+
+/// Bytes of a child's stderr that are kept.
+pub(crate) const STDERR_RING_BYTES: usize = 64 * 1024;
+
+/// Notifications that wait for a reader, and server requests that wait for a handler.
+pub(crate) const INBOUND_QUEUE_MAX: usize = 1024;
+
+/// Pages of one list; more means that the server's cursor runs in a circle.
+pub(crate) const LIST_PAGES_MAX: usize = 10_000;
+
+/// Calls in one claim of a bulk job.
+pub(crate) const CLAIM_CALLS_MAX: usize = 128;
+
+/// Bytes of request bodies in one claim, unless one call alone is longer.
+pub(crate) const CLAIM_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = {
+    assert!(SLOTS_MAX.is_power_of_two());
+    assert!(READ_SLICE_BYTES <= CHUNK_BYTES);
+    assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
+    assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
+    assert!(ANSWER_COPY_BYTES_MAX <= SLOT_BUFFER_BYTES_KEPT);
+    assert!(CONNECTIONS_MAX < u32::MAX as usize / 4, "tokens are connection * 4 + stream");
+};

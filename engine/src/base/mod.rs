@@ -1,0 +1,8 @@
+//! The ground floor: time, bytes, bounds and the seam between real and modelled atomics.
+//!
+//! Nothing here has heard of a protocol, a socket or a thread.
+
+pub(crate) mod buffer;
+pub(crate) mod limits;
+pub(crate) mod sync;
+pub(crate) mod time;

@@ -1,0 +1,434 @@
+//! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
+//! checked. After [`ConfigBuilder::build`] nobody checks again.
+
+pub(crate) mod endpoint;
+
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+use crate::{
+    api::inbound::{NotificationHandler, RequestHandler, StderrHandler},
+    base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX},
+    error::Error,
+    proto::{event::Patience, exchange::Settings, revision::Revision},
+};
+
+/// Checked settings of a client; made by [`Config::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use volley::Config;
+///
+/// let config = Config::builder().connections(4).in_flight(256).timeout(Duration::from_secs(5)).build()?;
+/// assert_eq!(config.connections(), 4);
+/// let error = Config::builder().in_flight(0).build().unwrap_err();
+/// assert!(error.to_string().contains("in_flight"));
+/// # Ok::<(), volley::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) values: ConfigBuilder,
+}
+
+/// Settings in the making. Each method says its default and why.
+#[derive(Clone)]
+pub struct ConfigBuilder {
+    pub(crate) shards: usize,
+    pub(crate) connections: usize,
+    pub(crate) in_flight: u32,
+    pub(crate) queue: Option<u32>,
+    pub(crate) timeout: Duration,
+    pub(crate) timeout_at_most: Option<Duration>,
+    pub(crate) spin: Duration,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) attempts_max: u32,
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) orphan_debt: Duration,
+    pub(crate) close_grace: Duration,
+    pub(crate) decode_workers: usize,
+    pub(crate) decode_offload_bytes: usize,
+    pub(crate) client_name: String,
+    pub(crate) client_version: String,
+    pub(crate) seed: Option<u64>,
+    pub(crate) on_notification: Option<NotificationHandler>,
+    pub(crate) on_request: Option<RequestHandler>,
+    pub(crate) on_stderr: Option<StderrHandler>,
+}
+
+impl Default for ConfigBuilder {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            connections: 1,
+            in_flight: 64,
+            queue: None,
+            timeout: Duration::from_secs(30),
+            timeout_at_most: None,
+            spin: Duration::ZERO,
+            revision: None,
+            frame_bytes_max: limits::FRAME_BYTES_MAX,
+            connect_timeout: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(5),
+            attempts_max: 8,
+            backoff: (Duration::from_millis(50), Duration::from_secs(5)),
+            orphan_debt: Duration::from_secs(1),
+            close_grace: Duration::from_millis(500),
+            decode_workers: 1,
+            decode_offload_bytes: 64 * 1024,
+            client_name: "volley".to_owned(),
+            client_version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: None,
+            on_notification: None,
+            on_request: None,
+            on_stderr: None,
+        }
+    }
+}
+
+impl fmt::Debug for ConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("shards", &self.shards)
+            .field("connections", &self.connections)
+            .field("in_flight", &self.in_flight)
+            .field("timeout", &self.timeout)
+            .field("revision", &self.revision)
+            .field("frame_bytes_max", &self.frame_bytes_max)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// Connections of the whole client.
+    pub fn connections(&self) -> usize {
+        self.values.connections
+    }
+
+    /// Calls that one connection may have unanswered.
+    pub fn in_flight(&self) -> u32 {
+        self.values.in_flight
+    }
+
+    /// Event loops, each on a thread of its own.
+    pub fn shards(&self) -> usize {
+        self.values.shards
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.values.timeout
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        let timeout = self.values.timeout;
+        Patience { timeout, at_most: self.values.timeout_at_most.unwrap_or(timeout.saturating_mul(10)), progress: false }
+    }
+
+    /// Connections of one of the shards: as even as it goes, the first ones get the odd ones.
+    pub(crate) fn connections_of(&self, shard: usize) -> usize {
+        let (each, odd) = (self.values.connections / self.values.shards, self.values.connections % self.values.shards);
+        each + usize::from(shard < odd)
+    }
+
+    /// Calls that the connections of one shard may have unanswered together.
+    pub(crate) fn window_of(&self, shard: usize) -> u32 {
+        self.connections_of(shard) as u32 * self.values.in_flight
+    }
+
+    pub(crate) fn settings(&self, shard: usize, seed: u64) -> Settings {
+        let values = &self.values;
+        let name = |text: &str| serde_json::Value::from(text).to_string();
+        Settings {
+            connections: self.connections_of(shard) as u32,
+            window: NonZeroU32::new(values.in_flight).unwrap_or(NonZeroU32::MIN),
+            frame_bytes_max: values.frame_bytes_max,
+            revision: values.revision,
+            client_info: format!(
+                r#"{{"name":{},"version":{}}}"#,
+                name(&values.client_name),
+                name(&values.client_version)
+            ),
+            capabilities: "{}".to_owned(),
+            probe_timeout: values.probe_timeout,
+            attempt_timeout: values.connect_timeout,
+            attempts_max: values.attempts_max,
+            first_attempts_max: values.attempts_max.min(3),
+            backoff_base: values.backoff.0,
+            backoff_cap: values.backoff.1,
+            orphan_debt: values.orphan_debt,
+            // The longest that a late answer may be expected: request timeout, opening, and the longest wait between.
+            orphan_ttl: values.timeout + values.connect_timeout + values.backoff.1,
+            silence: Duration::from_secs(5),
+            seed,
+        }
+    }
+}
+
+impl ConfigBuilder {
+    /// Event loops, each on its own thread, with the connections shared out among them. Default 1: one loop carries
+    /// millions of calls a second, and most servers need less.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Connections in all (for stdio: processes). Default 1: what a stdio server expects.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Calls that one connection may have unanswered. Default 64: enough to hide the round trip of a local server,
+    /// few enough that a slow one is not buried.
+    #[must_use]
+    pub fn in_flight(mut self, calls: u32) -> Self {
+        self.in_flight = calls;
+        self
+    }
+
+    /// Single calls that may wait beyond the windows before [`Client::try_call`](crate::Client::try_call) says full and
+    /// others wait. Default: as many as the windows hold, so that a freed place is filled without a round trip to the
+    /// caller. With 0, full means that the windows are full.
+    #[must_use]
+    pub fn queue(mut self, calls: u32) -> Self {
+        self.queue = Some(calls);
+        self
+    }
+
+    /// How long a call may take from submission, or from its last progress. Default 30 s, as MCP's SDKs have it or
+    /// shorter.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a call may take whatever its progress. Default ten times the time-out.
+    #[must_use]
+    pub fn timeout_at_most(mut self, at_most: Duration) -> Self {
+        self.timeout_at_most = Some(at_most);
+        self
+    }
+
+    /// How long a shard polls before it sleeps. Default 0 (sleep at once): polling pays only where a core is to spare.
+    #[must_use]
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
+    /// Insists on a revision. Default: find out what the server speaks, the newest first.
+    #[must_use]
+    pub fn revision(mut self, revision: Revision) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// The longest message accepted. Default 16 MiB. A longer one fails its own call only.
+    #[must_use]
+    pub fn frame_bytes_max(mut self, bytes: usize) -> Self {
+        self.frame_bytes_max = bytes;
+        self
+    }
+
+    /// How long one attempt to connect may take, opening included. Default 30 s: `npx` may have to fetch the server.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a server may be silent to `server/discover` before it is taken for a legacy one. Default 5 s: Python
+    /// servers take a second or two to start.
+    #[must_use]
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.probe_timeout = timeout;
+        self
+    }
+
+    /// Attempts before waiting calls are told the reason. Default 8, and 3 while no attempt has ever succeeded.
+    #[must_use]
+    pub fn attempts_max(mut self, attempts: u32) -> Self {
+        self.attempts_max = attempts;
+        self
+    }
+
+    /// The shortest and the longest wait between attempts. Default 50 ms and 5 s.
+    #[must_use]
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.backoff = (base, cap);
+        self
+    }
+
+    /// How long a call that timed out or was cancelled still occupies its place in the window if the server does not
+    /// answer it. Default 1 s: long enough not to flood a slow server, short because some never answer such calls.
+    #[must_use]
+    pub fn orphan_debt(mut self, debt: Duration) -> Self {
+        self.orphan_debt = debt;
+        self
+    }
+
+    /// How long a child may take to end after its stdin was closed, and again after SIGTERM, before SIGKILL. Default
+    /// 500 ms.
+    #[must_use]
+    pub fn close_grace(mut self, grace: Duration) -> Self {
+        self.close_grace = grace;
+        self
+    }
+
+    /// Threads that decode long answers of single typed calls. Default 1; 0 leaves all decoding to the callers.
+    #[must_use]
+    pub fn decode_workers(mut self, workers: usize) -> Self {
+        self.decode_workers = workers;
+        self
+    }
+
+    /// Answers of at least this length are decoded by the workers. Default 64 KiB (`results/reports`, decode offload).
+    #[must_use]
+    pub fn decode_offload_bytes(mut self, bytes: usize) -> Self {
+        self.decode_offload_bytes = bytes;
+        self
+    }
+
+    /// The name and version by which servers know this client. Default `volley` and this crate's version.
+    #[must_use]
+    pub fn client_info(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        (self.client_name, self.client_version) = (name.into(), version.into());
+        self
+    }
+
+    /// Makes jitter repeatable. Default: different each time.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A function that sees every notification of the server. It runs on a thread of its own, never on an event loop; when
+    /// it is slow, notifications queue up and then are dropped and counted.
+    #[must_use]
+    pub fn on_notification(mut self, handler: impl Fn(crate::Notification) + Send + Sync + 'static) -> Self {
+        self.on_notification = Some(Arc::new(handler));
+        self
+    }
+
+    /// A function that answers the requests of a legacy server other than `ping`. Without one they are refused with
+    /// -32601. It runs on the thread of [`Self::on_notification`].
+    #[must_use]
+    pub fn on_request(
+        mut self,
+        handler: impl Fn(crate::ServerRequest) -> Result<serde_json::Value, crate::RpcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_request = Some(Arc::new(handler));
+        self
+    }
+
+    /// A function that sees each piece of a child's stderr as it comes. It runs on the event loop and must be quick.
+    #[must_use]
+    pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        self.on_stderr = Some(Arc::new(handler));
+        self
+    }
+
+    /// Checks everything once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) naming the setting, its value and its bound.
+    pub fn build(self) -> Result<Config, Error> {
+        let within = |name: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::config(format!("{name} is {value}, it must be from {low} to {high}")))
+            }
+        };
+        within("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;
+        within("connections", self.connections as u64, 1, CONNECTIONS_MAX as u64)?;
+        within("in_flight", u64::from(self.in_flight), 1, u64::from(SLOTS_MAX / 4))?;
+        within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
+        within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
+        within("decode_workers", self.decode_workers as u64, 0, 64)?;
+        if self.shards > self.connections {
+            return Err(Error::config(format!(
+                "shards is {}, connections is {}: each shard needs at least one connection",
+                self.shards, self.connections
+            )));
+        }
+        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.in_flight);
+        let queue = self.queue.map_or(per_shard, u64::from);
+        if 2 * per_shard + queue >= u64::from(SLOTS_MAX) {
+            return Err(Error::config(format!(
+                "in_flight {} on {} connections over {} shards and a queue of {queue} need {} slots a shard, at most {SLOTS_MAX}: \
+                 use more shards or a smaller window",
+                self.in_flight,
+                self.connections,
+                self.shards,
+                2 * per_shard + queue + 1
+            )));
+        }
+        for (name, value) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout), ("probe_timeout", self.probe_timeout), ("backoff base", self.backoff.0)] {
+            if value.is_zero() {
+                return Err(Error::config(format!("{name} is zero, it must be longer")));
+            }
+        }
+        if self.backoff.0 > self.backoff.1 {
+            return Err(Error::config(format!(
+                "the backoff's base {:?} is longer than its cap {:?}",
+                self.backoff.0, self.backoff.1
+            )));
+        }
+        if let Some(at_most) = self.timeout_at_most.filter(|at_most| *at_most < self.timeout) {
+            return Err(Error::config(format!("timeout_at_most {at_most:?} is shorter than timeout {:?}", self.timeout)));
+        }
+        Ok(Config { values: self })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { values: ConfigBuilder::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        ConfigBuilder::default().build().unwrap();
+    }
+
+    #[test]
+    fn every_bound_is_named() {
+        let refused = |builder: ConfigBuilder, name: &str| {
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        let new = Config::builder;
+        refused(new().shards(0), "shards");
+        refused(new().connections(0), "connections");
+        refused(new().in_flight(0), "in_flight");
+        refused(new().shards(2), "each shard");
+        refused(new().connections(1000).in_flight(1024), "slots");
+        refused(new().timeout(Duration::ZERO), "timeout");
+        refused(new().backoff(Duration::from_secs(2), Duration::from_secs(1)), "backoff");
+        refused(new().timeout_at_most(Duration::from_secs(1)), "timeout_at_most");
+        refused(new().frame_bytes_max(10), "frame_bytes_max");
+    }
+
+    #[test]
+    fn connections_are_shared_out_evenly() {
+        let config = Config::builder().shards(3).connections(8).build().unwrap();
+        assert_eq!((0..3).map(|shard| config.connections_of(shard)).collect::<Vec<_>>(), [3, 3, 2]);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the fuzz targets do with their bytes: show them to a machine and to its naive twin, and panic
+//! where the two disagree.
+//!
+//! The bodies live here and not in the fuzz crate so that they also run under plain `cargo test`, on bytes
+//! bent at random out of the same seeds: a short run on every machine, a long one where there is a fuzzer.
+//!
+//! Unit: one input, of any bytes. Cost: that of the twins, which are slow. Owner: nobody, these are
+//! functions. Always: any input is a valid one; a panic is a bug of the engine, or of the twin. Proof:
+//! `bent_seeds_find_no_difference`, below, which prints the number that repeats a run. Follows:
+//! differential testing as in W. M. McKeeman, Digital Technical Journal 10(1), 1998.
+
+use crate::proto::framing::newline;
+use crate::proto::message::envelope;
+
+/// Newline framing against a reader that has all bytes at once.
+///
+/// The first byte chooses the bound (times four, so that a line may pass the edges that are kept of it), the
+/// second the pieces (0: all at once; n: sizes from 1 to n). The stream follows.
+pub fn framing(data: &[u8]) {
+    let [bound, piece_bytes_max, stream @ ..] = data else { return };
+    let frame_bytes_max = usize::from(*bound) * 4;
+    let piece_bytes_max = match *piece_bytes_max {
+        0 => stream.len().max(1),
+        bytes => usize::from(bytes),
+    };
+    let mut random = SplitMix(u64::from(*bound));
+    let sizes = std::iter::repeat_with(|| 1 + random.below(piece_bytes_max));
+    let in_pieces = newline::naive::account_in_pieces(stream, frame_bytes_max, sizes);
+    assert_eq!(in_pieces, newline::naive::account(stream, frame_bytes_max));
+}
+
+/// The envelope against a JSON parser.
+pub fn envelope(data: &[u8]) {
+    envelope::naive::assert_agrees(data);
+}
+
+/// Numbers that look random and are the same each time, here and on the fuzzer's machine.
+/// (Steele, Lea and Flood, OOPSLA 2014.)
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs for each target; some two seconds in all without optimisation.
+    const RUNS: usize = 20_000;
+
+    #[test]
+    fn bent_seeds_find_no_difference() {
+        // A run that failed is repeated with `VOLLEY_SEED=… cargo test bent_seeds`.
+        let seed = std::env::var("VOLLEY_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        println!("VOLLEY_SEED={seed}");
+        let mut random = SplitMix(seed);
+        for (target, body) in [("framing", framing as fn(&[u8])), ("envelope", envelope)] {
+            let seeds = seeds(target);
+            for data in &seeds {
+                body(data);
+            }
+            for _ in 0..RUNS {
+                body(&bent(&seeds, &mut random));
+            }
+        }
+    }
+
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let entries = folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+        paths.sort(); // The order of a folder differs between machines, and a seed should not.
+        assert!(!paths.is_empty(), "no seeds in {}", folder.display());
+        paths.iter().map(|path| std::fs::read(path).expect("a readable seed")).collect()
+    }
+
+    /// A seed with a few changes, as a fuzzer makes them: bytes, pieces of other seeds, cuts.
+    fn bent(seeds: &[Vec<u8>], random: &mut SplitMix) -> Vec<u8> {
+        const TELLING: &[u8] = b"{}[]\",:\\ \t\r\n0123456789.-enu\xEF\xBB\xBF\x00";
+        let mut data = seeds[random.below(seeds.len())].clone();
+        for _ in 0..random.below(6) {
+            let at = random.below(data.len() + 1);
+            let end = (at + random.below(4)).min(data.len());
+            match random.below(4) {
+                0 => drop(data.splice(at..end, [])),
+                1 => drop(data.splice(at..end, [random.next() as u8])),
+                2 => drop(data.splice(at..end, [TELLING[random.below(TELLING.len())]])),
+                _ => {
+                    let other = &seeds[random.below(seeds.len())];
+                    let from = random.below(other.len() + 1);
+                    let to = (from + random.below(40)).min(other.len());
+                    drop(data.splice(at..end, other[from..to].iter().copied()));
+                }
+            }
+        }
+        data
+    }
+}

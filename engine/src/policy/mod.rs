@@ -1,0 +1,3 @@
+//! Policies: pure questions with an answer, which never sleep and never look at a clock.
+
+pub(crate) mod backoff;

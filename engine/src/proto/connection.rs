@@ -1,0 +1,136 @@
+//! One connection, seen from the protocol: what it has received, what it has to say, how many calls it may have in
+//! flight, and where it stands in its life. Sans IO: whoever has the socket reads into [`Connection::inbox`] and writes from
+//! [`Connection::outbox`]. The exchange joins the connections of a shard and makes the decisions that concern several.
+//!
+//! Owner: one shard, on one thread, for life; `epoch` counts the transports it has had.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{
+    framing::newline::Newline,
+    lifecycle::{Event, State},
+    message::encode::Tail,
+    orphans::Orphans,
+    outbox::Outbox,
+    revision::Revision,
+    window::Window,
+};
+use crate::{
+    base::{buffer::ReceiveBuffer, limits::OUTBOX_BYTES_HIGH, time::Instant},
+    policy::backoff::Backoff,
+    slab::key::Key,
+};
+
+/// The machines of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    state: State,
+    /// Which transport in the life of this connection; old transports' events are told apart by it.
+    pub(crate) epoch: u32,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) tail: Tail,
+    pub(crate) inbox: ReceiveBuffer,
+    pub(crate) framing: Newline,
+    pub(crate) outbox: Outbox,
+    pub(crate) window: Window,
+    pub(crate) orphans: Orphans,
+    /// The request of the opening that is out, or `Key::NONE`.
+    pub(crate) opening: Key,
+    /// The opening's next deadline: of the probe, or of the whole attempt.
+    pub(crate) opening_deadline: Instant,
+    /// When the whole attempt is given up.
+    pub(crate) attempt_deadline: Instant,
+    /// Probes sent on this transport.
+    pub(crate) probes: u32,
+    /// The last transport ended during the probe: go straight to `initialize` on the next.
+    pub(crate) skip_probe: bool,
+    /// When to try again, in `Backoff`.
+    pub(crate) retry_at: Instant,
+    pub(crate) backoff: Backoff,
+    /// Attempts since the last success.
+    pub(crate) attempts: u32,
+    /// A transport has been asked for and neither stands nor failed yet.
+    pub(crate) dialling: bool,
+    /// Stands in the exchange's list of connections with room.
+    pub(crate) listed: bool,
+    /// Stands in the exchange's list of connections with output.
+    pub(crate) dirty: bool,
+    pub(crate) last_heard: Instant,
+    /// Sends in a row that found the kernel busy, and when to try again.
+    pub(crate) busy_retries: u32,
+    pub(crate) write_again_at: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(window: NonZeroU32, frame_bytes_max: usize, backoff: Backoff) -> Self {
+        Self {
+            state: State::Starting,
+            epoch: 0,
+            revision: None,
+            tail: Tail::default(),
+            inbox: ReceiveBuffer::default(),
+            framing: Newline::new(frame_bytes_max),
+            outbox: Outbox::default(),
+            window: Window::new(window),
+            orphans: Orphans::default(),
+            opening: Key::NONE,
+            opening_deadline: Instant::NEVER,
+            attempt_deadline: Instant::NEVER,
+            probes: 0,
+            skip_probe: false,
+            retry_at: Instant::NEVER,
+            backoff,
+            attempts: 0,
+            dialling: false,
+            listed: false,
+            dirty: false,
+            last_heard: Instant::default(),
+            busy_retries: 0,
+            write_again_at: Instant::NEVER,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The only place where the state changes.
+    pub(crate) fn step(&mut self, event: Event) -> State {
+        self.state = self.state.after(event);
+        self.state
+    }
+
+    /// May a call be put on it now?
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.state == State::Ready && self.window.has_room() && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
+    }
+
+    /// The next moment at which this connection wants to be looked at.
+    pub(crate) fn next_deadline(&self, orphan_debt: Duration) -> Instant {
+        let own = match self.state {
+            State::Backoff => self.retry_at,
+            State::Starting if self.dialling => self.attempt_deadline,
+            State::Probing | State::Initializing => self.opening_deadline,
+            _ => Instant::NEVER,
+        };
+        own.min(self.orphans.next_expiry(orphan_debt)).min(self.write_again_at)
+    }
+
+    /// Clears what belonged to the transport that is gone. The inbox is cleared by whoever has the pool.
+    pub(crate) fn forget_transport(&mut self, frame_bytes_max: usize) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.framing = Newline::new(frame_bytes_max);
+        self.outbox.clear();
+        self.window.reset();
+        self.orphans.clear();
+        self.opening = Key::NONE;
+        self.opening_deadline = Instant::NEVER;
+        self.attempt_deadline = Instant::NEVER;
+        self.dialling = false;
+        self.probes = 0;
+        self.dirty = false;
+        self.busy_retries = 0;
+        self.write_again_at = Instant::NEVER;
+    }
+}

@@ -1,0 +1,491 @@
+//! The lives of the connections: opening, probing, initialising, losing, waiting, trying again, giving up, closing; and
+//! everything that happens because time has passed.
+
+use std::time::Duration;
+
+use super::{Exchange, Parked};
+use crate::{
+    base::time::Instant,
+    proto::{
+        correlation::NO_CONNECTION,
+        event::{Fate, Sink, Why},
+        lifecycle::{Event, State},
+        message::{
+            encode::{self, Tail},
+            handshake::{self, Initialized, Probe, ServerInfo},
+        },
+        revision::{Era, Revision},
+    },
+    slab::key::Key,
+};
+
+/// Sends that are tried again when the kernel is busy, before anyone hears of it (seed ADR-0007).
+const BUSY_RETRIES_MAX: u32 = 3;
+
+/// Probes on one transport: the first, and once more in a revision that the server listed.
+const PROBES_MAX: u32 = 2;
+
+/// A connection is suspect when this many timed-out calls, or half its window, have met nothing but silence.
+const SILENT_CALLS_MIN: usize = 64;
+
+impl Exchange {
+    // What it is told.
+
+    /// The transport that `poll_dial` asked for stands.
+    pub(crate) fn handle_opened(&mut self, now: Instant, connection: u32) {
+        let known = self.memory.recall().or(self.settings.revision.filter(|pinned| pinned.era() == Era::Legacy));
+        let conn = &mut self.connections[connection as usize];
+        if conn.state() != State::Starting {
+            return;
+        }
+        conn.dialling = false;
+        match known {
+            Some(revision) if revision.era() == Era::Modern => {
+                conn.step(Event::OpenedModern);
+                self.become_ready(connection, revision);
+            }
+            None if !conn.skip_probe => {
+                conn.step(Event::OpenedUnknown);
+                self.send_probe(now, connection, self.settings.revision.unwrap_or(Revision::LATEST));
+            }
+            _ => {
+                conn.step(Event::OpenedLegacy);
+                self.send_initialize(connection);
+            }
+        }
+    }
+
+    /// The transport is gone, or never came to stand.
+    pub(crate) fn handle_lost(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+        let conn = &mut self.connections[connection as usize];
+        let was_probing = conn.state() == State::Probing;
+        // Servers that die of an unknown first request get `initialize` first on the next transport.
+        conn.skip_probe = was_probing && !conn.skip_probe;
+        self.stats.disconnects += 1;
+        self.blame(reason);
+        self.let_go(now, connection, Event::Lost, sink);
+    }
+
+    /// The transport that `poll_hang_up` named has been shut.
+    pub(crate) fn handle_gone(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        if conn.state() == State::Closing {
+            conn.step(Event::Gone);
+        }
+    }
+
+    /// The kernel took `bytes` of the output.
+    pub(crate) fn handle_transmitted(&mut self, connection: u32, bytes: usize) {
+        self.stats.bytes_out += bytes as u64;
+        let conn = &mut self.connections[connection as usize];
+        conn.busy_retries = 0;
+        conn.outbox.written(bytes);
+        self.list(connection);
+    }
+
+    /// The kernel took one slice of the output and would take more.
+    pub(crate) fn more_to_write(&mut self, connection: u32) {
+        self.mark_dirty(connection);
+    }
+
+    /// The kernel was short of memory for a moment: write again in about 10 ms, at most [`BUSY_RETRIES_MAX`] times in a
+    /// row. `false`: that many have passed, the transport is as good as lost.
+    #[must_use]
+    pub(crate) fn handle_busy(&mut self, now: Instant, connection: u32) -> bool {
+        let jitter = self.rng.u64(5_000_000..=15_000_000);
+        let conn = &mut self.connections[connection as usize];
+        conn.busy_retries += 1;
+        conn.write_again_at = now.after(Duration::from_nanos(jitter));
+        self.next_care = self.next_care.min(conn.write_again_at);
+        conn.busy_retries <= BUSY_RETRIES_MAX
+    }
+
+    /// Another shard may have found out the era.
+    pub(crate) fn handle_news(&mut self) {
+        self.want_transports();
+    }
+
+    /// Time has passed: ends calls whose time is over and takes care of the connections.
+    pub(crate) fn handle_time(&mut self, now: Instant, sink: &mut impl Sink) {
+        if self.correlation.nearest() <= now && self.sweep_allowed(now) {
+            let mut expired = std::mem::take(&mut self.expired);
+            self.correlation.expired(now, &mut expired);
+            for key in expired.drain(..) {
+                if let Some(row) = self.correlation.get(key) {
+                    let after = row.timeout;
+                    self.abort(now, key, Why::TimedOut { after }, "timed out", sink);
+                }
+            }
+            self.expired = expired;
+        }
+        if self.next_care <= now {
+            for connection in 0..self.connections.len() as u32 {
+                self.care_for(now, connection, sink);
+            }
+            let debt = self.settings.orphan_debt;
+            self.next_care =
+                self.connections.iter().map(|conn| conn.next_deadline(debt)).min().unwrap_or(Instant::NEVER);
+        }
+    }
+
+    // Commands.
+
+    /// Takes no new calls; those it has may end.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends every call now and shuts every connection.
+    pub(crate) fn close(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
+        self.closing = true;
+        for connection in 0..self.connections.len() as u32 {
+            let conn = &self.connections[connection as usize];
+            if !matches!(conn.state(), State::Closing | State::Closed) {
+                let had_transport = conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
+                self.end_calls_on(now, connection, Some(why), sink);
+                let conn = &mut self.connections[connection as usize];
+                conn.step(Event::Close);
+                conn.inbox.clear(&mut self.pool);
+                conn.forget_transport(self.settings.frame_bytes_max);
+                if had_transport {
+                    self.unwanted.push_back(connection);
+                } else {
+                    conn.step(Event::Gone);
+                }
+            }
+        }
+        self.wanted.clear();
+        self.parked.clear();
+        self.fail_unplaced(now, why, sink);
+    }
+
+    // Inside.
+
+    /// Asks for transports for those connections that may have one now. While the era is unknown, one connection at a
+    /// time finds it out.
+    pub(super) fn want_transports(&mut self) {
+        if self.closing {
+            return;
+        }
+        let known = self.memory.recall().is_some()
+            || self.settings.revision.is_some_and(|pinned| pinned.era() == Era::Legacy && self.ever_ready);
+        let mut may_probe = self.memory.may_probe() || self.ever_ready;
+        may_probe &= !self.connections.iter().any(|conn| conn.dialling || conn.state().is_opening());
+        for (n, conn) in self.connections.iter_mut().enumerate() {
+            if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe)) {
+                conn.dialling = true;
+                self.wanted.push_back(n as u32);
+            }
+        }
+    }
+
+    fn next_control_key(&mut self) -> Key {
+        let key = self.control;
+        // 33 bits of openings on one shard will outlast the machine; staying on the last one is then still correct
+        // for every connection but the very one it is in use on.
+        self.control = self.layout.next(key).unwrap_or(key);
+        key
+    }
+
+    fn tail(&self, revision: Revision) -> Tail {
+        Tail::new(revision, &self.settings.client_info, &self.settings.capabilities)
+    }
+
+    fn send_probe(&mut self, now: Instant, connection: u32, revision: Revision) {
+        let (key, tail) = (self.next_control_key(), self.tail(revision));
+        let conn = &mut self.connections[connection as usize];
+        conn.probes += 1;
+        conn.opening = key;
+        conn.opening_deadline = now.after(self.settings.probe_timeout).min(conn.attempt_deadline);
+        encode::request(conn.outbox.bytes(), key, &tail, false, |out| {
+            out.extend_from_slice(handshake::DISCOVER_BODY.as_bytes());
+        });
+        self.next_care = self.next_care.min(conn.opening_deadline);
+        self.mark_dirty(connection);
+    }
+
+    fn send_initialize(&mut self, connection: u32) {
+        let offer = self.settings.revision.unwrap_or(Revision::LATEST_LEGACY);
+        let (key, tail) = (self.next_control_key(), self.tail(offer));
+        let body = handshake::initialize_body(offer, &self.settings.client_info, &self.settings.capabilities);
+        let conn = &mut self.connections[connection as usize];
+        conn.opening = key;
+        conn.opening_deadline = conn.attempt_deadline;
+        encode::request(conn.outbox.bytes(), key, &tail, false, |out| out.extend_from_slice(body.as_bytes()));
+        self.next_care = self.next_care.min(conn.opening_deadline);
+        self.mark_dirty(connection);
+    }
+
+    /// `server/discover` or `initialize` was answered.
+    pub(super) fn handle_opening_answer(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        frame: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let conn = &mut self.connections[connection as usize];
+        conn.opening = Key::NONE;
+        match conn.state() {
+            State::Probing => {
+                let again = conn.probes < PROBES_MAX;
+                self.handle_probe(now, connection, handshake::probe(frame, again), sink);
+            }
+            State::Initializing => self.handle_initialized(now, connection, handshake::initialized(frame), sink),
+            _ => self.stats.unknown += 1,
+        }
+    }
+
+    fn handle_probe(&mut self, now: Instant, connection: u32, probe: Probe, sink: &mut impl Sink) {
+        let pinned = self.settings.revision;
+        match probe {
+            Probe::Modern(found, result) => {
+                let revision = match pinned {
+                    Some(pinned) if !result["supportedVersions"].as_array().is_some_and(|all| all.contains(&pinned.as_str().into())) => {
+                        let offer = result["supportedVersions"].to_string();
+                        self.fail_opening(now, connection, &format!("the server offers revisions {offer}, not the configured {pinned}"), sink);
+                        return;
+                    }
+                    Some(pinned) => pinned,
+                    None => found,
+                };
+                self.connections[connection as usize].step(Event::FoundModern);
+                self.memory.introduce(ServerInfo { revision: Some(revision), result });
+                self.become_ready(connection, revision);
+            }
+            Probe::Again(revision) => self.send_probe(now, connection, revision),
+            Probe::LegacyElsewhere if pinned.is_none() => {
+                // This transport is fixed as modern by its first request; the next one starts with `initialize`.
+                self.memory.remember(Some(Revision::LATEST_LEGACY));
+                self.reopen(now, connection, sink);
+            }
+            Probe::Legacy if pinned.is_none() => self.fall_back(connection),
+            Probe::Legacy | Probe::LegacyElsewhere => {
+                let pinned = pinned.map_or("", Revision::as_str);
+                self.fail_opening(now, connection, &format!("the server is of the handshake era and cannot speak the configured revision {pinned}"), sink);
+            }
+            Probe::NothingInCommon(said) => {
+                self.fail_opening(now, connection, &format!("no revision in common with the server: {said}"), sink);
+            }
+        }
+    }
+
+    /// The probe found a legacy server, or nobody who knows the question.
+    fn fall_back(&mut self, connection: u32) {
+        self.connections[connection as usize].step(Event::FoundLegacy);
+        self.send_initialize(connection);
+    }
+
+    fn handle_initialized(&mut self, now: Instant, connection: u32, answer: Initialized, sink: &mut impl Sink) {
+        let pinned = self.settings.revision;
+        match answer {
+            Initialized::Agreed(revision, _) if pinned.is_some_and(|pinned| pinned != revision) => {
+                let pinned = pinned.map_or("", Revision::as_str);
+                self.fail_opening(now, connection, &format!("the server offers revision {revision}, not the configured {pinned}"), sink);
+            }
+            Initialized::Agreed(revision, result) => {
+                let conn = &mut self.connections[connection as usize];
+                conn.step(Event::Agreed);
+                encode::notification(conn.outbox.bytes(), "notifications/initialized", None);
+                self.mark_dirty(connection);
+                self.memory.introduce(ServerInfo { revision: Some(revision), result });
+                self.become_ready(connection, revision);
+            }
+            Initialized::Modern if pinned.is_none() => {
+                // The probe went unheard (a slow start), or this server's like has been replaced.
+                self.memory.remember(Some(Revision::LATEST));
+                self.reopen(now, connection, sink);
+            }
+            Initialized::Modern => {
+                let pinned = pinned.map_or("", Revision::as_str);
+                self.fail_opening(now, connection, &format!("the server has no handshake and cannot speak the configured revision {pinned}"), sink);
+            }
+            Initialized::Refused(reason) => self.fail_opening(now, connection, &reason, sink),
+        }
+    }
+
+    fn become_ready(&mut self, connection: u32, revision: Revision) {
+        let tail = self.tail(revision);
+        let conn = &mut self.connections[connection as usize];
+        debug_assert_eq!(conn.state(), State::Ready);
+        (conn.revision, conn.tail) = (Some(revision), tail);
+        conn.opening = Key::NONE;
+        conn.skip_probe = false;
+        (self.ever_ready, self.down_until) = (true, None);
+        self.stats.connects += 1;
+        self.list(connection);
+        if self.memory.recall() != Some(revision) {
+            self.memory.remember(Some(revision));
+        }
+        self.want_transports();
+    }
+
+    /// The opening failed, and the same would happen again on the next transport for all we know.
+    fn fail_opening(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+        self.blame(reason);
+        self.unwanted.push_back(connection);
+        self.let_go(now, connection, Event::OpeningFailed, sink);
+    }
+
+    /// Another transport, at once: this one was opened in the wrong era.
+    fn reopen(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        self.blame("the server fixed the connection in another era");
+        self.unwanted.push_back(connection);
+        self.let_go(now, connection, Event::OpeningFailed, sink);
+        self.connections[connection as usize].retry_at = now;
+        self.next_care = now;
+    }
+
+    /// Everything that follows when a transport ends, by whoever's doing.
+    fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
+        let frame_bytes_max = self.settings.frame_bytes_max;
+        self.end_calls_on(now, connection, None, sink);
+        let conn = &mut self.connections[connection as usize];
+        self.noise_before.0 += conn.framing.counters().noise_lines;
+        self.noise_before.1 += conn.framing.counters().blank_lines;
+        let (never_proven, was_ready) = (conn.attempts > 0, conn.state() == State::Ready);
+        conn.inbox.clear(&mut self.pool);
+        conn.forget_transport(frame_bytes_max);
+        match conn.step(event) {
+            State::Backoff => {
+                conn.attempts += 1;
+                // After a proven connection the first attempt is at once.
+                let wait = if conn.attempts == 1 && was_ready { Duration::ZERO } else { conn.backoff.next() };
+                conn.retry_at = now.after(wait);
+                self.next_care = self.next_care.min(conn.retry_at);
+                if never_proven && was_ready {
+                    // It opened in the remembered era and never answered: find out anew.
+                    self.memory.remember(None);
+                }
+                let attempts_max =
+                    if self.ever_ready { self.settings.attempts_max } else { self.settings.first_attempts_max };
+                if self.connections[connection as usize].attempts >= attempts_max {
+                    self.give_up(now, connection, sink);
+                }
+            }
+            State::Closing => {
+                conn.step(Event::Gone);
+            }
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        self.connections[connection as usize].step(Event::GaveUp);
+        if self.ready_connections() > 0 {
+            return;
+        }
+        // The others would meet the same server.
+        for conn in &mut self.connections {
+            if conn.state() == State::Backoff || conn.state() == State::Starting && !conn.dialling {
+                conn.step(Event::GaveUp);
+            }
+        }
+        if self.is_closed() {
+            self.down_until = Some(now.after(self.settings.backoff_cap));
+            self.fail_unplaced(now, Why::Unreachable, sink);
+        }
+    }
+
+    /// Tries again after having given up.
+    pub(super) fn revive(&mut self) {
+        self.down_until = None;
+        self.memory.remember(None);
+        for conn in &mut self.connections {
+            if conn.state() == State::Closed {
+                conn.attempts = 0;
+                conn.step(Event::Revived);
+            }
+        }
+        self.want_transports();
+    }
+
+    /// Calls that were on a connection end, or move if no byte of them had left. With `why`, all end.
+    fn end_calls_on(&mut self, now: Instant, connection: u32, why: Option<Why>, sink: &mut impl Sink) {
+        let mut keys = std::mem::take(&mut self.expired);
+        self.correlation.on_connection(connection, &mut keys);
+        for key in keys.drain(..) {
+            let Some(&row) = self.correlation.get(key) else { continue };
+            let conn = &mut self.connections[connection as usize];
+            conn.window.give_back();
+            if conn.outbox.has_left(row.start) {
+                self.fail(now, key, why.unwrap_or(Why::ConnectionLost), Fate::Unknown, sink);
+            } else if let Some(why) = why {
+                self.fail(now, key, why, Fate::NotSent, sink);
+            } else if let Some(frame) = conn.outbox.slice(row.start, row.len as usize) {
+                self.parked.push_back(Parked { key, revision: conn.revision, frame: frame.to_vec() });
+                if let Some(row) = self.correlation.get_mut(key) {
+                    row.connection = NO_CONNECTION;
+                }
+            }
+        }
+        self.expired = keys;
+    }
+
+    /// Ends all calls that are on no connection.
+    fn fail_unplaced(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
+        let mut keys = std::mem::take(&mut self.expired);
+        self.correlation.all(&mut keys);
+        for key in keys.drain(..) {
+            if self.correlation.get(key).is_some_and(|row| row.connection == NO_CONNECTION) {
+                self.fail(now, key, why, Fate::NotSent, sink);
+            }
+        }
+        self.expired = keys;
+        self.waiting.clear();
+        self.parked.clear();
+    }
+
+    fn care_for(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        let (debt, ttl) = (self.settings.orphan_debt, self.settings.orphan_ttl);
+        let conn = &mut self.connections[connection as usize];
+        for _ in 0..conn.orphans.expire(now, debt, ttl) {
+            conn.window.settle();
+        }
+        self.list(connection);
+        let conn = &mut self.connections[connection as usize];
+        if conn.write_again_at <= now {
+            conn.write_again_at = Instant::NEVER;
+            self.mark_dirty(connection);
+        }
+        let conn = &mut self.connections[connection as usize];
+        match conn.state() {
+            State::Backoff if conn.retry_at <= now => {
+                conn.step(Event::WaitOver);
+                self.want_transports();
+            }
+            State::Starting if conn.dialling && conn.attempt_deadline <= now => {
+                let wait = self.settings.attempt_timeout;
+                self.unwanted.push_back(connection);
+                self.handle_lost(now, connection, &format!("connecting took longer than {wait:?}"), sink);
+            }
+            State::Probing if conn.opening_deadline <= now && now < conn.attempt_deadline => {
+                if self.settings.revision.is_some() {
+                    self.fail_opening(now, connection, "the server did not answer server/discover", sink);
+                } else {
+                    self.fall_back(connection);
+                }
+            }
+            State::Probing | State::Initializing if conn.attempt_deadline <= now => {
+                let wait = self.settings.attempt_timeout;
+                let reason = format!("the server did not answer its opening request within {wait:?}");
+                self.fail_opening(now, connection, &reason, sink);
+            }
+            State::Ready => self.suspect(now, connection, sink),
+            _ => {}
+        }
+    }
+
+    /// Retires a connection on which many calls have timed out and nothing at all was heard. A single time-out never does.
+    fn suspect(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        let silence = self.settings.silence;
+        let conn = &self.connections[connection as usize];
+        let bound = SILENT_CALLS_MIN.max(self.settings.window.get() as usize / 2);
+        if now.since(conn.last_heard) >= silence && conn.orphans.unheard_for(now, silence) > bound {
+            self.stats.retired += 1;
+            self.unwanted.push_back(connection);
+            let reason = format!("the server answered none of more than {bound} calls and was silent for {silence:?}");
+            self.handle_lost(now, connection, &reason, sink);
+        }
+    }
+}

@@ -1,0 +1,578 @@
+//! The exchange: calls on one side, connections on the other, and nothing between them but accounts.
+//!
+//! One exchange is the whole protocol side of one shard. It puts calls on connections that have room, finds the call to
+//! every answer, ends calls whose time is over, opens, probes and re-opens connections, and moves calls that were not
+//! sent when a connection dies. It has no socket, no thread and no clock; a run is a function of what it is told, so the
+//! simulator proves what the shard runs.
+//!
+//! Methods come in four families: commands (`submit`, `enqueue`, `cancel`, `notify`, `respond`, `drain`, `close`), what it is
+//! told (`handle_*`), what it is asked for (`poll_*`, `transmit`), and looks (`room`, `stats`).
+//!
+//! Owner: one shard, on one thread. Always: every key in `correlation` belongs to exactly one of: a connection's
+//! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
+//! Proof: `tests/simulation`.
+
+mod life;
+mod receive;
+
+use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
+
+use super::{
+    connection::Connection,
+    correlation::{Correlation, NO_CONNECTION, Row},
+    event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
+    lifecycle::State,
+    message::{encode, handshake::ServerInfo},
+    revision::Revision,
+};
+use crate::{
+    base::{
+        buffer::ChunkPool,
+        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX, SWEEP_NS_MIN},
+        time::Instant,
+    },
+    policy::backoff::Backoff,
+    slab::{
+        key::{Key, KeyLayout},
+        magazine::Magazine,
+    },
+    telemetry::counters::Stats,
+};
+
+/// What an exchange is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) connections: u32,
+    pub(crate) window: NonZeroU32,
+    pub(crate) frame_bytes_max: usize,
+    /// A revision to insist on; `None` finds out.
+    pub(crate) revision: Option<Revision>,
+    pub(crate) client_info: String,
+    pub(crate) capabilities: String,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) attempts_max: u32,
+    /// Attempts while there has never been a success: a wrong address should fail soon.
+    pub(crate) first_attempts_max: u32,
+    pub(crate) backoff_base: Duration,
+    pub(crate) backoff_cap: Duration,
+    pub(crate) orphan_debt: Duration,
+    pub(crate) orphan_ttl: Duration,
+    /// Timed-out calls older than this, with nothing heard since, make a connection suspect.
+    pub(crate) silence: Duration,
+    pub(crate) seed: u64,
+}
+
+/// What is known of the server's era, shared by the shards of an engine (`engine::memory`).
+pub(crate) trait EraMemory {
+    /// The revision found earlier: one of the modern era, or any legacy one for "legacy".
+    fn recall(&self) -> Option<Revision>;
+    /// Remembers, or with `None` forgets, what was found.
+    fn remember(&self, revision: Option<Revision>);
+    /// May this exchange open its first connection while nothing is known?
+    fn may_probe(&self) -> bool;
+    /// Tells what the server said of itself.
+    fn introduce(&self, info: ServerInfo);
+}
+
+/// Why the last attempt to open a connection failed; for the error that callers see.
+pub(crate) type Reason = Arc<str>;
+
+/// The protocol side of one shard.
+pub(crate) struct Exchange {
+    settings: Settings,
+    memory: Arc<dyn EraMemory + Send + Sync>,
+    layout: KeyLayout,
+    correlation: Correlation,
+    magazine: Magazine,
+    /// Keys for the opening requests, from a slot of their own.
+    control: Key,
+    connections: Vec<Connection>,
+    /// Connections that had room when they were listed; checked again when they come up.
+    open: VecDeque<u32>,
+    /// Connections with output.
+    dirty: Vec<u32>,
+    /// Shared calls that are on no connection yet.
+    waiting: VecDeque<Key>,
+    /// Frames of calls that were queued on a connection which died before they left.
+    parked: VecDeque<Parked>,
+    /// Connections that want a transport.
+    wanted: VecDeque<u32>,
+    /// Transports to be shut.
+    unwanted: VecDeque<u32>,
+    next_sweep: Instant,
+    /// The earliest deadline of the connections, or earlier.
+    next_care: Instant,
+    /// All connections have given up; calls fail until then, the first one after that tries again.
+    down_until: Option<Instant>,
+    ever_ready: bool,
+    closing: bool,
+    draining: bool,
+    reason: Option<Reason>,
+    expired: Vec<Key>,
+    pool: ChunkPool,
+    /// Noise and blank lines counted by framings that are gone.
+    noise_before: (u64, u64),
+    rng: fastrand::Rng,
+    stats: Stats,
+}
+
+struct Parked {
+    key: Key,
+    revision: Option<Revision>,
+    frame: Vec<u8>,
+}
+
+/// No connection takes a call right now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Exchange {
+    /// An exchange whose own calls use the slots of `magazine`; all its slots, those of a client's slab included, are below
+    /// `slots`. Slot 0 must be in neither: it is the exchange's.
+    pub(crate) fn new(
+        settings: Settings,
+        memory: Arc<dyn EraMemory + Send + Sync>,
+        layout: KeyLayout,
+        slots: u32,
+        magazine: Magazine,
+    ) -> Self {
+        let mut seeds = fastrand::Rng::with_seed(settings.seed);
+        let connections: Vec<Connection> = (0..settings.connections)
+            .map(|_| {
+                let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
+                Connection::new(settings.window, settings.frame_bytes_max, backoff)
+            })
+            .collect();
+        let mut exchange = Self {
+            memory,
+            layout,
+            correlation: Correlation::new(layout, slots),
+            magazine,
+            control: layout.key(KeyLayout::FIRST_GENERATION, 0),
+            open: VecDeque::with_capacity(connections.len()),
+            dirty: Vec::with_capacity(connections.len()),
+            waiting: VecDeque::new(),
+            parked: VecDeque::new(),
+            wanted: VecDeque::new(),
+            unwanted: VecDeque::new(),
+            next_sweep: Instant::default(),
+            next_care: Instant::NEVER,
+            down_until: None,
+            ever_ready: false,
+            closing: false,
+            draining: false,
+            reason: None,
+            expired: Vec::new(),
+            pool: ChunkPool::default(),
+            noise_before: (0, 0),
+            rng: seeds,
+            stats: Stats::default(),
+            connections,
+            settings,
+        };
+        exchange.want_transports();
+        exchange
+    }
+
+    // Commands.
+
+    /// Puts a call of the exchange's own keys on a connection at once, or says that none has room.
+    #[inline]
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        tag: u64,
+        patience: &Patience,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Key, Full> {
+        let connection = self.pick().ok_or(Full)?;
+        let key = self.magazine.take().ok_or(Full)?;
+        self.stats.submitted += 1;
+        let owner = Owner { tag, kind: OwnerKind::Drawn };
+        self.put(now, connection, key, owner, patience, now.after(patience.timeout.min(patience.at_most)), body);
+        Ok(key)
+    }
+
+    /// Takes a call whose key is from the client's slab; it is put on a connection by [`Self::assign`].
+    pub(crate) fn enqueue(&mut self, now: Instant, key: Key, tag: u64, patience: &Patience, sink: &mut impl Sink) {
+        self.stats.submitted += 1;
+        let owner = Owner { tag, kind: OwnerKind::Shared };
+        let deadline = now.after(patience.timeout.min(patience.at_most));
+        let row = Row {
+            key,
+            owner,
+            connection: NO_CONNECTION,
+            len: 0,
+            start: 0,
+            timeout: patience.timeout,
+            limit: now.after(patience.at_most),
+            progress: patience.progress,
+        };
+        self.correlation.insert(row, deadline);
+        match self.refuses(now) {
+            Some(why) => self.fail(now, key, why, Fate::NotSent, sink),
+            None => self.waiting.push_back(key),
+        }
+    }
+
+    /// Does it refuse new calls at the moment, and why? Asking after the wait that follows giving up starts it again.
+    pub(crate) fn refuses(&mut self, now: Instant) -> Option<Why> {
+        if self.closing || self.draining {
+            Some(Why::Closed)
+        } else if self.is_down(now) {
+            Some(Why::Unreachable)
+        } else {
+            None
+        }
+    }
+
+    /// Ends all calls whose owner `is_gone` says has gone.
+    pub(crate) fn cancel_owned(&mut self, now: Instant, is_gone: impl Fn(Owner) -> bool, sink: &mut impl Sink) {
+        let mut keys = Vec::new();
+        self.correlation.all(&mut keys);
+        for key in keys {
+            if self.correlation.get(key).is_some_and(|row| is_gone(row.owner)) {
+                self.cancel(now, key, sink);
+            }
+        }
+    }
+
+    /// Puts waiting calls on connections while both last. Returns how many.
+    pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
+        let mut assigned = 0;
+        while let Some(parked) = self.parked.front() {
+            // A call that ended while it was parked has left only its frame.
+            if self.correlation.get(parked.key).is_none_or(|row| row.connection != NO_CONNECTION) {
+                self.parked.pop_front();
+                continue;
+            }
+            let Some(connection) = self.pick() else { return assigned };
+            let Some(parked) = self.parked.pop_front() else { break };
+            self.move_parked(now, connection, parked, sink);
+            assigned += 1;
+        }
+        while let Some(&key) = self.waiting.front() {
+            let Some(row) = self.correlation.get(key).filter(|row| row.connection == NO_CONNECTION).copied() else {
+                self.waiting.pop_front();
+                continue;
+            };
+            let Some(connection) = self.pick() else { break };
+            self.waiting.pop_front();
+            let conn = &mut self.connections[connection as usize];
+            let start = conn.outbox.end();
+            let (tail, progress) = (std::mem::take(&mut conn.tail), row.progress);
+            encode::request(conn.outbox.bytes(), key, &tail, progress, |out| {
+                sink.body(key, &mut |body| out.extend_from_slice(body));
+            });
+            conn.tail = tail;
+            self.settle_in(connection, key, start);
+            assigned += 1;
+        }
+        assigned
+    }
+
+    /// The caller gave a call up.
+    pub(crate) fn cancel(&mut self, now: Instant, key: Key, sink: &mut impl Sink) {
+        if self.correlation.get(key).is_some() {
+            self.abort(now, key, Why::Cancelled, "cancelled by the caller", sink);
+        }
+    }
+
+    /// Sends a notification on a ready connection; `false` if there is none or it is clogged.
+    pub(crate) fn notify(&mut self, method: &str, params: Option<&str>) -> bool {
+        let ready = self.connections.iter().position(|conn| {
+            conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH
+        });
+        let Some(connection) = ready else { return false };
+        encode::notification(self.connections[connection].outbox.bytes(), method, params);
+        self.mark_dirty(connection as u32);
+        true
+    }
+
+    /// Answers a request of the server. Replies do not wait for the window; a connection that is gone or clogged with
+    /// unread output drops them.
+    pub(crate) fn respond(&mut self, connection: u32, epoch: u32, id: &str, member: &str, value: &str) {
+        let conn = &mut self.connections[connection as usize];
+        if conn.epoch != epoch || !matches!(conn.state(), State::Initializing | State::Ready | State::Draining) {
+            return;
+        }
+        if conn.outbox.waiting().len() > OUTBOX_BYTES_MAX {
+            self.stats.output_suppressed += 1;
+            return;
+        }
+        encode::reply(conn.outbox.bytes(), id, member, value);
+        self.mark_dirty(connection);
+    }
+
+    // What it is asked for.
+
+    /// A connection that wants a transport, if any; the driver opens one and says `handle_opened` or `handle_lost`.
+    pub(crate) fn poll_dial(&mut self, now: Instant) -> Option<u32> {
+        let connection = self.wanted.pop_front()?;
+        let conn = &mut self.connections[connection as usize];
+        conn.dialling = true;
+        conn.attempt_deadline = now.after(self.settings.attempt_timeout);
+        self.next_care = self.next_care.min(conn.attempt_deadline);
+        Some(connection)
+    }
+
+    /// A transport to be shut, if any; the driver shuts it and says `handle_gone`.
+    pub(crate) fn poll_hang_up(&mut self) -> Option<u32> {
+        self.unwanted.pop_front()
+    }
+
+    /// A connection that has output to be written.
+    pub(crate) fn poll_dirty(&mut self) -> Option<u32> {
+        while let Some(connection) = self.dirty.pop() {
+            let conn = &mut self.connections[connection as usize];
+            conn.dirty = false;
+            if !conn.outbox.waiting().is_empty() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Is there output that no `poll_dirty` has named yet?
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The bytes to write next.
+    pub(crate) fn transmit(&self, connection: u32) -> &[u8] {
+        self.connections[connection as usize].outbox.waiting()
+    }
+
+    /// The next moment at which [`Self::handle_time`] has work.
+    pub(crate) fn poll_deadline(&self) -> Instant {
+        self.correlation.nearest().max(self.next_sweep).min(self.next_care)
+    }
+
+    // Looks.
+
+    /// How many calls [`Self::submit`] would take now, at most.
+    pub(crate) fn room(&self) -> usize {
+        let credits: usize = if self.connections.len() == 1 {
+            let conn = &self.connections[0];
+            if conn.has_room() { conn.window.room() as usize } else { 0 }
+        } else {
+            self.open
+                .iter()
+                .map(|connection| &self.connections[*connection as usize])
+                .filter(|conn| conn.has_room())
+                .map(|conn| conn.window.room() as usize)
+                .sum()
+        };
+        credits.min(self.magazine.len())
+    }
+
+    /// May `submit` succeed? Cheaper than `room`.
+    pub(crate) fn has_room(&self) -> bool {
+        self.magazine.len() > 0 && !self.open.is_empty()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.correlation.live() == 0
+    }
+
+    /// Have all connections given up? Then why.
+    pub(crate) fn down_reason(&self) -> Option<&Reason> {
+        self.down_until.and(self.reason.as_ref())
+    }
+
+    pub(crate) fn reason(&self) -> Option<&Reason> {
+        self.reason.as_ref()
+    }
+
+    pub(crate) fn ready_connections(&self) -> usize {
+        self.connections.iter().filter(|conn| conn.state() == State::Ready).count()
+    }
+
+    /// Are all connections closed, with no transport left?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connections.iter().all(|conn| conn.state() == State::Closed)
+    }
+
+    /// The revision in use on some ready connection.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        self.connections.iter().find_map(|conn| conn.revision)
+    }
+
+    pub(crate) fn connection(&self, connection: u32) -> &Connection {
+        &self.connections[connection as usize]
+    }
+
+    pub(crate) fn stats(&mut self) -> &Stats {
+        self.stats.live = self.correlation.live() as u64;
+        &self.stats
+    }
+
+    /// For the driver's own counts.
+    pub(crate) fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    // Inside.
+
+    /// The next connection with room, in turn.
+    #[inline]
+    fn pick(&mut self) -> Option<u32> {
+        loop {
+            let &connection = self.open.front()?;
+            if self.connections[connection as usize].has_room() {
+                return Some(connection);
+            }
+            self.open.pop_front();
+            self.connections[connection as usize].listed = false;
+        }
+    }
+
+    /// Lists a connection that may have room again.
+    #[inline]
+    fn list(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        if !conn.listed && conn.has_room() {
+            conn.listed = true;
+            self.open.push_back(connection);
+        }
+    }
+
+    #[inline]
+    fn mark_dirty(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(connection);
+        }
+    }
+
+    /// Encodes a call onto `connection`, which has room.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call; a struct would be built for this line only")]
+    fn put(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        key: Key,
+        owner: Owner,
+        patience: &Patience,
+        deadline: Instant,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let row = Row {
+            key,
+            owner,
+            connection: NO_CONNECTION,
+            len: 0,
+            start: 0,
+            timeout: patience.timeout,
+            limit: now.after(patience.at_most),
+            progress: patience.progress,
+        };
+        self.correlation.insert(row, deadline);
+        let conn = &mut self.connections[connection as usize];
+        let start = conn.outbox.end();
+        encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);
+        self.settle_in(connection, key, start);
+    }
+
+    /// The call's frame stands in the connection's outbox from `start` on: it is in flight now.
+    #[inline]
+    fn settle_in(&mut self, connection: u32, key: Key, start: u64) {
+        let conn = &mut self.connections[connection as usize];
+        let len = (conn.outbox.end() - start) as u32;
+        if let Some(row) = self.correlation.get_mut(key) {
+            (row.connection, row.start, row.len) = (connection, start, len);
+        }
+        let had_room = conn.window.take();
+        debug_assert!(had_room, "picked a connection without room");
+        if self.open.len() > 1 {
+            // In turn: the next call goes to the next connection.
+            self.open.rotate_left(1);
+        }
+        self.mark_dirty(connection);
+    }
+
+    fn move_parked(&mut self, now: Instant, connection: u32, parked: Parked, sink: &mut impl Sink) {
+        let conn = &mut self.connections[connection as usize];
+        let start = conn.outbox.end();
+        if conn.revision == parked.revision {
+            conn.outbox.bytes().extend_from_slice(&parked.frame);
+            self.settle_in(connection, parked.key, start);
+            self.stats.moved += 1;
+        } else {
+            // The server came back in another revision: this frame's end would be wrong for it.
+            self.fail(now, parked.key, Why::ConnectionLost, Fate::NotSent, sink);
+        }
+    }
+
+    /// Ends a live call and tells its owner.
+    #[inline]
+    fn end(&mut self, now: Instant, key: Key, outcome: Outcome<'_>, sink: &mut impl Sink) {
+        let row = self.correlation.remove(key);
+        if row.owner.kind == OwnerKind::Drawn {
+            self.magazine.give_back(key);
+        }
+        match outcome {
+            Outcome::Result(_) => self.stats.answered += 1,
+            Outcome::Error(_) => {
+                self.stats.answered += 1;
+                self.stats.rpc_errors += 1;
+            }
+            Outcome::Failed(Failure { why: Why::Cancelled, .. }) => self.stats.cancelled += 1,
+            Outcome::Failed(failure) => {
+                self.stats.failed += 1;
+                self.stats.timed_out += u64::from(matches!(failure.why, Why::TimedOut { .. }));
+            }
+        }
+        sink.ended(now, Ended { key, owner: row.owner, outcome });
+    }
+
+    fn fail(&mut self, now: Instant, key: Key, why: Why, fate: Fate, sink: &mut impl Sink) {
+        self.end(now, key, Outcome::Failed(Failure { why, fate }), sink);
+    }
+
+    /// Ends a call that may be on a connection without an answer: the server is told, and the window remembers.
+    fn abort(&mut self, now: Instant, key: Key, why: Why, reason: &str, sink: &mut impl Sink) {
+        let Some(&row) = self.correlation.get(key) else { return };
+        if row.connection == NO_CONNECTION {
+            self.fail(now, key, why, Fate::NotSent, sink);
+            return;
+        }
+        let conn = &mut self.connections[row.connection as usize];
+        conn.window.owe();
+        conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
+        if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
+            encode::cancelled(conn.outbox.bytes(), key, reason);
+            self.stats.cancellations_sent += 1;
+            self.mark_dirty(row.connection);
+        } else {
+            self.stats.output_suppressed += 1;
+        }
+        // Its bytes may stand in the outbox still, but they will leave: they cannot be taken out of a stream whose
+        // offsets others rely on. Unknown is the fate that is never wrong.
+        self.fail(now, key, why, Fate::Unknown, sink);
+    }
+
+    fn is_down(&mut self, now: Instant) -> bool {
+        match self.down_until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.revive();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Sweeps no more often than every 10 ms, whatever the deadlines.
+    fn sweep_allowed(&mut self, now: Instant) -> bool {
+        let allowed = now >= self.next_sweep;
+        if allowed {
+            self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
+        }
+        allowed
+    }
+}

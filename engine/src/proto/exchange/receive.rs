@@ -1,0 +1,251 @@
+//! What comes in: bytes become frames, frames become answers to calls, replies to the server, or counts.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Exchange;
+use crate::{
+    base::{buffer::FrameRef, time::Instant},
+    proto::{
+        event::{Fate, Inbound, Outcome, Sink, Why},
+        framing::newline::{Oversized, Split},
+        lifecycle::State,
+        message::{
+            array,
+            envelope::{self, Echo, Id, Kind},
+        },
+    },
+    slab::key::Key,
+};
+
+/// What of a request or notification is needed to route it.
+#[derive(Deserialize)]
+struct Started<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ProgressParams<'a> {
+    #[serde(borrow, rename = "progressToken")]
+    token: &'a RawValue,
+}
+
+const METHOD_NOT_FOUND: &str = r#"{"code":-32601,"message":"method not found: this client declares no such capability"}"#;
+
+impl Exchange {
+    /// Room for the next read from `connection`.
+    pub(crate) fn space(&mut self, connection: u32) -> &mut [u8] {
+        self.connections[connection as usize].inbox.space(&mut self.pool)
+    }
+
+    /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
+    pub(crate) fn handle_received(&mut self, now: Instant, connection: u32, bytes: usize, sink: &mut impl Sink) {
+        let conn = &mut self.connections[connection as usize];
+        let epoch = conn.epoch;
+        conn.inbox.filled(bytes);
+        conn.last_heard = now;
+        self.stats.bytes_in += bytes as u64;
+        // Out of the connection while frames point into it, so that handling them may borrow everything else.
+        let mut inbox = std::mem::take(&mut conn.inbox);
+        loop {
+            let conn = &mut self.connections[connection as usize];
+            if conn.epoch != epoch {
+                // Handling the last frame ended this transport; what else it said is void.
+                inbox.clear(&mut self.pool);
+                return;
+            }
+            match conn.framing.split(inbox.unread()) {
+                Split::Frame { frame, consumed } => {
+                    if let Some((chunk, origin)) = inbox.origin() {
+                        let frame = FrameRef { chunk, start: origin + frame.start, len: frame.len() };
+                        self.handle_frame(now, connection, frame, sink);
+                    }
+                    inbox.consume(consumed);
+                }
+                Split::Oversized { line, consumed } => {
+                    inbox.consume(consumed);
+                    self.handle_oversized(now, connection, &line, sink);
+                }
+                Split::NeedMore { consumed } => {
+                    inbox.consume(consumed);
+                    inbox.rest(&mut self.pool);
+                    conn.inbox = inbox;
+                    return;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_frame(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let envelope = envelope::scan(frame.bytes());
+        match envelope.kind {
+            Kind::Result | Kind::Error => {
+                let Id::Number(id) = envelope.id else {
+                    // An error about something unreadable, or a broken server. It names no call, and guessing one by its
+                    // position would end the wrong one.
+                    self.stats.id_less += 1;
+                    return;
+                };
+                self.stats.lenient_ids += u64::from(matches!(envelope.echo, Echo::Lenient));
+                let outcome =
+                    if matches!(envelope.kind, Kind::Result) { Outcome::Result(frame) } else { Outcome::Error(frame) };
+                self.handle_answer(now, connection, id, outcome, sink);
+            }
+            Kind::Request | Kind::Notification => self.handle_started(now, connection, frame, sink),
+            Kind::Batch => self.handle_array(now, connection, frame, sink),
+            Kind::Malformed => {
+                self.stats.malformed += 1;
+                if let Id::Number(id) = envelope.id {
+                    self.end_unusable(now, connection, id, Why::Malformed, sink);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_answer(&mut self, now: Instant, connection: u32, id: u64, outcome: Outcome<'_>, sink: &mut impl Sink) {
+        let Some(key) = Key::from_wire(id) else {
+            self.stats.unknown += 1;
+            return;
+        };
+        let conn = &mut self.connections[connection as usize];
+        if self.correlation.find(key, connection).is_some() {
+            conn.window.give_back();
+            conn.orphans.server_is_alive();
+            if conn.attempts != 0 {
+                // Only an answer proves that the server works; a transport that opens may belong to a crash loop.
+                conn.attempts = 0;
+                conn.backoff.reset();
+            }
+            self.list(connection);
+            self.end(now, key, outcome, sink);
+        } else if key == conn.opening {
+            if let Outcome::Result(frame) | Outcome::Error(frame) = outcome {
+                self.handle_opening_answer(now, connection, frame.bytes(), sink);
+            }
+        } else {
+            self.handle_stray(connection, key);
+        }
+    }
+
+    /// An answer that no live call of this connection waits for.
+    fn handle_stray(&mut self, connection: u32, key: Key) {
+        let conn = &mut self.connections[connection as usize];
+        match conn.orphans.answered(key) {
+            Some(in_debt) => {
+                self.stats.late += 1;
+                if in_debt {
+                    conn.window.settle();
+                    self.list(connection);
+                }
+            }
+            None => self.stats.unknown += 1,
+        }
+    }
+
+    /// The server answered a call in a way that cannot be used.
+    fn end_unusable(&mut self, now: Instant, connection: u32, id: u64, why: Why, sink: &mut impl Sink) {
+        let Some(key) = Key::from_wire(id) else { return };
+        if self.correlation.find(key, connection).is_some() {
+            self.connections[connection as usize].window.give_back();
+            self.list(connection);
+            self.fail(now, key, why, Fate::Answered, sink);
+        } else {
+            self.handle_stray(connection, key);
+        }
+    }
+
+    fn handle_oversized(&mut self, now: Instant, connection: u32, line: &Oversized, sink: &mut impl Sink) {
+        self.stats.oversized += 1;
+        let why = Why::Oversized { bytes: line.bytes, bytes_max: self.settings.frame_bytes_max as u64 };
+        if let Some(id) = envelope::id_at_edges(&line.head, &line.tail) {
+            self.end_unusable(now, connection, id, why, sink);
+        }
+        // Without an id at its edges the line's call stays in flight until its time is over: ending another in its
+        // place would be worse.
+    }
+
+    fn handle_array(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let allowed =
+            self.connections[connection as usize].revision.is_some_and(|revision| revision.facts().arrays);
+        match array::elements(frame.bytes()).filter(|elements| allowed && !elements.is_empty()) {
+            Some(elements) => {
+                for element in elements {
+                    let element = FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
+                    if element.bytes().first() == Some(&b'{') {
+                        self.handle_frame(now, connection, element, sink);
+                    } else {
+                        self.stats.malformed += 1;
+                    }
+                }
+            }
+            None => self.stats.malformed += 1,
+        }
+    }
+
+    /// The server started something: a request or a notification.
+    fn handle_started(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let (Some(method), Ok(started)) =
+            (envelope::method(frame.bytes()), serde_json::from_slice::<Started<'_>>(frame.bytes()))
+        else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let conn = &self.connections[connection as usize];
+        let Some(id) = started.id else {
+            self.stats.notifications += 1;
+            if method == "notifications/progress" {
+                self.handle_progress(now, connection, started.params);
+            }
+            sink.inbound(Inbound::Notification { method: &method, frame });
+            return;
+        };
+        self.stats.server_requests += 1;
+        let epoch = conn.epoch;
+        let legacy = match conn.revision {
+            Some(revision) => revision.facts().server_requests,
+            // During `initialize` only a legacy server can be talking.
+            None => conn.state() == State::Initializing,
+        };
+        if !legacy {
+            // A modern client never writes a response; the server broke the rules and is ignored.
+            return;
+        }
+        if method == "ping" {
+            self.respond(connection, epoch, id.get(), "result", "{}");
+        } else if !sink.inbound(Inbound::Request { connection, epoch, method: &method, frame }) {
+            self.respond(connection, epoch, id.get(), "error", METHOD_NOT_FOUND);
+        }
+    }
+
+    fn handle_progress(&mut self, now: Instant, connection: u32, params: Option<&RawValue>) {
+        let token = params.and_then(|params| serde_json::from_str::<ProgressParams<'_>>(params.get()).ok());
+        // Our tokens are the ids; a server may echo one as a string.
+        let id = token.and_then(|params| params.token.get().trim_matches('"').parse().ok());
+        if let Some(key) = id.and_then(Key::from_wire) {
+            self.correlation.renew(key, connection, now);
+        }
+    }
+
+    /// Folds the framing's counts into the exchange's; the driver calls it before it publishes them.
+    pub(crate) fn gather_counts(&mut self) {
+        let mut noise = (0, 0);
+        for conn in &self.connections {
+            let counters = conn.framing.counters();
+            noise = (noise.0 + counters.noise_lines, noise.1 + counters.blank_lines);
+        }
+        self.stats.noise_lines = self.noise_before.0 + noise.0;
+        self.stats.blank_lines = self.noise_before.1 + noise.1;
+    }
+
+    /// Why a connection failed, kept for the errors that callers see.
+    pub(super) fn blame(&mut self, reason: impl Into<Arc<str>>) {
+        self.reason = Some(reason.into());
+    }
+}

@@ -1,0 +1,155 @@
+//! Requests, notifications and replies, written out.
+//!
+//! Nothing here formats JSON values: a body arrives as bytes that its author has serialised, and is copied between a
+//! constant head with the id and a tail that depends on the server's era. Every message is one line.
+//!
+//! A *body* is a request without its head and its end: `"method":"tools/call","params":{"name":"echo"` and so on, up
+//! to the last member of `params`. The tail adds `_meta` where the era or the call demands it, and closes.
+
+use crate::{proto::revision::{Era, Revision}, slab::key::Key};
+
+const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+
+/// The members of `_meta` that every request to one server carries; empty in the legacy era.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    meta: Vec<u8>,
+    /// The whole end of a request without progress token, after a body that already has a member in `params`.
+    plain: Vec<u8>,
+}
+
+impl Tail {
+    /// The tail for `revision`, with the client's own name and declared capabilities (JSON objects).
+    pub(crate) fn new(revision: Revision, client_info: &str, capabilities: &str) -> Self {
+        let meta = match revision.era() {
+            Era::Legacy => Vec::new(),
+            Era::Modern => format!(
+                r#""io.modelcontextprotocol/protocolVersion":"{revision}","io.modelcontextprotocol/clientInfo":{client_info},"io.modelcontextprotocol/clientCapabilities":{capabilities}"#
+            )
+            .into_bytes(),
+        };
+        let plain = if meta.is_empty() {
+            b"}}\n".to_vec()
+        } else {
+            [br#","_meta":{"#, &meta[..], b"}}}\n"].concat()
+        };
+        Self { meta, plain }
+    }
+}
+
+/// Writes a request: head, id, the body, and the tail. `body` must write what the module calls a body.
+#[inline]
+pub(crate) fn request(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool, body: impl FnOnce(&mut Vec<u8>)) {
+    out.reserve(256);
+    out.extend_from_slice(HEAD);
+    out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+    out.push(b',');
+    body(out);
+    let empty = out.last() == Some(&b'{');
+    if !progress && !empty {
+        out.extend_from_slice(&tail.plain);
+    } else {
+        odd_tail(out, key, tail, progress, empty);
+    }
+}
+
+#[cold]
+fn odd_tail(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool, empty: bool) {
+    if progress || !tail.meta.is_empty() {
+        out.extend_from_slice(if empty { br#""_meta":{"# } else { br#","_meta":{"# });
+        out.extend_from_slice(&tail.meta);
+        if progress {
+            if !tail.meta.is_empty() {
+                out.push(b',');
+            }
+            // The id is unique among all calls of the engine, so it serves as the token too.
+            out.extend_from_slice(br#""progressToken":"#);
+            out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+/// Writes `notifications/cancelled` for a request this side has sent.
+pub(crate) fn cancelled(out: &mut Vec<u8>, key: Key, reason: &str) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+    out.extend_from_slice(br#","reason":""#);
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\"}}\n");
+}
+
+/// Writes a notification whose method and params are serialised already.
+pub(crate) fn notification(out: &mut Vec<u8>, method: &str, params: Option<&str>) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#);
+    // A method is a short string of ours or the user's; serde_json writes it with whatever escapes it needs.
+    out.extend_from_slice(serde_json::to_string(method).unwrap_or_default().as_bytes());
+    if let Some(params) = params {
+        out.extend_from_slice(br#","params":"#);
+        out.extend_from_slice(params.as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Writes the reply to a server's request. `id` and `value` are JSON texts; `member` is `result` or `error`.
+pub(crate) fn reply(out: &mut Vec<u8>, id: &str, member: &str, value: &str) {
+    for part in [r#"{"jsonrpc":"2.0","id":"#, id, ",\"", member, "\":", value, "}\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(revision: Revision, progress: bool, body: &[u8]) -> Value {
+        let tail = Tail::new(revision, r#"{"name":"n","version":"v"}"#, "{}");
+        let mut out = Vec::new();
+        request(&mut out, Key::from_wire(77).unwrap(), &tail, progress, |out| out.extend_from_slice(body));
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+        assert_eq!(out.last(), Some(&b'\n'));
+        serde_json::from_slice(&out).expect("valid JSON")
+    }
+
+    #[test]
+    fn requests_are_valid_in_both_eras_with_and_without_params_and_progress() {
+        for revision in Revision::all() {
+            for progress in [false, true] {
+                for body in [&br#""method":"m","params":{"#[..], br#""method":"m","params":{"name":"x","arguments":{}"#] {
+                    let message = written(revision, progress, body);
+                    assert_eq!(message["jsonrpc"], "2.0");
+                    assert_eq!(message["id"], 77);
+                    let meta = &message["params"]["_meta"];
+                    assert_eq!(meta.get("progressToken").is_some(), progress);
+                    let version = meta.get("io.modelcontextprotocol/protocolVersion");
+                    match revision.era() {
+                        Era::Modern => {
+                            assert_eq!(version, Some(&json!(revision.as_str())));
+                            assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
+                            assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "n");
+                        }
+                        Era::Legacy => assert_eq!(version, None),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_is_valid_too() {
+        let mut out = Vec::new();
+        cancelled(&mut out, Key::from_wire(5).unwrap(), "timed out");
+        notification(&mut out, "notifications/initialized", None);
+        notification(&mut out, "n\"x", Some(r#"{"a":1}"#));
+        reply(&mut out, "\"srv-1\"", "result", "{}");
+        let lines: Vec<Value> =
+            out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        assert_eq!(lines[0]["params"]["requestId"], 5);
+        assert_eq!(lines[1], json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        assert_eq!(lines[2]["method"], "n\"x");
+        assert_eq!(lines[3], json!({"jsonrpc": "2.0", "id": "srv-1", "result": {}}));
+    }
+}

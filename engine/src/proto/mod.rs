@@ -1,0 +1,19 @@
+//! The protocol core: what MCP and JSON-RPC decide, without a socket, a thread or a clock.
+//!
+//! Machines that take bytes, commands and the time, and give bytes, outcomes and the next deadline. The drivers (a
+//! shard's thread, the caller's own thread, the simulator of the tests) only carry. From the bottom:
+//! [`framing`] and [`message`] cut and read bytes, [`revision`] holds every difference between revisions,
+//! [`window`], [`correlation`], [`outbox`] and [`orphans`] each keep one account, [`lifecycle`] owns the
+//! states of a connection, [`connection`] joins these for one peer, [`exchange`] for all connections of a shard.
+
+pub(crate) mod connection;
+pub(crate) mod correlation;
+pub(crate) mod event;
+pub(crate) mod exchange;
+pub(crate) mod framing;
+pub(crate) mod lifecycle;
+pub(crate) mod message;
+pub(crate) mod orphans;
+pub(crate) mod outbox;
+pub(crate) mod revision;
+pub(crate) mod window;

@@ -1,0 +1,156 @@
+//! Orphans: calls that nobody waits for any more, though the server may still be working on them.
+//!
+//! A call that timed out or was cancelled after it was sent leaves its key here. A late answer is recognised by it and
+//! dropped ("late"; an answer to a key that is neither in flight nor here is "unknown"). For the first
+//! `debt` of its life an orphan also occupies the window: a server that is slower than our time-out must not be sent
+//! twice its window. It stops counting soon, because some servers never answer a cancelled call at all.
+//!
+//! Units: calls. Cost: a hash map entry for each orphan, none for a call that ends well. Bound: `ORPHANS_MAX`, the
+//! oldest is forgotten first. Owner: one connection.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    base::{limits::ORPHANS_MAX, time::Instant},
+    slab::key::Key,
+};
+
+/// The orphans of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// `true` while the orphan is in debt.
+    known: HashMap<Key, bool>,
+    /// In the order in which they were orphaned; answered ones are skipped when they come up.
+    in_debt: VecDeque<(Instant, Key)>,
+    remembered: VecDeque<(Instant, Key)>,
+    timed_out: VecDeque<Instant>,
+}
+
+impl Orphans {
+    /// `key` is nobody's any more. `timed_out`: by time-out, not by the caller's wish.
+    pub(crate) fn add(&mut self, now: Instant, key: Key, timed_out: bool) {
+        if self.remembered.len() >= ORPHANS_MAX {
+            // The oldest cannot be in debt any longer unless the window is wider than this bound; then its debt
+            // expires by time all the same, because `in_debt` keeps it.
+            if let Some((_, oldest)) = self.remembered.pop_front() {
+                if self.known.get(&oldest) == Some(&false) {
+                    self.known.remove(&oldest);
+                }
+            }
+        }
+        self.known.insert(key, true);
+        self.in_debt.push_back((now, key));
+        self.remembered.push_back((now, key));
+        if timed_out {
+            self.timed_out.push_back(now);
+        }
+    }
+
+    /// An answer to `key` came. `None`: it is no orphan. `Some(true)`: and its debt is settled.
+    pub(crate) fn answered(&mut self, key: Key) -> Option<bool> {
+        self.timed_out.clear();
+        self.known.remove(&key)
+    }
+
+    /// Any answer proves that the server is alive.
+    #[inline]
+    pub(crate) fn server_is_alive(&mut self) {
+        if !self.timed_out.is_empty() {
+            self.timed_out.clear();
+        }
+    }
+
+    /// How many debts have expired by now, and forgets those orphans whose time to live is over.
+    pub(crate) fn expire(&mut self, now: Instant, debt: Duration, ttl: Duration) -> u32 {
+        let mut settled = 0;
+        while let Some(&(since, key)) = self.in_debt.front() {
+            if now < since.after(debt) {
+                break;
+            }
+            self.in_debt.pop_front();
+            if let Some(owing) = self.known.get_mut(&key) {
+                settled += u32::from(std::mem::take(owing));
+            }
+        }
+        while let Some(&(since, key)) = self.remembered.front() {
+            if now < since.after(ttl.max(debt)) {
+                break;
+            }
+            self.remembered.pop_front();
+            self.known.remove(&key);
+        }
+        settled
+    }
+
+    /// Calls that timed out more than `age` ago, with no answer to anything since.
+    pub(crate) fn unheard_for(&self, now: Instant, age: Duration) -> usize {
+        self.timed_out.iter().take_while(|since| now.since(**since) >= age).count()
+    }
+
+    /// When `expire` has something to do next.
+    pub(crate) fn next_expiry(&self, debt: Duration) -> Instant {
+        self.in_debt.front().map_or(Instant::NEVER, |(since, _)| since.after(debt))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The connection is gone and its orphans with it.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.in_debt.clear();
+        self.remembered.clear();
+        self.timed_out.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> Key {
+        Key::from_wire(n).unwrap()
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn debt_ends_by_answer_or_by_time_but_once() {
+        let mut orphans = Orphans::default();
+        orphans.add(Instant::from_ns(0), key(1), true);
+        orphans.add(Instant::from_ns(0), key(2), true);
+        assert_eq!(orphans.answered(key(1)), Some(true));
+        assert_eq!(orphans.answered(key(1)), None, "a second late answer is unknown");
+        let later = Instant::from_ns(0).after(S);
+        assert_eq!(orphans.expire(later, S, 75 * S), 1);
+        assert_eq!(orphans.answered(key(2)), Some(false), "late, and its debt had expired");
+        assert_eq!(orphans.len(), 0);
+    }
+
+    #[test]
+    fn an_answer_clears_the_suspicion() {
+        let mut orphans = Orphans::default();
+        for n in 1..=10 {
+            orphans.add(Instant::from_ns(n), key(n), true);
+        }
+        let later = Instant::from_ns(0).after(6 * S);
+        assert_eq!(orphans.unheard_for(later, 5 * S), 10);
+        orphans.server_is_alive();
+        assert_eq!(orphans.unheard_for(later, 5 * S), 0);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut orphans = Orphans::default();
+        for n in 1..=3 * ORPHANS_MAX as u64 {
+            orphans.add(Instant::from_ns(n), key(n), false);
+            orphans.expire(Instant::from_ns(n).after(S), S, 75 * S);
+        }
+        assert!(orphans.len() <= ORPHANS_MAX + 1);
+        assert!(orphans.in_debt.len() <= ORPHANS_MAX && orphans.remembered.len() <= ORPHANS_MAX + 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! Bytes that wait to be written, and how many of all bytes have been.
+//!
+//! Positions are offsets in the whole stream since the connection opened. A request remembers where its first byte
+//! stands; whether that byte has left is then one comparison ([`Outbox::has_left`]), and that is the difference between
+//! `Fate::NotSent` and `Fate::Unknown`.
+//!
+//! Units: bytes. Always: `left <= bytes.len()`, and `base + left` is what the kernel has taken. Owner: one connection.
+
+use crate::base::limits::OUTBOX_BYTES_KEPT;
+
+/// The output of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    /// How much of `bytes` the kernel has taken.
+    left: usize,
+    /// The stream offset of `bytes[0]`.
+    base: u64,
+}
+
+impl Outbox {
+    /// Where the next byte will stand.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Has the byte at `offset` been taken by the kernel?
+    #[inline]
+    pub(crate) fn has_left(&self, offset: u64) -> bool {
+        offset < self.base + self.left as u64
+    }
+
+    /// What is still to be written.
+    #[inline]
+    pub(crate) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.left..]
+    }
+
+    /// For appending.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Bytes from `offset` on, `len` of them, if they are still here.
+    pub(crate) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.base)?).ok()?;
+        self.bytes.get(start..start + len)
+    }
+
+    /// The kernel took `bytes` more.
+    pub(crate) fn written(&mut self, bytes: usize) {
+        self.left += bytes;
+        debug_assert!(self.left <= self.bytes.len());
+        if self.left == self.bytes.len() {
+            self.base += self.left as u64;
+            self.left = 0;
+            self.bytes.clear();
+            if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
+                self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
+            }
+        } else if self.left >= self.bytes.len() / 2 && self.left >= OUTBOX_BYTES_KEPT {
+            // Moving the tail costs at most what was written since the last move.
+            self.bytes.copy_within(self.left.., 0);
+            self.bytes.truncate(self.bytes.len() - self.left);
+            self.base += self.left as u64;
+            self.left = 0;
+        }
+    }
+
+    /// The connection is gone; offsets start afresh.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However writes and appends interleave, the bytes come out in order and offsets stay true.
+        #[test]
+        fn agrees_with_one_long_vector(steps in proptest::collection::vec((0usize..300_000, 0usize..300_000), 1..40)) {
+            let mut outbox = Outbox::default();
+            let (mut all, mut out) = (Vec::new(), Vec::new());
+            for (append, write) in steps {
+                let start = outbox.end();
+                prop_assert_eq!(start, all.len() as u64);
+                for i in 0..append {
+                    let byte = ((all.len() + i) % 253) as u8;
+                    outbox.bytes().push(byte);
+                }
+                all.extend((0..append).map(|i| ((start as usize + i) % 253) as u8));
+                let n = write.min(outbox.waiting().len());
+                out.extend_from_slice(&outbox.waiting()[..n]);
+                outbox.written(n);
+                prop_assert_eq!(outbox.has_left(start), out.len() as u64 > start);
+                if append > 0 && !outbox.has_left(start) {
+                    prop_assert_eq!(outbox.slice(start, append), Some(&all[start as usize..]));
+                }
+            }
+            prop_assert_eq!(&out[..], &all[..out.len()]);
+        }
+    }
+}

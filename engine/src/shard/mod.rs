@@ -1,0 +1,476 @@
+//! A shard: one event loop that moves bytes between transports and the exchange, and asks the clock.
+//!
+//! A turn: what time has brought, dialling and hanging up, waiting calls to connections, writing, then one slice of
+//! reading from each connection that is readable; only if there was nothing to read does it wait. So both sides of
+//! the wire work at once, reading never waits for writing, and a busy connection cannot starve the others.
+//! The same turn is driven by the shard's own thread ([`runner`]) and by a caller's thread ([`crate::Inline`]).
+//!
+//! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
+
+pub(crate) mod clock;
+pub(crate) mod inbox;
+pub(crate) mod memory;
+pub(crate) mod runner;
+
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use mio::{Events, Poll, Token};
+
+use crate::{
+    base::{
+        limits::{READ_SLICE_BYTES, READS_PER_TURN_MAX},
+        time::Instant,
+    },
+    config::endpoint::Dial,
+    proto::{event::Sink, exchange::Exchange, lifecycle::State},
+    transport::{self, Stream, Transport},
+};
+
+use clock::Clock;
+
+/// The token of the waker by which other threads end the wait.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// Whoever may not sleep through a push has a say before the shard waits.
+pub(crate) trait Gate {
+    /// About to wait. `false`: there is work, only look.
+    fn may_sleep(&self) -> bool;
+    /// Awake again.
+    fn woke(&self);
+}
+
+/// For a shard that nobody else talks to.
+pub(crate) struct NoGate;
+
+impl Gate for NoGate {
+    fn may_sleep(&self) -> bool {
+        true
+    }
+
+    fn woke(&self) {}
+}
+
+/// A function that sees what a child says on stderr.
+pub(crate) type SeeStderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Transports by connection, and the loop over them.
+pub(crate) struct Shard {
+    pub(crate) exchange: Exchange,
+    pub(crate) clock: Clock,
+    poll: Poll,
+    events: Events,
+    dial: Arc<Dial>,
+    lines: Vec<Option<Line>>,
+    /// Connections that may have unread bytes, each once.
+    readable: VecDeque<u32>,
+    spin: Duration,
+    close_grace: Duration,
+    on_stderr: Option<SeeStderr>,
+    turns: u32,
+}
+
+/// A transport in use.
+struct Line {
+    transport: Transport,
+    connecting: bool,
+    /// Addresses still to be tried by this attempt, after the one in use.
+    more: VecDeque<SocketAddr>,
+    readable: bool,
+    writable: bool,
+    exited: bool,
+}
+
+/// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
+const WRITE_SLICE_BYTES: usize = 4 * READ_SLICE_BYTES;
+
+/// With at most so many connections a spinning shard reads them directly instead of asking the poll.
+const SPIN_READS_MAX: usize = 4;
+
+impl Shard {
+    pub(crate) fn new(
+        exchange: Exchange,
+        connections: usize,
+        dial: Arc<Dial>,
+        spin: Duration,
+        close_grace: Duration,
+        on_stderr: Option<SeeStderr>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            exchange,
+            clock: Clock::new(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            dial,
+            lines: (0..connections).map(|_| None).collect(),
+            readable: VecDeque::with_capacity(connections),
+            spin,
+            close_grace,
+            on_stderr,
+            turns: 0,
+        })
+    }
+
+    pub(crate) fn waker(&self) -> io::Result<mio::Waker> {
+        mio::Waker::new(self.poll.registry(), WAKE)
+    }
+
+    /// One turn; waits at most `wait_max` if there is nothing to do. Returns whether anything was read.
+    pub(crate) fn turn(&mut self, wait_max: Duration, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
+        let now = self.clock.now();
+        if now >= self.exchange.poll_deadline() {
+            self.exchange.handle_time(now, sink);
+        }
+        self.dial_and_hang_up(now, sink);
+        self.exchange.assign(now, sink);
+        self.write_all(now, sink);
+        self.turns = self.turns.wrapping_add(1);
+        // Under full load the poll is never waited for; look at it now and then all the same.
+        if self.turns % 32 == 0 && self.lines.len() > 1 {
+            self.look(Duration::ZERO, sink)?;
+        }
+        if self.read_some(sink) {
+            return Ok(true);
+        }
+        if wait_max.is_zero() {
+            self.look(Duration::ZERO, sink)?;
+            return Ok(self.read_some(sink));
+        }
+        if !self.spin.is_zero() && self.spin_for_bytes(sink)? {
+            return Ok(true);
+        }
+        let until_deadline = self.exchange.poll_deadline().since(self.clock.now());
+        let wait = if !self.exchange.has_dirty() && gate.may_sleep() { wait_max.min(until_deadline) } else { Duration::ZERO };
+        let looked = self.look(wait, sink);
+        gate.woke();
+        looked?;
+        Ok(self.read_some(sink))
+    }
+
+    /// Waits for readiness and notes it.
+    fn look(&mut self, wait: Duration, sink: &mut impl Sink) -> io::Result<()> {
+        // epoll counts milliseconds; a deadline half a millisecond away must not become a busy loop.
+        let wait = if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) };
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            if event.token() == WAKE {
+                continue;
+            }
+            let (connection, stream) = transport::of_token(event.token());
+            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+            self.note(connection, stream, readable, writable, sink);
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn note(&mut self, connection: u32, stream: Stream, readable: bool, writable: bool, sink: &mut impl Sink) {
+        let Some(line) = self.lines[connection as usize].as_mut() else { return };
+        match stream {
+            Stream::Main | Stream::Stdin => {
+                if line.connecting {
+                    self.finish_connecting(connection, sink);
+                    return;
+                }
+                if readable && stream == Stream::Main && !line.readable {
+                    line.readable = true;
+                    self.readable.push_back(connection);
+                }
+                if writable {
+                    line.writable = true;
+                    let now = self.clock.now();
+                    if self.write(now, connection, sink) {
+                        self.exchange.more_to_write(connection);
+                    }
+                }
+            }
+            Stream::Stderr => self.drain_stderr(connection),
+            Stream::Exit => {
+                line.exited = true;
+                if !line.readable {
+                    line.readable = true;
+                    self.readable.push_back(connection);
+                }
+            }
+        }
+    }
+
+    fn drain_stderr(&mut self, connection: u32) {
+        let Some(child) = self.lines[connection as usize].as_mut().and_then(|line| line.transport.child()) else {
+            return;
+        };
+        // Edge-triggered: read until it would block. A flood is read in full because a child blocked on stderr answers
+        // nothing, and 64 KiB pieces of it are cheap; the pipe holds no more than that at a time.
+        let see = self.on_stderr.as_deref();
+        while child.drain_stderr(16, |bytes| see.into_iter().for_each(|see| see(bytes))) {}
+    }
+
+    /// Polls without sleeping until something was read or the spin is over.
+    fn spin_for_bytes(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+        let until = self.clock.now().after(self.spin);
+        loop {
+            if self.lines.len() <= SPIN_READS_MAX {
+                for connection in 0..self.lines.len() as u32 {
+                    if self.exchange.connection(connection).window.in_flight() > 0
+                        && self.read(connection, sink) != Drained::Nothing
+                    {
+                        return Ok(true);
+                    }
+                }
+            } else {
+                self.look(Duration::ZERO, sink)?;
+                if self.read_some(sink) {
+                    return Ok(true);
+                }
+            }
+            if self.clock.now() >= until {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    // Reading.
+
+    /// Reads one slice from each connection that is readable now.
+    fn read_some(&mut self, sink: &mut impl Sink) -> bool {
+        let mut any = false;
+        for _ in 0..self.readable.len() {
+            let Some(connection) = self.readable.pop_front() else { break };
+            let mut drained = Drained::Some;
+            for _ in 0..READS_PER_TURN_MAX {
+                drained = self.read(connection, sink);
+                any |= drained != Drained::Nothing;
+                if drained != Drained::Some {
+                    break;
+                }
+            }
+            if let Some(line) = self.lines[connection as usize].as_mut() {
+                // The line may be a new one that has been noted readable already; then it stands in the queue.
+                if drained == Drained::Some {
+                    line.readable = true;
+                    self.readable.push_back(connection);
+                } else {
+                    line.readable = false;
+                }
+            }
+        }
+        any
+    }
+
+    fn read(&mut self, connection: u32, sink: &mut impl Sink) -> Drained {
+        let Some(line) = self.lines[connection as usize].as_mut().filter(|line| !line.connecting) else {
+            return Drained::Nothing;
+        };
+        let space = self.exchange.space(connection);
+        let asked = space.len();
+        match line.transport.read(space) {
+            Ok(0) => {
+                let exited = line.exited;
+                let what = if exited { "the server process exited" } else { "the server closed the connection" };
+                self.lose(connection, what.to_owned(), sink);
+                Drained::Everything
+            }
+            Ok(n) => {
+                let now = self.clock.now();
+                self.exchange.handle_received(now, connection, n, sink);
+                // A short read has emptied the kernel's buffer; if more comes, the poll tells.
+                if n < asked { Drained::Everything } else { Drained::Some }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if line.exited {
+                    self.lose(connection, "the server process exited".to_owned(), sink);
+                }
+                Drained::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Drained::Some,
+            Err(error) => {
+                self.lose(connection, format!("reading failed: {error}"), sink);
+                Drained::Everything
+            }
+        }
+    }
+
+    // Writing.
+
+    fn write_all(&mut self, now: Instant, sink: &mut impl Sink) {
+        // Connections that become dirty meanwhile (a slice was not all) have their go in the next turn.
+        let mut again = Vec::new();
+        while let Some(connection) = self.exchange.poll_dirty() {
+            if self.write(now, connection, sink) {
+                again.push(connection);
+            }
+        }
+        for connection in again {
+            self.exchange.more_to_write(connection);
+        }
+    }
+
+    /// Writes one slice. `true` if there is more and the kernel would take it.
+    fn write(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) -> bool {
+        let Some(line) = self.lines[connection as usize].as_mut().filter(|line| line.writable && !line.connecting) else {
+            return false;
+        };
+        loop {
+            let bytes = self.exchange.transmit(connection);
+            if bytes.is_empty() {
+                return false;
+            }
+            let slice = &bytes[..bytes.len().min(WRITE_SLICE_BYTES)];
+            match line.transport.write(slice) {
+                Ok(n) if n > 0 => {
+                    let all = n == slice.len();
+                    self.exchange.handle_transmitted(connection, n);
+                    return if all {
+                        !self.exchange.transmit(connection).is_empty()
+                    } else {
+                        // A short write: try once more, so that the edge of "writable" is armed by a refusal.
+                        continue;
+                    };
+                }
+                Ok(_) => {
+                    self.lose(connection, "the server takes no more bytes".to_owned(), sink);
+                    return false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    line.writable = false;
+                    return false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_busy(&error) => {
+                    if !self.exchange.handle_busy(now, connection) {
+                        self.lose(connection, format!("writing failed: {error}"), sink);
+                    }
+                    return false;
+                }
+                Err(error) => {
+                    // What the server said before it closed may still be there to be read.
+                    while self.read(connection, sink) == Drained::Some {}
+                    self.lose(connection, format!("writing failed: {error}"), sink);
+                    return false;
+                }
+            }
+        }
+    }
+
+    // Connecting and hanging up.
+
+    fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
+        while let Some(connection) = self.exchange.poll_hang_up() {
+            self.lines[connection as usize] = None;
+            self.exchange.handle_gone(connection);
+        }
+        while let Some(connection) = self.exchange.poll_dial(now) {
+            let dial = Arc::clone(&self.dial);
+            let (opened, more) = match &*dial {
+                Dial::Tcp(addresses) => {
+                    let mut more: VecDeque<SocketAddr> = addresses.iter().copied().collect();
+                    let first = more.pop_front();
+                    (first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into()).and_then(Transport::tcp), more)
+                }
+                Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
+                Dial::Stdio(command) => (Transport::stdio(command, self.close_grace), VecDeque::new()),
+            };
+            let connecting = matches!(*dial, Dial::Tcp(_));
+            self.install(connection, opened, more, connecting, sink);
+        }
+    }
+
+    fn install(
+        &mut self,
+        connection: u32,
+        opened: io::Result<Transport>,
+        mut more: VecDeque<SocketAddr>,
+        connecting: bool,
+        sink: &mut impl Sink,
+    ) {
+        let mut opened = opened;
+        loop {
+            let registered = opened.and_then(|mut transport| {
+                transport.register(self.poll.registry(), connection)?;
+                Ok(transport)
+            });
+            match registered {
+                Ok(transport) => {
+                    let line =
+                        Line { transport, connecting, more, readable: false, writable: !connecting, exited: false };
+                    self.lines[connection as usize] = Some(line);
+                    if !connecting {
+                        let now = self.clock.now();
+                        self.exchange.handle_opened(now, connection);
+                        self.write_all(now, sink);
+                    }
+                    return;
+                }
+                Err(error) => match more.pop_front() {
+                    Some(next) => opened = Transport::tcp(next),
+                    None => {
+                        self.lose(connection, format!("connecting failed: {error}"), sink);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn finish_connecting(&mut self, connection: u32, sink: &mut impl Sink) {
+        let Some(line) = self.lines[connection as usize].as_mut() else { return };
+        match line.transport.is_connected() {
+            Ok(false) => {}
+            Ok(true) => {
+                (line.connecting, line.writable) = (false, true);
+                let now = self.clock.now();
+                self.exchange.handle_opened(now, connection);
+                self.write_all(now, sink);
+            }
+            Err(error) => {
+                let more = std::mem::take(&mut line.more);
+                self.lines[connection as usize] = None;
+                self.install(connection, Err(error), more, true, sink);
+            }
+        }
+    }
+
+    fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
+        let mut reason = reason;
+        if let Some(mut line) = self.lines[connection as usize].take() {
+            if let Some(words) = line.transport.child().and_then(|child| child.last_words()) {
+                reason = format!("{reason}; its last words on stderr: {words}");
+            }
+        }
+        let now = self.clock.now();
+        self.exchange.handle_lost(now, connection, &reason, sink);
+    }
+
+    /// Is any connection open or being opened?
+    pub(crate) fn has_transports(&self) -> bool {
+        self.lines.iter().any(Option::is_some)
+    }
+
+    /// How many connections take calls.
+    pub(crate) fn ready(&self) -> usize {
+        (0..self.lines.len() as u32).filter(|n| self.exchange.connection(*n).state() == State::Ready).count()
+    }
+}
+
+/// What a read left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// There was nothing.
+    Nothing,
+    /// There may be more.
+    Some,
+    /// All that there was.
+    Everything,
+}
+
+/// The kernel is short of something for a moment. Full buffers are no error and say `WouldBlock` instead.
+fn is_busy(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN].iter().any(|busy| error.raw_os_error() == Some(busy.raw_os_error()))
+}

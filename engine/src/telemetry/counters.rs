@@ -1,0 +1,95 @@
+//! Counters: plain integers in the shard that counts, copied to shared memory once a turn.
+//!
+//! Counting costs one add to a line the shard owns; reading costs the reader, who adds up the shards. A reading is of one
+//! turn's end for each shard, so `submitted = answered + failed + cancelled + live` holds in it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A reading of all counters, summed over the shards. [`Client::stats`](crate::Client::stats) gives one.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        /// One shard's counters as the other threads see them.
+        #[derive(Debug, Default)]
+        pub(crate) struct SharedStats {
+            $($name: AtomicU64,)*
+        }
+
+        impl SharedStats {
+            /// Copies a reading in. One writer.
+            pub(crate) fn publish(&self, stats: &Stats) {
+                $(self.$name.store(stats.$name, Ordering::Release);)*
+            }
+
+            pub(crate) fn read(&self) -> Stats {
+                Stats { $($name: self.$name.load(Ordering::Acquire),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Calls that the engine took on.
+    submitted,
+    /// Calls that ended with a response, result or error.
+    answered,
+    /// Of the answered, those with a JSON-RPC error.
+    rpc_errors,
+    /// Calls that ended without a usable response: timed out, lost, unreachable, oversized, closed.
+    failed,
+    /// Of the failed, those whose time ran out.
+    timed_out,
+    /// Calls that their caller gave up.
+    cancelled,
+    /// Calls that have not ended. A gauge.
+    live,
+    /// Answers to calls that had timed out or been cancelled; dropped.
+    late,
+    /// Answers with an id that is no call's (or no longer remembered); dropped.
+    unknown,
+    /// Answers whose id came as a string or as a fraction with nothing after the point; accepted.
+    lenient_ids,
+    /// Responses without an id, or with a null one; they belong to nobody.
+    id_less,
+    /// Messages that are neither request, notification nor response.
+    malformed,
+    /// Lines that are no JSON.
+    noise_lines,
+    /// Lines with nothing on them.
+    blank_lines,
+    /// Lines beyond the frame bound.
+    oversized,
+    /// Notifications that the server sent.
+    notifications,
+    /// Requests that the server sent; each got one reply.
+    server_requests,
+    /// Notifications that found their queue full.
+    notifications_dropped,
+    /// Cancellations told to the server.
+    cancellations_sent,
+    /// Cancellations and replies not sent because the server does not read.
+    output_suppressed,
+    /// Times that a connection was opened and ready for calls.
+    connects,
+    /// Times that a connection was lost, or could not be opened.
+    disconnects,
+    /// Calls that moved to another connection because no byte of them had been sent.
+    moved,
+    /// Connections that were given up because they answered nothing any more.
+    retired,
+    /// Bytes read.
+    bytes_in,
+    /// Bytes written.
+    bytes_out,
+}

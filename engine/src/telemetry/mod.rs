@@ -1,0 +1,3 @@
+//! What the engine counts, always on.
+
+pub(crate) mod counters;

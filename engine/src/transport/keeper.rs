@@ -1,0 +1,196 @@
+//! The keeper: one thread for the whole process that starts children, and ends them with all they have started.
+//!
+//! It is one thread, and stays, because the kernel's "die with your parent" (`PR_SET_PDEATHSIG`) means the parent
+//! *thread*: a child started from a short-lived thread would die with that. So even if this process is killed with
+//! SIGKILL, its servers go.
+//!
+//! Ending a child: its stdin has been closed; after `grace` its group gets SIGTERM, after another `grace` SIGKILL. It has
+//! ended when the child is reaped *and* its process group is empty. MCP 2025-11-25, lifecycle, shutdown.
+#![allow(unsafe_code, reason = "one `pre_exec`, which std has as unsafe (docs/unsafe.md)")]
+
+use std::{
+    collections::HashMap,
+    io,
+    os::unix::process::CommandExt,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group};
+
+use crate::config::endpoint::Command;
+
+/// A child that runs.
+pub(super) struct Started {
+    pub(super) stdin: ChildStdin,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+    pub(super) pid: u32,
+}
+
+enum Order {
+    Start { command: Box<Command>, started: Sender<io::Result<Started>> },
+    End { pid: u32, grace: Duration },
+    /// Answered when no child is being ended any more.
+    Settled { settled: Sender<()> },
+}
+
+/// A child on its way out.
+struct Leaving {
+    child: Option<Child>,
+    group: Pid,
+    grace: Duration,
+    since: Instant,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Terminated,
+    Killed,
+}
+
+/// How often leaving children are looked at. Only while there are any.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A child that survives SIGKILL this long (in an uninterruptible sleep) is let go of, so that nobody waits for ever.
+const UNKILLABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Starts a child. Blocks for the fork and exec.
+pub(super) fn start(command: &Command) -> io::Result<Started> {
+    let (started, answer) = bounded(1);
+    let gone = || io::Error::other("the keeper thread is gone");
+    keeper().send(Order::Start { command: Box::new(command.clone()), started }).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+/// Ends a child whose stdin has been closed, and everything in its process group.
+pub(super) fn end(pid: u32, grace: Duration) {
+    // If the keeper is gone the process is going down, and its children with it.
+    let _ = keeper().send(Order::End { pid, grace });
+}
+
+/// Waits until every child that is being ended has ended, at most `wait`. `true` if so.
+pub(crate) fn wait_until_settled(wait: Duration) -> bool {
+    let (settled, answer) = bounded(1);
+    keeper().send(Order::Settled { settled }).is_ok() && answer.recv_timeout(wait).is_ok()
+}
+
+fn keeper() -> &'static Sender<Order> {
+    static KEEPER: OnceLock<Sender<Order>> = OnceLock::new();
+    KEEPER.get_or_init(|| {
+        let (orders, inbox) = unbounded();
+        thread::Builder::new()
+            .name("volley-keeper".to_owned())
+            .spawn(move || keep(&inbox))
+            .expect("the system can start one more thread");
+        orders
+    })
+}
+
+fn keep(inbox: &Receiver<Order>) {
+    let mut children: HashMap<u32, Child> = HashMap::new();
+    let mut leaving: Vec<Leaving> = Vec::new();
+    let mut waiting: Vec<Sender<()>> = Vec::new();
+    loop {
+        let order = if leaving.is_empty() {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(LOOK_EVERY)
+        };
+        match order {
+            Ok(Order::Start { command, started }) => {
+                let answer = spawn(&command).map(|(child, running)| {
+                    children.insert(running.pid, child);
+                    running
+                });
+                // Whoever asked has gone: the pipes close and the child sees the end of its stdin.
+                let _ = started.send(answer);
+            }
+            Ok(Order::End { pid, grace }) => {
+                let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                if let (Some(child), Some(group)) = (children.remove(&pid), group) {
+                    let since = Instant::now();
+                    leaving.push(Leaving { child: Some(child), group, grace, since, stage: Stage::Asked });
+                }
+            }
+            Ok(Order::Settled { settled }) => waiting.push(settled),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        leaving.retain_mut(|child| !child.has_left());
+        if leaving.is_empty() {
+            for settled in waiting.drain(..) {
+                let _ = settled.send(());
+            }
+        }
+    }
+}
+
+impl Leaving {
+    /// Looks once, and goes on to the next stage when it is time.
+    fn has_left(&mut self) -> bool {
+        if let Some(child) = &mut self.child {
+            match child.try_wait() {
+                Ok(None) => {}
+                // Reaped, or not ours to reap any more.
+                Ok(Some(_)) | Err(_) => self.child = None,
+            }
+        }
+        if self.child.is_none() && test_kill_process_group(self.group).is_err() {
+            return true;
+        }
+        let waited = self.since.elapsed();
+        let (signal, next) = match self.stage {
+            // The leader has gone and left others behind: they get no grace of their own.
+            Stage::Asked if waited >= self.grace || self.child.is_none() => (Signal::TERM, Stage::Terminated),
+            Stage::Terminated if waited >= self.grace => (Signal::KILL, Stage::Killed),
+            Stage::Killed => return waited >= UNKILLABLE_AFTER,
+            Stage::Asked | Stage::Terminated => return false,
+        };
+        // The group may have emptied since we looked; then there is nobody to signal.
+        let _ = kill_process_group(self.group, signal);
+        (self.stage, self.since) = (next, Instant::now());
+        false
+    }
+}
+
+fn spawn(command: &Command) -> io::Result<(Child, Started)> {
+    let mut builder = std::process::Command::new(&command.program);
+    builder
+        .args(&command.args)
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if let Some(dir) = &command.dir {
+        builder.current_dir(dir);
+    }
+    let parent = rustix::process::getpid();
+    // SAFETY: the closure runs between fork and exec and makes two system calls, both async-signal-safe; it neither
+    // allocates nor locks.
+    unsafe {
+        builder.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above; then nobody would tell us any more.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        });
+    }
+    let mut child = builder.spawn().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot start {:?}: {error}", command.program))
+    })?;
+    let taken = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(stderr)) = taken else {
+        return Err(io::Error::other("a child came without its pipes"));
+    };
+    let pid = child.id();
+    Ok((child, Started { stdin, stdout, stderr, pid }))
+}

@@ -1,0 +1,117 @@
+//! Transports: non-blocking byte streams to a server, behind one enum. Readiness in, bytes both ways; no protocol.
+//!
+//! A transport registers up to four sources with the shard's poll, told apart by the low two bits of the token
+//! ([`Stream`]). Closing is dropping, except that a child process is handed to the keeper, who ends its whole tree.
+
+pub(crate) mod keeper;
+pub(crate) mod socket;
+pub(crate) mod stdio;
+
+use std::{io, net::SocketAddr, path::Path, time::Duration};
+
+use mio::{Interest, Registry, Token, event::Source};
+
+use crate::config::endpoint::Command;
+
+/// Which of a transport's sources an event is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stream {
+    /// The socket, or the child's stdout.
+    Main = 0,
+    /// The child's stdin.
+    Stdin = 1,
+    /// The child's stderr.
+    Stderr = 2,
+    /// The child itself: readable when it has exited.
+    Exit = 3,
+}
+
+/// The token of one source of a connection's transport.
+pub(crate) fn token(connection: u32, stream: Stream) -> Token {
+    Token(connection as usize * 4 + stream as usize)
+}
+
+/// The connection and source of a token.
+pub(crate) fn of_token(token: Token) -> (u32, Stream) {
+    let stream = [Stream::Main, Stream::Stdin, Stream::Stderr, Stream::Exit][token.0 % 4];
+    ((token.0 / 4) as u32, stream)
+}
+
+/// One connection's bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Tcp(mio::net::TcpStream),
+    Unix(mio::net::UnixStream),
+    Stdio(Box<stdio::Child>),
+}
+
+impl Transport {
+    /// Begins to connect; the first writability tells whether it worked.
+    pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
+        socket::tcp(address).map(Self::Tcp)
+    }
+
+    /// Connects to a Unix socket.
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+        socket::unix(path).map(Self::Unix)
+    }
+
+    /// Starts a child process.
+    pub(crate) fn stdio(command: &Command, grace: Duration) -> io::Result<Self> {
+        stdio::Child::start(command, grace).map(|child| Self::Stdio(Box::new(child)))
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, connection: u32) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(socket) => socket.register(registry, token(connection, Stream::Main), both),
+            Self::Unix(socket) => socket.register(registry, token(connection, Stream::Main), both),
+            Self::Stdio(child) => child.register(registry, connection),
+        }
+    }
+
+    /// Is the connection established? `Ok(false)`: not yet.
+    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(socket) => {
+                if let Some(error) = socket.take_error()? {
+                    return Err(error);
+                }
+                match socket.peer_addr() {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+            Self::Unix(_) | Self::Stdio(_) => Ok(true),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        use io::Read;
+        match self {
+            Self::Tcp(socket) => socket.read(space),
+            Self::Unix(socket) => socket.read(space),
+            Self::Stdio(child) => child.read(space),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        use io::Write;
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
+            Self::Stdio(child) => child.write(bytes),
+        }
+    }
+
+    /// The child, where there is one.
+    pub(crate) fn child(&mut self) -> Option<&mut stdio::Child> {
+        match self {
+            Self::Stdio(child) => Some(child),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! TCP and Unix sockets: made with socket2, driven by mio.
+
+use std::{io, net::SocketAddr, path::Path, time::Duration};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+/// Dead peers are noticed after about a minute and a half of silence, whatever the calls' time-outs.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A socket that is connecting. Nagle's algorithm is off: the shard gathers writes itself, and a delayed last frame would
+/// cost a round trip.
+pub(super) fn tcp(address: SocketAddr) -> io::Result<mio::net::TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    connect(&socket, &address.into())?;
+    Ok(mio::net::TcpStream::from_std(socket.into()))
+}
+
+/// A connected Unix socket. Connecting never waits for the peer's `accept`, only for room in its backlog, and then says
+/// so at once.
+pub(super) fn unix(path: &Path) -> io::Result<mio::net::UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    connect(&socket, &SockAddr::unix(path)?)?;
+    Ok(mio::net::UnixStream::from_std(socket.into()))
+}
+
+fn connect(socket: &Socket, address: &SockAddr) -> io::Result<()> {
+    match socket.connect(address) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
+        other => other,
+    }
+}
