@@ -1,1 +1,21 @@
-//! Placeholder while the house is being built.
+//! Unit costs of the engine's stages, and the floor they are measured against.
+//!
+//! Two kinds of measurement live here. *Unit costs* are work on bytes in memory: [`corpus`] has
+//! the bytes as real servers send them, [`scenario`] the work, each with its expected answer, and
+//! `benches/` runs them under a clock or an instruction counter. *The hot path* is whole calls
+//! over real sockets: [`contestant`] lists who runs, [`target`] answers all of them alike, [`floor`]
+//! says what the kernel leaves, [`meter`] what it cost, [`report`] makes the table; `hot-path` runs it.
+//!
+//! [`target`] and [`splice`] share no code with the engine or with loadgen.
+
+pub mod contestant;
+pub mod corpus;
+pub mod floor;
+pub mod link;
+pub mod meter;
+pub mod peer;
+pub mod pin;
+pub mod report;
+pub mod scenario;
+pub mod splice;
+pub mod target;

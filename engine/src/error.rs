@@ -54,6 +54,26 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "invalid configuration",
+            Self::InvalidInput => "invalid input",
+            Self::Unreachable => "server unreachable",
+            Self::ConnectionLost => "connection lost",
+            Self::Timeout => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Closed => "client closed",
+            Self::FrameTooLarge => "answer too large",
+            Self::Protocol => "protocol broken by the server",
+            Self::Rpc => "error answer from the server",
+            Self::Decode => "answer cannot be read",
+            Self::Exhausted => "request ids used up",
+            Self::Internal => "internal error",
+        })
+    }
+}
+
 /// Where in its life a call or a connection was when it failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[non_exhaustive]

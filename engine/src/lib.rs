@@ -1,9 +1,88 @@
-//! placeholder
-mod api; mod base; mod slab; mod queue; mod proto; mod policy; mod telemetry; mod shard; mod transport; mod config; mod error;
-pub use api::{inbound::{Inbound, Notification, Notifications, ServerRequest}, inline::{Inline, InlineOutcome, WindowFull}, tool::*};
-pub use config::{Config, ConfigBuilder, endpoint::{Endpoint, Command}};
-pub use error::{Error, ErrorKind, Phase, RpcError};
-pub use proto::{event::Fate, revision::{Revision, Era, UnknownRevision}, message::handshake::ServerInfo};
-pub use telemetry::counters::Stats;
+//! Calls MCP tools in bulk: sharded, pipelined, every call answered exactly once.
+//!
+//! A [`Client`] holds one or many connections to one MCP server, over TCP, a Unix socket, or the stdin and stdout of a child
+//! process, in every protocol revision from 2024-11-05 to 2026-07-28; which one, it finds out by itself. Calls made through
+//! it are pipelined: as many as the windows allow are in flight together, and what is queued goes out in one write.
+//!
+//! ```no_run
+//! use serde_json::json;
+//! use volley::{Client, Config, ToolCall};
+//!
+//! # async fn example() -> Result<(), volley::Error> {
+//! let client = Client::connect("stdio:python server.py", Config::default()).await?;
+//!
+//! // One call.
+//! let result = client.call_tool("echo", &json!({"message": "hello"})).await?;
+//! println!("{}", result.text());
+//!
+//! // A million, each with its own outcome.
+//! let calls = (0..1_000_000).map(|i| ToolCall::new("echo", &json!({"message": i.to_string()})).expect("an object"));
+//! let mut bulk = client.bulk(calls);
+//! while let Some((index, outcome)) = bulk.next().await {
+//!     if let Err(error) = outcome {
+//!         eprintln!("call {index}: {error}; {}", error.hint());
+//!     }
+//! }
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Ten names for the first day:** [`Client`], [`Config`], [`Endpoint`], [`ToolCall`], [`Call`], [`ToolResult`], [`Bulk`],
+//! [`Error`], [`Fate`], [`Stats`]. [`blocking`] has the client without async, [`Inline`] the engine on your own thread.
+//!
+//! **Every call ends once,** with an answer or with an [`Error`] that says how far it got ([`Fate`]): not sent, unknown, or
+//! answered. Nothing is repeated behind your back; calls of which no byte had left when a connection died move to the next.
+//!
+//! **Everything is bounded:** windows, queues, frames, buffers. `docs/architecture.md` has the table and its sum.
+//!
+//! **Any executor, or none.** The work is done by the client's own threads; futures only wait.
+
+#![deny(unsafe_code)]
+
+mod api;
+mod base;
+mod config;
+mod decode;
+mod engine;
+mod error;
+#[cfg(any(test, feature = "internals"))]
+mod fuzz_bodies;
+mod policy;
+mod proto;
+mod queue;
+mod shard;
+mod slab;
+mod telemetry;
+mod transport;
+
+pub use api::{
+    bulk::{BlockingBulk, Bulk},
+    call::{Answer, Call},
+    client::{Client, Full},
+    inbound::{Inbound, Notification, Notifications, ServerRequest},
+    inline::{Inline, InlineOutcome, WindowFull},
+    tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
+};
 pub use base::buffer::Frame;
-pub struct Client;
+pub use config::{
+    Config, ConfigBuilder,
+    endpoint::{Command, Endpoint},
+};
+pub use decode::answer::RawAnswer;
+pub use error::{Error, ErrorKind, Phase, RpcError};
+pub use proto::{
+    event::Fate,
+    message::handshake::ServerInfo,
+    revision::{Era, Revision, UnknownRevision},
+};
+pub use telemetry::counters::Stats;
+
+pub mod blocking {
+    //! The client without async: the same calls, on a thread that waits. See [`Client`].
+
+    pub use crate::api::blocking::Client;
+}
+
+#[cfg(feature = "internals")]
+pub mod internals;

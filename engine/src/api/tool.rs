@@ -1,9 +1,11 @@
 //! Calls to tools: what is asked, and what comes back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::{error::Error, proto::event::Patience};
 
 /// A tool with the constant part of its calls written out once.
 ///
@@ -53,6 +55,9 @@ impl Tool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
     body: Vec<u8>,
+    timeout: Option<Duration>,
+    at_most: Option<Duration>,
+    progress: bool,
 }
 
 impl ToolCall {
@@ -68,7 +73,7 @@ impl ToolCall {
         if body.get(start) != Some(&b'{') {
             return Err(Error::input(format!("arguments of {tool:?} are no JSON object")));
         }
-        Ok(Self { body })
+        Ok(Self::of(body))
     }
 
     /// A call with arguments that are JSON already.
@@ -86,7 +91,37 @@ impl ToolCall {
         let mut body = Tool::new(tool).head;
         // Inside a JSON string there is no raw line feed, so any is blank space between tokens.
         body.extend(text.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
-        Ok(Self { body })
+        Ok(Self::of(body))
+    }
+
+    fn of(body: Vec<u8>) -> Self {
+        Self { body, timeout: None, at_most: None, progress: false }
+    }
+
+    /// How long this call may take from its submission, or from its last progress.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long this call may take whatever its progress.
+    #[must_use]
+    pub fn timeout_at_most(mut self, at_most: Duration) -> Self {
+        self.at_most = Some(at_most);
+        self
+    }
+
+    /// Asks the server to report progress. Each report starts the time-out again.
+    #[must_use]
+    pub fn with_progress(mut self) -> Self {
+        self.progress = true;
+        self
+    }
+
+    pub(crate) fn patience(&self, default: Patience) -> Patience {
+        let timeout = self.timeout.unwrap_or(default.timeout);
+        Patience { timeout, at_most: self.at_most.unwrap_or(default.at_most.max(timeout)), progress: self.progress }
     }
 
     pub(crate) fn into_body(self) -> Vec<u8> {

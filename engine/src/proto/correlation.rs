@@ -117,6 +117,8 @@ impl Correlation {
         let renewed = row.progress;
         if renewed {
             self.deadlines[self.layout.slot(key) as usize] = deadline;
+            // Earlier than before if the limit has passed already.
+            self.nearest = self.nearest.min(deadline);
         }
         renewed
     }

@@ -104,7 +104,7 @@ pub(crate) trait Sink {
 }
 
 /// How long a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Patience {
     /// From submission, or from the last progress, to the answer.
     pub(crate) timeout: Duration,

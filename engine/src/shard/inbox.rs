@@ -1,1 +1,381 @@
-//! placeholder
+//! How other threads talk to a shard: a ring of submitted calls, a queue of rarer commands, and the doorbell.
+//!
+//! The ring holds keys. Its capacity is the number of slots of the client's slab, and a slot's key stands in it at most
+//! once, so a push always finds room; backpressure is in the slab. A cancellation goes through the commands. It may
+//! overtake its own submission; then the shard finds the cell abandoned when the key comes up.
+//!
+//! **Closing.** The shard sets `closed`, then empties the ring. Whoever pushes looks at `closed` afterwards, and empties the
+//! ring as well if it is set. So a key that came too late is answered by one of the two, and by one only, because
+//! each key is popped once.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use crossbeam::queue::{ArrayQueue, SegQueue};
+use event_listener::{Event, Listener};
+use parking_lot::Mutex;
+
+use crate::{
+    api::tool::ToolResult,
+    base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
+    decode::answer,
+    error::{Error, ErrorKind, Phase},
+    proto::{
+        event::{Failure, Fate, Patience, Why},
+        exchange::Reason,
+    },
+    queue::{
+        completion::{Cell, Delivered},
+        doorbell::Doorbell,
+    },
+    slab::{Slab, key::Key},
+    telemetry::counters::SharedStats,
+};
+
+use super::runner::job::JobShared;
+
+/// A single call on its way to the shard. Its buffer stays with the slot.
+#[derive(Debug, Default)]
+pub(crate) struct Question {
+    pub(crate) body: Vec<u8>,
+    pub(crate) patience: Patience,
+    /// The caller wants a `ToolResult`: long answers may be read by the workers.
+    pub(crate) typed: bool,
+}
+
+/// What came back. The buffer for short answers stays with the slot.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    pub(crate) short: Vec<u8>,
+    pub(crate) what: ReplyKind,
+}
+
+/// The forms of a reply.
+#[derive(Debug, Default)]
+pub(crate) enum ReplyKind {
+    #[default]
+    Nothing,
+    /// In `short`.
+    Short { error: bool },
+    /// In its chunk.
+    Long { frame: Frame, error: bool },
+    /// Read by a worker.
+    Read(Box<Result<ToolResult, Error>>),
+    Failed(Failure),
+}
+
+pub(crate) type CallCell = Cell<Question, Reply>;
+
+/// The rarer wishes.
+pub(crate) enum Command {
+    Cancel(Key),
+    Job(Arc<JobShared>),
+    Notify { method: Box<str>, params: Option<Box<str>>, done: Arc<Latch> },
+    Respond { connection: u32, epoch: u32, id: Box<str>, member: &'static str, value: Box<str> },
+    Drain,
+    Close,
+}
+
+/// What a shard and its callers share.
+pub(crate) struct ShardHandle {
+    pub(crate) slab: Slab<CallCell>,
+    ring: ArrayQueue<Key>,
+    commands: SegQueue<Command>,
+    /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
+    claims: AtomicU64,
+    bell: Doorbell,
+    waker: OnceLock<mio::Waker>,
+    closed: AtomicBool,
+    panicked: AtomicBool,
+    refusing: AtomicBool,
+    /// A slot became free.
+    pub(crate) room: Event,
+    pub(crate) stats: SharedStats,
+    pub(crate) status: Status,
+}
+
+/// How a shard is doing, for those who wait for it.
+#[derive(Default)]
+pub(crate) struct Status {
+    pub(crate) ready: AtomicU32,
+    pub(crate) down: AtomicBool,
+    pub(crate) reason: Mutex<Option<Reason>>,
+    pub(crate) changed: Event,
+}
+
+/// The shard's answer to a push: full, or it takes no more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    For(Why),
+}
+
+impl ShardHandle {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32) -> Self {
+        Self {
+            slab,
+            ring: ArrayQueue::new(slots.max(1) as usize),
+            commands: SegQueue::new(),
+            claims: AtomicU64::new(0),
+            bell: Doorbell::new(),
+            waker: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
+            room: Event::new(),
+            stats: SharedStats::default(),
+            status: Status::default(),
+        }
+    }
+
+    // Callers.
+
+    /// Submits a call; `write` fills in the question.
+    pub(crate) fn submit(&self, write: impl FnOnce(&mut Question)) -> Result<Key, Refused> {
+        if self.refusing.load(Ordering::Acquire) {
+            return Err(Refused::For(self.why_closed()));
+        }
+        let Some(key) = self.slab.reserve() else {
+            return Err(if self.slab.is_exhausted() { Refused::For(Why::Exhausted) } else { Refused::Full });
+        };
+        let cell = self.slab.get(key).expect("a key that was just reserved is live");
+        pose(cell, write);
+        let pushed = self.ring.push(key);
+        debug_assert!(pushed.is_ok(), "the ring has a place for every slot");
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            self.refuse_all();
+        }
+        self.ring_bell();
+        Ok(key)
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.commands.push(command);
+        self.ring_bell();
+    }
+
+    /// A bulk job has a new claim.
+    pub(crate) fn announce_claim(&self) {
+        self.claims.fetch_add(1, Ordering::Release);
+        self.ring_bell();
+    }
+
+    pub(crate) fn ring_bell(&self) {
+        if self.bell.must_ring() {
+            if let Some(waker) = self.waker.get() {
+                // Fails only when the shard's poll is gone, and the shard with it.
+                let _ = waker.wake();
+            }
+        }
+    }
+
+    /// The caller is done with a slot.
+    pub(crate) fn release(&self, key: Key) {
+        self.slab.release(key);
+        self.room.notify(1);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// New calls are refused from now on.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::Release);
+        self.room.notify(usize::MAX);
+    }
+
+    /// Puts a failure into words.
+    pub(crate) fn error(&self, failure: Failure) -> Error {
+        let reason = self.status.reason.lock().clone();
+        Error::from_failure(failure, reason.as_deref())
+    }
+
+    fn why_closed(&self) -> Why {
+        if self.panicked.load(Ordering::Acquire) { Why::Panicked } else { Why::Closed }
+    }
+
+    // The shard.
+
+    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+        // Set once, before the handle is shared.
+        let _ = self.waker.set(waker);
+    }
+
+    pub(crate) fn pop_call(&self) -> Option<Key> {
+        self.ring.pop()
+    }
+
+    pub(crate) fn pop_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    pub(crate) fn claims(&self) -> u64 {
+        self.claims.load(Ordering::Acquire)
+    }
+
+    /// About to sleep; `claims_seen` is what [`Self::claims`] said when the jobs were looked at.
+    pub(crate) fn may_sleep(&self, claims_seen: u64) -> bool {
+        self.bell.lie_down();
+        let quiet = self.ring.is_empty() && self.commands.is_empty() && self.claims() == claims_seen;
+        if !quiet {
+            self.bell.get_up();
+        }
+        quiet
+    }
+
+    pub(crate) fn woke(&self) {
+        self.bell.get_up();
+    }
+
+    /// The last thing a shard does: everything that comes from now on is refused.
+    pub(crate) fn close(&self, panicked: bool) {
+        self.panicked.store(panicked, Ordering::Release);
+        self.refuse();
+        self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.refuse_all();
+        while let Some(command) = self.commands.pop() {
+            match command {
+                Command::Notify { done, .. } => done.open(),
+                Command::Job(job) => job.abandon(),
+                Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
+            }
+        }
+        self.room.notify(usize::MAX);
+        self.status.changed.notify(usize::MAX);
+    }
+
+    /// Answers all calls in the ring that no shard will take any more.
+    fn refuse_all(&self) {
+        while let Some(key) = self.ring.pop() {
+            let failure = Failure { why: self.why_closed(), fate: Fate::NotSent };
+            if let Some(waker) = self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Hands an answer over, or buries the call whose caller has gone. The waker, if any, has to be woken.
+    pub(crate) fn deliver(&self, key: Key, write: impl FnOnce(&mut Reply)) -> Option<std::task::Waker> {
+        let Some(cell) = self.slab.get(key) else {
+            debug_assert!(false, "a live call has a live key");
+            return None;
+        };
+        answer_cell(cell, write, || self.release(key))
+    }
+}
+
+// The unsafe steps of the hand-over, with the duties that this file fulfils: a key is held by one caller from `reserve` to
+// `release`, and by one shard (or whoever empties its ring) from the pop to the answer.
+mod hand_over {
+    #![allow(unsafe_code, reason = "the cell's contract is kept by who holds the key (docs/unsafe.md)")]
+
+    use std::task::{Poll, Waker};
+
+    use super::{CallCell, Delivered, Question, Reply};
+
+    pub(crate) fn pose(cell: &CallCell, write: impl FnOnce(&mut Question)) {
+        // SAFETY: called by `submit` only, right after it has reserved the slot.
+        unsafe { cell.pose(write) }
+    }
+
+    pub(crate) fn question<R>(cell: &CallCell, read: impl FnOnce(&mut Question) -> R) -> R {
+        // SAFETY: called by the shard only, for a key that it popped and has not answered.
+        unsafe { cell.question(read) }
+    }
+
+    pub(crate) fn answer_cell(
+        cell: &CallCell,
+        write: impl FnOnce(&mut Reply),
+        release: impl FnOnce(),
+    ) -> Option<Waker> {
+        // SAFETY: called by the holder of a popped key, once: the exchange ends every call once, and a key that was
+        // popped from the ring while closing never reached the exchange.
+        match unsafe { cell.answer(write) } {
+            Delivered::ToCaller(waker) => waker,
+            Delivered::Abandoned => {
+                // SAFETY: told so just now, and told once.
+                unsafe { cell.bury() };
+                release();
+                None
+            }
+        }
+    }
+
+    pub(crate) fn poll(cell: &CallCell, waker: &Waker) -> Poll<()> {
+        // SAFETY: called by the `Call` that holds the key, which it gives up in `take` or `abandon`.
+        unsafe { cell.poll(waker) }
+    }
+
+    pub(crate) fn take<R>(cell: &CallCell, read: impl FnOnce(&mut Question, &mut Reply) -> R) -> R {
+        // SAFETY: called by the `Call` that holds the key, after `poll` was ready or `abandon` said that the answer is
+        // there; the call gives its key up with it.
+        unsafe { cell.take(read) }
+    }
+
+    pub(crate) fn abandon(cell: &CallCell) -> bool {
+        // SAFETY: called by the `Call` that holds the key, when it is dropped.
+        unsafe { cell.abandon() }
+    }
+}
+
+pub(crate) use hand_over::{abandon, answer_cell, poll, pose, question, take};
+
+/// Trims the buffers of a slot whose call was large.
+pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
+    for buffer in [&mut question.body, &mut reply.short] {
+        buffer.clear();
+        if buffer.capacity() > SLOT_BUFFER_BYTES_KEPT {
+            buffer.shrink_to(SLOT_BUFFER_BYTES_KEPT);
+        }
+    }
+    reply.what = ReplyKind::Nothing;
+}
+
+/// Turns a reply that is not a failure into a typed result.
+pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
+    match std::mem::take(&mut reply.what) {
+        ReplyKind::Short { error: false } => answer::tool_result(&mut reply.short),
+        ReplyKind::Short { error: true } => Err(answer::error(&reply.short)),
+        ReplyKind::Long { frame, error: false } => answer::tool_result(&mut frame.to_vec()),
+        ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
+        ReplyKind::Read(read) => *read,
+        ReplyKind::Failed(_) | ReplyKind::Nothing => {
+            Err(Error::new(ErrorKind::Internal, Fate::Unknown, Phase::Decode, "a reply was read twice"))
+        }
+    }
+}
+
+/// A door that opens once and stays open.
+#[derive(Default)]
+pub(crate) struct Latch {
+    is_open: AtomicBool,
+    opened: Event,
+}
+
+impl Latch {
+    pub(crate) fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.opened.notify(usize::MAX);
+    }
+
+    pub(crate) async fn wait(&self) {
+        while !self.is_open.load(Ordering::Acquire) {
+            let listener = self.opened.listen();
+            if self.is_open.load(Ordering::Acquire) {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Waits on this thread, at most `wait`. `true` if it opened.
+    pub(crate) fn wait_blocking(&self, wait: std::time::Duration) -> bool {
+        let listener = self.opened.listen();
+        self.is_open.load(Ordering::Acquire) || listener.wait_timeout(wait).is_some()
+    }
+}

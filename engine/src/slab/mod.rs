@@ -34,6 +34,8 @@ pub(crate) struct Slab<T> {
     slots: Box<[Slot<T>]>,
     free: FreeList,
     layout: KeyLayout,
+    /// Slots whose generations are used up.
+    retired: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl<T> AsRef<Link> for Slot<T> {
 }
 
 impl<T> Slab<T> {
-    /// A slab of `capacity` slots. Slot numbers start at `layout`'s first one.
+    /// A slab of `capacity` slots, numbered from 0.
     pub(crate) fn new(layout: KeyLayout, capacity: u32, mut value: impl FnMut() -> T) -> Self {
         assert!(capacity <= layout.slots(), "{capacity} slots do not fit a key layout of {}", layout.slots());
         let slots: Box<[Slot<T>]> = (0..capacity)
@@ -64,7 +66,7 @@ impl<T> Slab<T> {
         for slot in (0..capacity).rev() {
             free.push(&slots, slot);
         }
-        Self { slots, free, layout }
+        Self { slots, free, layout, retired: AtomicU64::new(0) }
     }
 
     /// Takes a free slot, or `None` while there is none. Full is a state, not an error.
@@ -77,7 +79,10 @@ impl<T> Slab<T> {
     /// Gives a slot back. Only the holder of `key` may do so, and once; its next key is another.
     pub(crate) fn release(&self, key: Key) {
         let slot = self.layout.slot(key);
-        let Some(next) = self.layout.next(key) else { return };
+        let Some(next) = self.layout.next(key) else {
+            self.retired.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         self.slots[slot as usize].generation.store(self.layout.generation(next), Ordering::Release);
         self.free.push(&self.slots, slot);
     }
@@ -91,9 +96,9 @@ impl<T> Slab<T> {
         (slot.generation.load(Ordering::Acquire) == self.layout.generation(key)).then_some(&slot.value)
     }
 
-    /// Every value, in the order of the slots, reserved or not. For the end of the world, when a shard has panicked.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().map(|slot| &slot.value)
+    /// Have all slots been retired? Then `reserve` will never succeed again.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) >= self.slots.len() as u64
     }
 
     /// Moves up to `count` slots out for good, to a single owner who then needs no atomics for them.
@@ -181,6 +186,7 @@ mod tests {
         assert_eq!(layout.generation(key), last);
         slab.release(key);
         assert_eq!(slab.reserve(), None, "a retired slot must not come back");
+        assert!(slab.is_exhausted());
     }
 
     #[test]

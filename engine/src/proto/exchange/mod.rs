@@ -109,6 +109,7 @@ pub(crate) struct Exchange {
     closing: bool,
     draining: bool,
     reason: Option<Reason>,
+    reason_is_news: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
     /// Noise and blank lines counted by framings that are gone.
@@ -163,6 +164,7 @@ impl Exchange {
             closing: false,
             draining: false,
             reason: None,
+            reason_is_news: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
             noise_before: (0, 0),
@@ -381,8 +383,9 @@ impl Exchange {
         self.down_until.and(self.reason.as_ref())
     }
 
-    pub(crate) fn reason(&self) -> Option<&Reason> {
-        self.reason.as_ref()
+    /// The reason of the last failure, if there was one since this was last asked.
+    pub(crate) fn take_news(&mut self) -> Option<Reason> {
+        std::mem::take(&mut self.reason_is_news).then(|| self.reason.clone()).flatten()
     }
 
     pub(crate) fn ready_connections(&self) -> usize {

@@ -247,5 +247,6 @@ impl Exchange {
     /// Why a connection failed, kept for the errors that callers see.
     pub(super) fn blame(&mut self, reason: impl Into<Arc<str>>) {
         self.reason = Some(reason.into());
+        self.reason_is_news = true;
     }
 }

@@ -1,0 +1,104 @@
+//! The client without async: the same calls, on a thread that waits.
+//!
+//! ```no_run
+//! use serde_json::json;
+//! use volley::{Config, blocking::Client};
+//!
+//! let client = Client::connect("stdio:python server.py", Config::default())?;
+//! println!("{}", client.call_tool("echo", &json!({"message": "hello"}))?.text());
+//! client.close();
+//! # Ok::<(), volley::Error>(())
+//! ```
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    bulk::BlockingBulk,
+    tool::{ToolCall, ToolDescription, ToolResult},
+};
+use crate::{RawAnswer, config::{Config, endpoint::Endpoint}, error::Error};
+
+/// [`crate::Client`] for threads. Clones share everything; use it from as many threads as you like.
+#[derive(Clone)]
+pub struct Client(crate::Client);
+
+impl Client {
+    /// As [`crate::Client::connect`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn connect<E>(endpoint: E, config: Config) -> Result<Self, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        pollster::block_on(crate::Client::connect(endpoint, config)).map(Self)
+    }
+
+    /// As [`crate::Client::call_tool`], and waits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Result<ToolResult, Error> {
+        pollster::block_on(self.0.call_tool(tool, arguments))
+    }
+
+    /// As [`crate::Client::call`], and waits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn call(&self, call: ToolCall) -> Result<ToolResult, Error> {
+        pollster::block_on(self.0.call(call))
+    }
+
+    /// As [`crate::Client::request`], and waits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn request(&self, method: &str, params: &impl Serialize) -> Result<RawAnswer, Error> {
+        pollster::block_on(self.0.request(method, params))
+    }
+
+    /// As [`crate::Client::notify`], and waits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
+        pollster::block_on(self.0.notify(method, params))
+    }
+
+    /// As [`crate::Client::list_tools`], and waits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn list_tools(&self) -> Result<Vec<ToolDescription>, Error> {
+        pollster::block_on(self.0.list_tools())
+    }
+
+    /// As [`crate::Client::bulk`], as an iterator.
+    pub fn bulk<I: IntoIterator<Item = ToolCall>>(&self, calls: I) -> BlockingBulk<I::IntoIter> {
+        self.0.bulk(calls).blocking()
+    }
+
+    /// As [`crate::Client::stats`].
+    pub fn stats(&self) -> crate::Stats {
+        self.0.stats()
+    }
+
+    /// As [`crate::Client::drain`], and waits.
+    pub fn drain(&self, deadline: Duration) -> bool {
+        self.0.engine().drain_blocking(deadline)
+    }
+
+    /// As [`crate::Client::close`], and waits.
+    pub fn close(&self) {
+        self.0.engine().close_blocking();
+    }
+
+    /// The async client behind this one.
+    pub fn as_async(&self) -> &crate::Client {
+        &self.0
+    }
+}

@@ -1,0 +1,294 @@
+//! Calls in bulk: an iterator of calls becomes a stream of outcomes, with the windows full all the while.
+//!
+//! The consumer's thread pulls calls, encodes them into claims and hands these to the shards; the shards put them on the wire
+//! as windows allow and give the outcomes back in batches. What has been pulled and not yet yielded is bounded.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::tool::ToolCall;
+use crate::{
+    base::limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
+    decode::answer::{self, RawAnswer},
+    engine::Engine,
+    error::Error,
+    proto::event::{Failure, Fate, Patience, Why},
+    shard::{
+        inbox::Command,
+        runner::job::{Claim, JobShared, Taken},
+    },
+};
+
+/// How a bulk job goes about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BulkOptions {
+    ordered: bool,
+    bound: Option<usize>,
+}
+
+/// A stream of `(index, outcome)`, one for each call of the iterator; made by [`Client::bulk`](crate::Client::bulk).
+///
+/// The iterator is pulled lazily: at most [`buffer`](Self::buffer) calls are in flight or finished and unread. Each call has
+/// exactly one outcome, an answer to decode at leisure or an [`Error`] with a fate. A JSON-RPC error is such an `Error`; a
+/// tool's own failure (`isError`) is an answer.
+///
+/// As a [`Stream`](futures_core::Stream) it works in any executor; [`next`](Self::next) needs no stream library, and
+/// [`blocking`](Self::blocking) no executor at all.
+///
+/// ```no_run
+/// use serde_json::json;
+/// use volley::{Client, Config, ToolCall};
+///
+/// # async fn example() -> Result<(), volley::Error> {
+/// let client = Client::connect("tcp://127.0.0.1:9000", Config::default()).await?;
+/// let calls = (0..10_000).map(|i| ToolCall::new("echo", &json!({"message": i.to_string()})).expect("an object"));
+/// let mut bulk = client.bulk(calls);
+/// while let Some((index, outcome)) = bulk.next().await {
+///     match outcome {
+///         Ok(answer) => println!("{index}: {}", answer.tool_result()?.text()),
+///         Err(error) => println!("{index}: {error} ({:?})", error.fate()),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancel safety
+/// Dropping a pending `next` loses nothing. Dropping the job cancels all its calls.
+pub struct Bulk<I: Iterator<Item = ToolCall>> {
+    engine: Arc<Engine>,
+    /// One on each shard.
+    jobs: Vec<Arc<JobShared>>,
+    /// Calls handed to each shard and not yet back.
+    outstanding: Vec<usize>,
+    calls: Option<I>,
+    options: BulkOptions,
+    bound: usize,
+    patience: Patience,
+    next_index: u64,
+    /// Finished and unread, in the order in which they came (unordered mode).
+    finished: VecDeque<(u64, Taken)>,
+    /// Finished, by index from `next_yield` on (ordered mode).
+    line: VecDeque<Option<Taken>>,
+    next_yield: u64,
+    /// A call that did not fit the last claim.
+    left_over: Option<ToolCall>,
+}
+
+impl<I: Iterator<Item = ToolCall>> Bulk<I> {
+    pub(crate) fn new(engine: Arc<Engine>, calls: I, options: BulkOptions) -> Self {
+        let shards = engine.handles.len();
+        let jobs: Vec<Arc<JobShared>> = engine
+            .handles
+            .iter()
+            .map(|handle| {
+                let job = Arc::new(JobShared::default());
+                handle.command(Command::Job(Arc::clone(&job)));
+                if handle.is_closed() {
+                    job.abandon();
+                }
+                job
+            })
+            .collect();
+        let windows: usize = (0..shards).map(|shard| engine.config.window_of(shard) as usize).sum();
+        let patience = engine.config.patience();
+        Self {
+            engine,
+            jobs,
+            outstanding: vec![0; shards],
+            calls: Some(calls),
+            options,
+            bound: (2 * windows).max(2 * CLAIM_CALLS_MAX),
+            patience,
+            next_index: 0,
+            finished: VecDeque::new(),
+            line: VecDeque::new(),
+            next_yield: 0,
+            left_over: None,
+        }
+    }
+
+    /// Yields outcomes in the order of the calls. One slow call then holds up those behind it, up to the bound.
+    #[must_use]
+    pub fn ordered(mut self) -> Self {
+        self.options.ordered = true;
+        self
+    }
+
+    /// At most so many calls in flight or finished and unread. Default: twice the windows, so that the wire is busy while
+    /// the consumer reads.
+    #[must_use]
+    pub fn buffer(mut self, calls: usize) -> Self {
+        self.options.bound = Some(calls.max(1));
+        self.bound = calls.max(1);
+        self
+    }
+
+    /// How long each call may take from when it is put on the wire. Default: the client's time-out.
+    #[must_use]
+    pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.patience.timeout = timeout;
+        self.patience.at_most = self.patience.at_most.max(timeout);
+        self
+    }
+
+    /// The next outcome, or `None` when every call has had its own.
+    pub async fn next(&mut self) -> Option<(u64, Result<RawAnswer, Error>)> {
+        std::future::poll_fn(|cx| self.poll_outcome(cx.waker())).await
+    }
+
+    /// The same as an iterator that blocks.
+    pub fn blocking(self) -> BlockingBulk<I> {
+        BlockingBulk(self)
+    }
+
+    fn unread(&self) -> usize {
+        if self.options.ordered { self.line.len() } else { self.finished.len() }
+    }
+
+    fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
+        loop {
+            if let Some((index, taken)) = self.pop() {
+                return Poll::Ready(Some((index, self.outcome(taken))));
+            }
+            let gathered = self.gather();
+            let handed_in = self.hand_in();
+            if gathered || handed_in {
+                continue;
+            }
+            if self.calls.is_none() && self.outstanding.iter().all(|n| *n == 0) {
+                return Poll::Ready(None);
+            }
+            // Leave the waker first, then look once more.
+            for job in &self.jobs {
+                job.wait(waker);
+            }
+            if !self.gather() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<(u64, Taken)> {
+        if !self.options.ordered {
+            return self.finished.pop_front();
+        }
+        let taken = self.line.front_mut()?.take()?;
+        self.line.pop_front();
+        let index = self.next_yield;
+        self.next_yield += 1;
+        Some((index, taken))
+    }
+
+    fn outcome(&self, taken: Taken) -> Result<RawAnswer, Error> {
+        match taken {
+            Ok((frame, false)) => Ok(RawAnswer { frame }),
+            Ok((frame, true)) => Err(answer::error(&frame)),
+            Err(failure) => Err(self.engine.handles[0].error(failure)),
+        }
+    }
+
+    /// Collects the batches that have come.
+    fn gather(&mut self) -> bool {
+        let mut any = false;
+        for (job, outstanding) in self.jobs.iter().zip(&mut self.outstanding) {
+            while let Some(mut batch) = job.batches.pop() {
+                batch.drain(|index, taken| {
+                    *outstanding -= 1;
+                    any = true;
+                    if self.options.ordered {
+                        let place = (index - self.next_yield) as usize;
+                        self.line[place] = Some(taken);
+                    } else {
+                        self.finished.push_back((index, taken));
+                    }
+                });
+                job.spare_batches.push(batch);
+            }
+        }
+        any
+    }
+
+    /// Pulls calls and hands them to the shards while the bound allows. Returns whether any was handed in.
+    fn hand_in(&mut self) -> bool {
+        let mut any = false;
+        while self.calls.is_some() {
+            let outstanding: usize = self.outstanding.iter().sum();
+            let used = if self.options.ordered { self.unread() } else { outstanding + self.unread() };
+            let room = self.bound.saturating_sub(used);
+            // Small claims would cost a wake each: wait until a fair piece of the bound is free, unless nothing is in flight.
+            if room == 0 || (outstanding > 0 && room < CLAIM_CALLS_MAX.min(self.bound / 4)) {
+                break;
+            }
+            let Some(shard) = (0..self.jobs.len()).min_by_key(|shard| self.outstanding[*shard]) else { break };
+            let claim = self.jobs[shard].spare_claims.pop().unwrap_or_default();
+            let claim = self.fill(claim, room.min(CLAIM_CALLS_MAX));
+            if claim.calls.is_empty() {
+                break;
+            }
+            self.outstanding[shard] += claim.calls.len();
+            self.jobs[shard].claims.push(claim);
+            if self.jobs[shard].is_abandoned() {
+                self.jobs[shard].refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+            }
+            self.engine.handles[shard].announce_claim();
+            any = true;
+        }
+        any
+    }
+
+    fn fill(&mut self, mut claim: Claim, calls_max: usize) -> Claim {
+        claim.clear();
+        claim.patience = self.patience;
+        while claim.calls.len() < calls_max {
+            let pulled = self.left_over.take().or_else(|| self.calls.as_mut().and_then(Iterator::next));
+            let Some(call) = pulled else {
+                self.calls = None;
+                break;
+            };
+            if !claim.calls.is_empty() && claim.bodies.len() + call.body().len() > CLAIM_BYTES_MAX {
+                self.left_over = Some(call);
+                break;
+            }
+            claim.bodies.extend_from_slice(call.body());
+            claim.calls.push((self.next_index, claim.bodies.len()));
+            if self.options.ordered {
+                self.line.push_back(None);
+            }
+            self.next_index += 1;
+        }
+        claim
+    }
+}
+
+impl<I: Iterator<Item = ToolCall> + Unpin> futures_core::Stream for Bulk<I> {
+    type Item = (u64, Result<RawAnswer, Error>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_outcome(cx.waker())
+    }
+}
+
+impl<I: Iterator<Item = ToolCall>> Drop for Bulk<I> {
+    fn drop(&mut self) {
+        for (job, handle) in self.jobs.iter().zip(&self.engine.handles) {
+            job.leave();
+            handle.announce_claim();
+        }
+    }
+}
+
+/// [`Bulk`] as an iterator that blocks its thread.
+pub struct BlockingBulk<I: Iterator<Item = ToolCall>>(Bulk<I>);
+
+impl<I: Iterator<Item = ToolCall>> Iterator for BlockingBulk<I> {
+    type Item = (u64, Result<RawAnswer, Error>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        pollster::block_on(self.0.next())
+    }
+}

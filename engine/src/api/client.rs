@@ -1,0 +1,291 @@
+//! The client: clone it, share it, call through it. It knows no socket and no frame.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    bulk::{Bulk, BulkOptions},
+    call::{Call, Request},
+    inbound::Notifications,
+    tool::{ToolCall, ToolDescription},
+};
+use crate::{
+    base::limits::LIST_PAGES_MAX,
+    config::{Config, endpoint::Endpoint},
+    decode::answer::RawAnswer,
+    engine::Engine,
+    error::{Error, ErrorKind, Phase},
+    proto::{event::Fate, message::handshake::ServerInfo},
+    shard::inbox::{Command, Latch},
+    telemetry::counters::Stats,
+};
+
+/// A client of one MCP server, over as many connections as configured. Clones share everything.
+///
+/// It works in any async executor, since all the work is done by its own threads; [`crate::blocking`] has it without async.
+///
+/// ```no_run
+/// use serde_json::json;
+/// use volley::{Client, Config};
+///
+/// # async fn example() -> Result<(), volley::Error> {
+/// let client = Client::connect("tcp://127.0.0.1:9000", Config::default()).await?;
+/// let result = client.call_tool("echo", &json!({"message": "hello"})).await?;
+/// println!("{}", result.text());
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    engine: Arc<Engine>,
+    /// Which shard is first asked, in turn.
+    turn: Arc<AtomicUsize>,
+}
+
+impl Client {
+    /// Connects to a server, or starts one, and returns when the first connection takes calls. The others follow in the
+    /// background.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an endpoint that cannot be read or resolved; [`ErrorKind::Unreachable`] with the last
+    /// reason when the first attempts failed.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends everything that was started.
+    pub async fn connect<E>(endpoint: E, config: Config) -> Result<Self, Error>
+    where
+        E: TryInto<Endpoint>,
+        Error: From<E::Error>,
+    {
+        let endpoint = endpoint.try_into()?;
+        let engine = Arc::new(Engine::start(&endpoint, config)?);
+        engine.ready().await?;
+        Ok(Self { engine, turn: Arc::default() })
+    }
+
+    /// Calls a tool. The call is on its way when this returns, if there is a place for it; await the [`Call`] for the result.
+    /// Arguments that are no JSON object come out as [`ErrorKind::InvalidInput`].
+    pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Call {
+        match ToolCall::new(tool, arguments) {
+            Ok(call) => self.call(call),
+            Err(error) => Call::make(&self.engine, 0, Err(error)),
+        }
+    }
+
+    /// Makes a prepared call.
+    pub fn call(&self, call: ToolCall) -> Call {
+        let request = self.request_of(call);
+        Call::make(&self.engine, self.next_shard(), Ok(request))
+    }
+
+    /// Makes a prepared call and gives the answer as it came, undecoded.
+    pub fn call_raw(&self, call: ToolCall) -> Call<RawAnswer> {
+        let request = self.request_of(call);
+        Call::make(&self.engine, self.next_shard(), Ok(request))
+    }
+
+    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error.
+    ///
+    /// # Errors
+    /// [`Full`] with the call, when the windows and queues are full.
+    pub fn try_call(&self, call: ToolCall) -> Result<Call, Full> {
+        let request = self.request_of(call.clone());
+        Call::try_make(&self.engine, self.next_shard(), &request).ok_or(Full(call))
+    }
+
+    /// Sends any request. `params` must become a JSON object (or null for none).
+    pub fn request(&self, method: &str, params: &impl Serialize) -> Call<RawAnswer> {
+        let request = request_body(method, params)
+            .map(|body| Request { body, patience: self.engine.config.patience() });
+        Call::make(&self.engine, self.next_shard(), request)
+    }
+
+    /// Sends a notification on one connection; returns when it stands in that connection's output.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `params` become neither a JSON object nor null; [`ErrorKind::Closed`].
+    pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
+        let params = object(method, params)?;
+        let handle = &self.engine.handles[self.next_shard()];
+        let done = Arc::new(Latch::default());
+        let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
+        handle.command(Command::Notify { method: method.into(), params, done: Arc::clone(&done) });
+        if handle.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, Fate::NotSent, Phase::Close, "the client is closed"));
+        }
+        done.wait().await;
+        Ok(())
+    }
+
+    /// Calls tools in bulk: pulls calls lazily from an iterator, keeps the windows full, and yields each call's index and
+    /// outcome, as they come or in order. See [`Bulk`].
+    pub fn bulk<I>(&self, calls: I) -> Bulk<I::IntoIter>
+    where
+        I: IntoIterator<Item = ToolCall>,
+    {
+        Bulk::new(Arc::clone(&self.engine), calls.into_iter(), BulkOptions::default())
+    }
+
+    /// All tools of the server, over all pages.
+    ///
+    /// # Errors
+    /// Those of the requests; [`ErrorKind::Protocol`] if the server's pages run in a circle or never end.
+    pub async fn list_tools(&self) -> Result<Vec<ToolDescription>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Page {
+            tools: Vec<ToolDescription>,
+            // Absent or null is the end; an empty string is a cursor like any other.
+            #[serde(default)]
+            next_cursor: Option<String>,
+        }
+        let (mut tools, mut seen) = (Vec::new(), HashSet::new());
+        let mut params = serde_json::json!({});
+        loop {
+            let page: Page = self.request("tools/list", &params).await?.result()?;
+            tools.extend(page.tools);
+            let Some(cursor) = page.next_cursor else { return Ok(tools) };
+            if !seen.insert(cursor.clone()) || seen.len() > LIST_PAGES_MAX {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    Fate::Answered,
+                    Phase::Call,
+                    format!("tools/list: cursor {cursor:?} came a second time, or there are more than {LIST_PAGES_MAX} pages"),
+                ));
+            }
+            params["cursor"] = Value::from(cursor);
+        }
+    }
+
+    /// Asks whether the server is alive. Only servers of the handshake era know `ping`.
+    ///
+    /// # Errors
+    /// Those of the request; a modern server answers with [`ErrorKind::Rpc`], code -32601.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.request("ping", &Value::Null).await.map(drop)
+    }
+
+    /// A stream of the server's notifications from now on.
+    pub fn notifications(&self) -> Notifications {
+        Notifications { mailbox: self.engine.porter.open_mailbox(), listener: None }
+    }
+
+    /// What the server said of itself; `None` when the era was known and nothing had to be asked.
+    pub fn server_info(&self) -> Option<Arc<ServerInfo>> {
+        self.engine.memory.info()
+    }
+
+    /// All counters, as of each shard's last turn.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Connections that take calls now.
+    pub fn ready_connections(&self) -> usize {
+        self.engine.handles.iter().map(|handle| handle.status.ready.load(Ordering::Acquire) as usize).sum()
+    }
+
+    /// Takes no new calls, lets those taken on end within `deadline`, then closes. Returns whether all of them ended by
+    /// themselves. Calls made meanwhile, through any clone, fail with [`ErrorKind::Closed`].
+    ///
+    /// # Cancel safety
+    /// Draining goes on if it is dropped.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        let engine = Arc::clone(&self.engine);
+        offload("volley-drain", move || engine.drain_blocking(deadline)).await.unwrap_or(false)
+    }
+
+    /// Ends everything now: calls that have not ended fail with [`ErrorKind::Closed`], sockets are shut, child processes are
+    /// asked to end, then made to. Returns when no thread, socket or child is left.
+    ///
+    /// # Cancel safety
+    /// Closing goes on if it is dropped.
+    pub async fn close(&self) {
+        let engine = Arc::clone(&self.engine);
+        offload("volley-close", move || engine.close_blocking()).await;
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn next_shard(&self) -> usize {
+        if self.engine.handles.len() == 1 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) % self.engine.handles.len() }
+    }
+
+    fn request_of(&self, call: ToolCall) -> Request {
+        let patience = call.patience(self.engine.config.patience());
+        Request { body: call.into_body(), patience }
+    }
+}
+
+/// There is no place for this call now; here it is back.
+#[derive(Clone, Debug)]
+pub struct Full(pub ToolCall);
+
+/// Runs what blocks on a thread of its own. `None` if the system has no thread to give.
+async fn offload<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let (done, result) = (Arc::new(Latch::default()), Arc::new(parking_lot::Mutex::new(None)));
+    let (opens, writes) = (Arc::clone(&done), Arc::clone(&result));
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            *writes.lock() = Some(work());
+            opens.open();
+        })
+        .ok()?;
+    done.wait().await;
+    let result = result.lock().take();
+    result
+}
+
+fn object(method: &str, params: &impl Serialize) -> Result<Value, Error> {
+    let params = serde_json::to_value(params)
+        .map_err(|error| Error::input(format!("params of {method}: {error}")).because(error))?;
+    if params.is_object() || params.is_null() {
+        Ok(params)
+    } else {
+        Err(Error::input(format!("params of {method} are no JSON object")))
+    }
+}
+
+/// A request's body as `proto::message::encode` wants it: open at its end.
+fn request_body(method: &str, params: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let params = object(method, params)?;
+    let mut body = format!(r#""method":{},"params":"#, Value::from(method)).into_bytes();
+    let text = if params.is_null() { "{}".to_owned() } else { params.to_string() };
+    body.extend_from_slice(&text.as_bytes()[..text.len() - 1]);
+    Ok(body)
+}
+
+impl TryFrom<&str> for Endpoint {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Endpoint {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,139 @@
+//! The porter: the thread that carries what the server starts to the caller's handlers, so that no handler can hold up an
+//! event loop. It is started only when there is a handler; a mailbox needs none.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
+
+use crossbeam::channel::{Sender, bounded};
+use parking_lot::RwLock;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::inbound::{Mailbox, Notification, NotificationHandler, RequestHandler, ServerRequest};
+use crate::{
+    base::{buffer::Frame, limits::INBOUND_QUEUE_MAX},
+    error::RpcError,
+    shard::inbox::{Command, ShardHandle},
+};
+
+enum Load {
+    Notification(Notification),
+    Request { request: ServerRequest, handle: Arc<ShardHandle>, connection: u32, epoch: u32 },
+}
+
+/// Where the shards bring what the server starts.
+pub(crate) struct Porter {
+    queue: Option<Sender<Load>>,
+    takes_notifications: bool,
+    takes_requests: bool,
+    mailboxes: RwLock<Vec<Arc<Mailbox>>>,
+}
+
+impl Porter {
+    /// Starts the thread if there is anything for it to do.
+    pub(crate) fn new(
+        on_notification: Option<NotificationHandler>,
+        on_request: Option<RequestHandler>,
+    ) -> std::io::Result<Self> {
+        let (takes_notifications, takes_requests) = (on_notification.is_some(), on_request.is_some());
+        let queue = if takes_notifications || takes_requests {
+            let (queue, inbox) = bounded::<Load>(INBOUND_QUEUE_MAX);
+            thread::Builder::new().name("volley-porter".to_owned()).spawn(move || {
+                for load in inbox {
+                    carry(load, on_notification.as_ref(), on_request.as_ref());
+                }
+            })?;
+            Some(queue)
+        } else {
+            None
+        };
+        Ok(Self { queue, takes_notifications, takes_requests, mailboxes: RwLock::default() })
+    }
+
+    /// Opens a mailbox for notifications.
+    pub(crate) fn open_mailbox(&self) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new());
+        self.mailboxes.write().push(Arc::clone(&mailbox));
+        mailbox
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn close(&self) {
+        self.mailboxes.write().drain(..).for_each(|mailbox| mailbox.close());
+    }
+
+    /// Brings a notification to everyone who wants it. Returns for how many of them it was dropped.
+    pub(crate) fn bring_notification(&self, method: &str, message: impl Fn() -> Frame) -> u64 {
+        let mut dropped = 0;
+        let notification = || Notification { method: method.into(), message: message() };
+        if let Some(queue) = self.queue.as_ref().filter(|_| self.takes_notifications) {
+            dropped += u64::from(queue.try_send(Load::Notification(notification())).is_err());
+        }
+        // Readers that have gone hold no reference any more; their mailboxes are cleared out here.
+        let mut gone = false;
+        for mailbox in self.mailboxes.read().iter() {
+            if Arc::strong_count(mailbox) == 1 {
+                gone = true;
+            } else {
+                dropped += u64::from(!mailbox.post(notification()));
+            }
+        }
+        if gone {
+            self.mailboxes.write().retain(|mailbox| Arc::strong_count(mailbox) > 1);
+        }
+        dropped
+    }
+
+    /// Brings a request to the handler. `false`: nobody takes it.
+    pub(crate) fn bring_request(
+        &self,
+        method: &str,
+        message: impl Fn() -> Frame,
+        handle: Arc<ShardHandle>,
+        connection: u32,
+        epoch: u32,
+    ) -> bool {
+        let Some(queue) = self.queue.as_ref().filter(|_| self.takes_requests) else { return false };
+        let request = ServerRequest { method: method.into(), message: message() };
+        queue.try_send(Load::Request { request, handle, connection, epoch }).is_ok()
+    }
+}
+
+fn carry(load: Load, on_notification: Option<&NotificationHandler>, on_request: Option<&RequestHandler>) {
+    match load {
+        Load::Notification(notification) => {
+            if let Some(handler) = on_notification {
+                // A handler that panics has had its chance; the porter goes on.
+                let _ = catch_unwind(AssertUnwindSafe(|| handler(notification)));
+            }
+        }
+        Load::Request { request, handle, connection, epoch } => {
+            #[derive(Deserialize)]
+            struct Id<'a> {
+                #[serde(borrow)]
+                id: &'a RawValue,
+            }
+            let Ok(Id { id }) = serde_json::from_slice::<Id<'_>>(request.raw()) else { return };
+            let id = id.get().into();
+            let answer = on_request
+                .and_then(|handler| catch_unwind(AssertUnwindSafe(|| handler(request.clone()))).ok())
+                .unwrap_or_else(|| {
+                    Err(RpcError { code: -32603, message: "the client's handler failed".to_owned(), data: None })
+                });
+            let (member, value) = match answer {
+                Ok(value) => ("result", value.to_string()),
+                Err(error) => {
+                    let mut value = serde_json::json!({"code": error.code, "message": error.message});
+                    if let Some(data) = error.data {
+                        value["data"] = data;
+                    }
+                    ("error", value.to_string())
+                }
+            };
+            handle.command(Command::Respond { connection, epoch, id, member, value: value.into() });
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Starts the shards of a client and ends them: who is made first, who goes last.
+//!
+//! ```text
+//! start:  memory -> porter, decode pool -> shards (poll, thread) -> first connection finds out the era -> the others
+//! end:    shards end their calls, hang up, refuse what comes late -> threads end -> porter and pool end with the last handle
+//! ```
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use event_listener::Listener;
+use parking_lot::Mutex;
+
+use crate::{
+    api::porter::Porter,
+    config::{Config, endpoint::Endpoint},
+    decode::pool::Pool,
+    error::{Error, ErrorKind, Phase},
+    proto::{
+        event::{Failure, Fate, Why},
+        exchange::Exchange,
+    },
+    queue::completion::Cell,
+    shard::{
+        Shard,
+        inbox::{Command, ShardHandle},
+        memory::{Memory, ShardMemory},
+        runner::{Runner, desk::Desk},
+    },
+    slab::{Slab, key::KeyLayout},
+    telemetry::counters::Stats,
+    transport::keeper,
+};
+
+/// The running parts of a client.
+pub(crate) struct Engine {
+    pub(crate) handles: Vec<Arc<ShardHandle>>,
+    pub(crate) config: Config,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) porter: Arc<Porter>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Servers are child processes, so closing waits for them.
+    has_children: bool,
+}
+
+/// Nobody waits longer than this for threads and children; they go on ending by themselves.
+const END_WAIT_MAX: Duration = Duration::from_secs(15);
+
+impl Engine {
+    /// Resolves the endpoint and starts the shards; connections follow in the background.
+    pub(crate) fn start(endpoint: &Endpoint, config: Config) -> Result<Self, Error> {
+        let dial = Arc::new(endpoint.resolve()?);
+        let values = config.values.clone();
+        let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
+        let memory = Arc::new(Memory::default());
+        let system = |error: std::io::Error| {
+            let context = format!("the system refused the engine a thread or a poll: {error}");
+            Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
+        };
+        let porter = Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
+        let porter = Arc::new(porter);
+        let pool = Pool::new(values.decode_workers).map_err(system)?;
+        let (mut handles, mut runners) = (Vec::new(), Vec::new());
+        for n in 0..values.shards {
+            let window = config.window_of(n);
+            let single = window + values.queue.unwrap_or(window);
+            // Slot 0 is the exchange's, then come the slots drawn for bulk jobs, then those of single calls.
+            let slots = 1 + window + single;
+            let layout = KeyLayout::for_slots(slots, n, values.shards);
+            let slab = Slab::new(layout, slots, Cell::new);
+            let control = slab.draw(1);
+            debug_assert_eq!(control.len(), 1);
+            let magazine = slab.draw(window);
+            let handle = Arc::new(ShardHandle::new(slab, slots));
+            let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
+            let settings = config.settings(n, seed.wrapping_add(n as u64));
+            let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
+            let connections = config.connections_of(n);
+            let on_stderr = values.on_stderr.clone();
+            let shard =
+                Shard::new(exchange, connections, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
+                    .map_err(system)?;
+            handle.set_waker(shard.waker().map_err(system)?);
+            let desk = Desk::new(Arc::clone(&handle), Arc::clone(&porter), pool.clone(), values.decode_offload_bytes);
+            runners.push(Runner::new(shard, desk, Arc::clone(&handle)));
+            handles.push(handle);
+        }
+        let others: Vec<_> = handles.iter().map(Arc::downgrade).collect();
+        memory.tell(move || others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.ring_bell()));
+        let mut threads = Vec::new();
+        for (n, runner) in runners.into_iter().enumerate() {
+            let spawned = thread::Builder::new().name(format!("volley-shard-{n}")).spawn(move || runner.run());
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    handles.iter().for_each(|handle| handle.command(Command::Close));
+                    return Err(system(error));
+                }
+            }
+        }
+        let has_children = matches!(endpoint, Endpoint::Stdio(_));
+        Ok(Self { handles, config, memory, porter, threads: Mutex::new(threads), has_children })
+    }
+
+    /// Waits until a first connection takes calls.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        loop {
+            // The first shard finds out for all; if it cannot connect, none can.
+            let first = &self.handles[0];
+            let listener = first.status.changed.listen();
+            if first.status.ready.load(Ordering::Acquire) > 0 {
+                return Ok(());
+            }
+            if first.status.down.load(Ordering::Acquire) {
+                return Err(first.error(Failure { why: Why::Unreachable, fate: Fate::NotSent }));
+            }
+            if first.is_closed() {
+                return Err(first.error(Failure { why: Why::Closed, fate: Fate::NotSent }));
+            }
+            listener.await;
+        }
+    }
+
+    /// A shard's turn at the next call.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.handles.iter().for_each(|handle| sum.add(&handle.stats.read()));
+        sum
+    }
+
+    /// No new calls; those taken on may end within `wait`, then the rest is ended. `true` if none had to be.
+    pub(crate) fn drain_blocking(&self, wait: Duration) -> bool {
+        self.handles.iter().for_each(|handle| handle.command(Command::Drain));
+        let drained = self.wait_closed(wait);
+        self.close_blocking();
+        drained
+    }
+
+    /// Ends everything now and waits until it has ended.
+    pub(crate) fn close_blocking(&self) {
+        self.send_close();
+        if self.wait_closed(END_WAIT_MAX) {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            for thread in threads {
+                // A shard's panic has been dealt with on its own thread.
+                let _ = thread.join();
+            }
+        }
+        self.porter.close();
+        if self.has_children {
+            keeper::wait_until_settled(END_WAIT_MAX);
+        }
+    }
+
+    fn send_close(&self) {
+        for handle in &self.handles {
+            handle.refuse();
+            handle.command(Command::Close);
+        }
+    }
+
+    fn wait_closed(&self, wait: Duration) -> bool {
+        let until = std::time::Duration::from_nanos(crate::shard::clock::Clock::new().now().ns()) + wait;
+        for handle in &self.handles {
+            loop {
+                let listener = handle.status.changed.listen();
+                if handle.is_closed() {
+                    break;
+                }
+                let now = Duration::from_nanos(crate::shard::clock::Clock::new().now().ns());
+                if now >= until || listener.wait_timeout(until - now).is_none() && !handle.is_closed() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // The last client has gone without closing: the shards end by themselves, and nobody waits.
+        self.send_close();
+        self.porter.close();
+    }
+}

@@ -1,0 +1,294 @@
+//! The desk where a shard's outcomes are handed out: to single calls through their cells, to bulk jobs in batches, and what
+//! the server starts to the porter.
+//!
+//! Owner: the shard's thread. Wakes are gathered during a turn and done at its end in one go.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+};
+
+use super::job::{Batch, Claim, JobShared};
+use crate::{
+    api::porter::Porter,
+    base::{limits::ANSWER_COPY_BYTES_MAX, time::Instant},
+    decode::pool::{Deliver, Pool},
+    proto::{
+        event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Sink},
+        exchange::Exchange,
+    },
+    shard::inbox::{self, Latch, Reply, ReplyKind, ShardHandle},
+    slab::key::Key,
+    telemetry::counters::Stats,
+};
+
+/// A job's index among the shard's jobs stands above the index of the call in the tag.
+const INDEX_BITS: u32 = 48;
+
+/// Jobs of one shard at a time; a further one waits for nothing but memory, so this is a bound on the tag only.
+const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
+
+struct Job {
+    shared: Arc<JobShared>,
+    claim: Option<Claim>,
+    batch: Batch,
+    in_flight: u64,
+}
+
+struct Note {
+    method: Box<str>,
+    params: Option<Box<str>>,
+    done: Arc<Latch>,
+}
+
+/// Where outcomes go.
+pub(crate) struct Desk {
+    handle: Arc<ShardHandle>,
+    porter: Arc<Porter>,
+    pool: Pool,
+    offload_bytes: usize,
+    wakers: Vec<Waker>,
+    jobs: Vec<Option<Job>>,
+    /// Notifications of the caller that wait for a ready connection.
+    notes: Vec<Note>,
+    notifications_dropped: u64,
+}
+
+impl Desk {
+    pub(crate) fn new(handle: Arc<ShardHandle>, porter: Arc<Porter>, pool: Pool, offload_bytes: usize) -> Self {
+        Self {
+            handle,
+            porter,
+            pool,
+            offload_bytes,
+            wakers: Vec::new(),
+            jobs: Vec::new(),
+            notes: Vec::new(),
+            notifications_dropped: 0,
+        }
+    }
+
+    // Bulk jobs.
+
+    pub(super) fn open_job(&mut self, shared: Arc<JobShared>) {
+        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0 };
+        match self.jobs.iter().position(Option::is_none) {
+            Some(place) => self.jobs[place] = Some(job),
+            None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
+            None => job.shared.abandon(),
+        }
+    }
+
+    /// Puts calls of the jobs on connections that have room, in turn. Returns whether there are more and room for them.
+    pub(super) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
+        self.send_notes(exchange);
+        if self.jobs.iter().all(Option::is_none) {
+            return false;
+        }
+        self.close_left_jobs(now, exchange);
+        if let Some(why) = exchange.refuses(now) {
+            self.fail_claims(Failure { why, fate: Fate::NotSent });
+            return false;
+        }
+        loop {
+            let mut any = false;
+            for (place, job) in self.jobs.iter_mut().enumerate() {
+                let Some(job) = job else { continue };
+                // A claim at a time from each, so that a long job does not starve a short one.
+                if job.claim.is_none() {
+                    job.claim = job.shared.claims.pop();
+                }
+                let Some(claim) = &mut job.claim else { continue };
+                while let Some((index, body)) = claim.next() {
+                    let tag = (place as u64) << INDEX_BITS | index;
+                    if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err() {
+                        return false;
+                    }
+                    claim.taken += 1;
+                    job.in_flight += 1;
+                    any = true;
+                }
+                if let Some(mut claim) = job.claim.take() {
+                    claim.clear();
+                    job.shared.spare_claims.push(claim);
+                }
+            }
+            if !any {
+                return false;
+            }
+        }
+    }
+
+    fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
+        for place in 0..self.jobs.len() {
+            if self.jobs[place].as_ref().is_some_and(|job| job.shared.has_left()) {
+                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go.
+                exchange.cancel_owned(
+                    now,
+                    |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
+                    self,
+                );
+                self.jobs[place] = None;
+            }
+        }
+    }
+
+    pub(super) fn fail_claims(&mut self, failure: Failure) {
+        for job in self.jobs.iter_mut().flatten() {
+            if let Some(claim) = job.claim.take() {
+                for &(index, _) in &claim.calls[claim.taken..] {
+                    job.batch.fail(index, failure);
+                }
+            }
+            job.shared.refuse_claims(failure);
+        }
+    }
+
+    pub(super) fn abandon_jobs(&mut self) {
+        for job in self.jobs.drain(..).flatten() {
+            job.shared.abandon();
+        }
+    }
+
+    /// Has no job a call that is not yet in flight?
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.iter().flatten().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
+    }
+
+    // Notifications of the caller.
+
+    pub(super) fn notify(
+        &mut self,
+        exchange: &mut Exchange,
+        method: Box<str>,
+        params: Option<Box<str>>,
+        done: Arc<Latch>,
+    ) {
+        self.notes.push(Note { method, params, done });
+        self.send_notes(exchange);
+    }
+
+    fn send_notes(&mut self, exchange: &mut Exchange) {
+        self.notes.retain(|note| {
+            let sent = exchange.notify(&note.method, note.params.as_deref());
+            if sent {
+                note.done.open();
+            }
+            !sent
+        });
+    }
+
+    // The end of a turn.
+
+    /// Adds the desk's own counts.
+    pub(super) fn add_counts(&self, stats: &mut Stats) {
+        stats.notifications_dropped = self.notifications_dropped;
+    }
+
+    /// Hands everything out that was gathered during the turn.
+    pub(super) fn hand_out(&mut self) {
+        for job in self.jobs.iter_mut().flatten() {
+            if !job.batch.is_empty() {
+                let spare = job.shared.spare_batches.pop().unwrap_or_default();
+                job.shared.deliver(std::mem::replace(&mut job.batch, spare));
+            }
+        }
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Fails a single call that the exchange does not know.
+    pub(super) fn fail(&mut self, key: Key, failure: Failure) {
+        self.wakers.extend(self.handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)));
+    }
+
+    fn ended_single(&mut self, call: &Ended<'_>) {
+        let (frame, error) = match &call.outcome {
+            Outcome::Result(frame) => (frame, false),
+            Outcome::Error(frame) => (frame, true),
+            Outcome::Failed(failure) => {
+                self.fail(call.key, *failure);
+                return;
+            }
+        };
+        if frame.len <= ANSWER_COPY_BYTES_MAX {
+            self.wakers.extend(self.handle.deliver(call.key, |reply| {
+                reply.short.clear();
+                reply.short.extend_from_slice(frame.bytes());
+                reply.what = ReplyKind::Short { error };
+            }));
+            return;
+        }
+        let frame = frame.keep();
+        let typed = self
+            .handle
+            .slab
+            .get(call.key)
+            .is_some_and(|cell| inbox::question(cell, |question| question.typed));
+        let frame = if typed && !error && frame.len() >= self.offload_bytes {
+            let (handle, key) = (Arc::clone(&self.handle), call.key);
+            let deliver: Deliver = Box::new(move |read| {
+                let delivered = handle.deliver(key, |reply| reply.what = ReplyKind::Read(Box::new(read)));
+                delivered.into_iter().for_each(Waker::wake);
+            });
+            match self.pool.offer(frame, deliver) {
+                Ok(()) => return,
+                // The workers are behind: the caller reads it.
+                Err((frame, _)) => frame,
+            }
+        } else {
+            frame
+        };
+        let write = |reply: &mut Reply| reply.what = ReplyKind::Long { frame, error };
+        self.wakers.extend(self.handle.deliver(call.key, write));
+    }
+}
+
+impl Sink for Desk {
+    #[inline]
+    fn ended(&mut self, _now: Instant, call: Ended<'_>) {
+        match call.owner.kind {
+            OwnerKind::Shared => self.ended_single(&call),
+            OwnerKind::Drawn => {
+                let (place, index) = (call.owner.tag >> INDEX_BITS, call.owner.tag & ((1 << INDEX_BITS) - 1));
+                if let Some(job) = self.jobs.get_mut(place as usize).and_then(Option::as_mut) {
+                    job.in_flight -= 1;
+                    job.batch.push(index, &call);
+                }
+            }
+        }
+    }
+
+    fn inbound(&mut self, message: Inbound<'_>) -> bool {
+        match message {
+            Inbound::Notification { method, frame } => {
+                self.notifications_dropped += self.porter.bring_notification(method, || frame.keep().detach());
+                true
+            }
+            Inbound::Request { connection, epoch, method, frame } => {
+                let handle = Arc::clone(&self.handle);
+                self.porter.bring_request(method, || frame.keep().detach(), handle, connection, epoch)
+            }
+        }
+    }
+
+    fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {
+        if let Some(cell) = self.handle.slab.get(key) {
+            inbox::question(cell, |question| write(&question.body));
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for note in self.notes.drain(..) {
+            note.done.open();
+        }
+        // Nobody may sleep on a shard that is gone.
+        self.handle.status.ready.store(0, Ordering::Release);
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A bulk job, seen from both sides: the consumer hands in *claims* of encoded calls and gets *batches* of outcomes back,
+//! one for each turn of the shard. Both are recycled, so the steady state allocates nothing.
+//!
+//! | who | pushes | pops |
+//! |---|---|---|
+//! | consumer | `claims`, `spare_batches` | `batches`, `spare_claims` |
+//! | shard | `batches`, `spare_claims` | `claims`, `spare_batches` |
+//!
+//! Bounds: the consumer never has more calls outstanding and unread than its own bound, so neither queue can hold more.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+use crossbeam::queue::SegQueue;
+use parking_lot::Mutex;
+
+use crate::{
+    base::buffer::{Chunk, Frame, FrameRef},
+    proto::event::{Ended, Failure, Fate, Outcome, Patience, Why},
+};
+
+/// Some calls of a job, encoded.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    pub(crate) bodies: Vec<u8>,
+    /// For each call its index in the job and where its body ends.
+    pub(crate) calls: Vec<(u64, usize)>,
+    pub(crate) patience: Patience,
+    /// Calls that the shard has taken already.
+    pub(crate) taken: usize,
+}
+
+impl Claim {
+    pub(crate) fn clear(&mut self) {
+        self.bodies.clear();
+        self.calls.clear();
+        self.taken = 0;
+    }
+
+    /// The next call: its index and body.
+    pub(crate) fn next(&self) -> Option<(u64, &[u8])> {
+        let &(index, end) = self.calls.get(self.taken)?;
+        let start = self.taken.checked_sub(1).map_or(0, |before| self.calls[before].1);
+        Some((index, &self.bodies[start..end]))
+    }
+}
+
+/// Outcomes of one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    chunks: Vec<Arc<Chunk>>,
+    items: Vec<Item>,
+}
+
+#[derive(Debug)]
+struct Item {
+    index: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Answer { error: bool, chunk: u32, start: u32, len: u32 },
+    Failed(Failure),
+}
+
+/// One outcome as the consumer gets it: the response and whether it is an error, or why there is none.
+pub(crate) type Taken = Result<(Frame, bool), Failure>;
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>) {
+        let mut answer = |frame: &FrameRef<'_>, error| {
+            // Frames of one read share their chunk, so looking at the last one is enough.
+            if !self.chunks.last().is_some_and(|chunk| Arc::ptr_eq(chunk, frame.chunk)) {
+                self.chunks.push(Arc::clone(frame.chunk));
+            }
+            let chunk = self.chunks.len() as u32 - 1;
+            What::Answer { error, chunk, start: frame.start as u32, len: frame.len as u32 }
+        };
+        let what = match &call.outcome {
+            Outcome::Result(frame) => answer(frame, false),
+            Outcome::Error(frame) => answer(frame, true),
+            Outcome::Failed(failure) => What::Failed(*failure),
+        };
+        self.items.push(Item { index, what });
+    }
+
+    pub(crate) fn fail(&mut self, index: u64, failure: Failure) {
+        self.items.push(Item { index, what: What::Failed(failure) });
+    }
+
+    /// Takes all outcomes out, as the consumer.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(u64, Taken)) {
+        let Self { chunks, items } = self;
+        for item in items.drain(..) {
+            each(
+                item.index,
+                match item.what {
+                    What::Answer { error, chunk, start, len } => {
+                        let chunk = Arc::clone(&chunks[chunk as usize]);
+                        Ok((Frame::new(chunk, start as usize, len as usize), error))
+                    }
+                    What::Failed(failure) => Err(failure),
+                },
+            );
+        }
+        chunks.clear();
+    }
+}
+
+/// What the two sides of a job share.
+#[derive(Debug, Default)]
+pub(crate) struct JobShared {
+    pub(crate) claims: SegQueue<Claim>,
+    pub(crate) spare_claims: SegQueue<Claim>,
+    pub(crate) batches: SegQueue<Batch>,
+    pub(crate) spare_batches: SegQueue<Batch>,
+    waker: Mutex<Option<Waker>>,
+    /// The consumer has gone.
+    gone: AtomicBool,
+    /// The shard has gone: claims will not be taken any more.
+    abandoned: AtomicBool,
+}
+
+impl JobShared {
+    // The consumer.
+
+    pub(crate) fn wait(&self, waker: &Waker) {
+        let mut place = self.waker.lock();
+        match &mut *place {
+            Some(stored) => stored.clone_from(waker),
+            None => *place = Some(waker.clone()),
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    // The shard.
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn deliver(&self, batch: Batch) {
+        self.batches.push(batch);
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The shard will not look at this job again: calls in claims fail.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+    }
+
+    /// Fails all calls of the claims that nobody has taken. Also called by a consumer that came too late.
+    pub(crate) fn refuse_claims(&self, failure: Failure) {
+        let mut batch = Batch::default();
+        while let Some(claim) = self.claims.pop() {
+            for &(index, _) in &claim.calls[claim.taken..] {
+                batch.fail(index, failure);
+            }
+        }
+        if !batch.is_empty() {
+            self.deliver(batch);
+        }
+    }
+}

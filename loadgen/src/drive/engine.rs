@@ -1,0 +1,116 @@
+//! The engine behind the seam: the only file of loadgen that names it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use volley::{Config, ErrorKind, Inline, InlineOutcome, Tool};
+
+use super::shard::{Connect, Full, Outcome, Shard};
+use crate::endpoint::Endpoint;
+use crate::plan::Plan;
+
+/// Connects shards of the engine to one endpoint, as the plan says.
+pub(crate) struct Engine<'a> {
+    plan: &'a Plan,
+    endpoint: &'a Endpoint,
+}
+
+/// A shard of the engine, driven inline, with the tool prepared.
+pub(crate) struct EngineShard {
+    inline: Inline,
+    tool: Tool,
+}
+
+/// All connections of a shard have to be ready within this.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+impl<'a> Engine<'a> {
+    /// Nothing is opened yet.
+    pub(crate) const fn new(plan: &'a Plan, endpoint: &'a Endpoint) -> Self {
+        Self { plan, endpoint }
+    }
+
+    fn config(&self, connections: u32) -> Result<Config, volley::Error> {
+        let mut builder = Config::builder()
+            .connections(connections as usize)
+            .in_flight(self.plan.in_flight)
+            .timeout(self.plan.timeout)
+            .timeout_at_most(self.plan.timeout)
+            .spin(self.plan.spin)
+            .client_info("loadgen", env!("CARGO_PKG_VERSION"));
+        if let Some(revision) = self.plan.revision {
+            let revision = revision.parse().map_err(|error: volley::UnknownRevision| error.to_string());
+            builder = builder.revision(revision.expect("the plan admits only revisions that exist"));
+        }
+        builder.build()
+    }
+}
+
+impl Connect for Engine<'_> {
+    type Shard = EngineShard;
+
+    fn connect(&self, index: u32) -> Result<EngineShard, String> {
+        let connections = self.plan.connections_of(index);
+        let endpoint = match self.endpoint {
+            Endpoint::Tcp(address) => format!("tcp://{address}").parse().map_err(say)?,
+            Endpoint::Unix(path) => volley::Endpoint::Unix(path.clone()),
+            Endpoint::Stdio { program, args } => volley::Command::new(program).args(args).into(),
+        };
+        let mut inline = Inline::connect(&endpoint, &self.config(connections).map_err(say)?).map_err(say)?;
+        let until = Instant::now() + READY_WITHIN;
+        while inline.ready_connections() < connections as usize {
+            inline.turn(Duration::from_millis(20), |_, _, _| ()).map_err(say)?;
+            if Instant::now() > until {
+                let ready = inline.ready_connections();
+                return Err(format!("only {ready} of {connections} connections were ready within {READY_WITHIN:?}"));
+            }
+        }
+        Ok(EngineShard { inline, tool: Tool::new(&self.plan.tool) })
+    }
+}
+
+fn say(error: volley::Error) -> String {
+    format!("{error}; {}", error.hint())
+}
+
+/// A failure in words.
+struct Words(ErrorKind, volley::Fate);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (fate: {:?})", self.0, self.1)
+    }
+}
+
+impl Shard for EngineShard {
+    fn room(&self) -> usize {
+        self.inline.room()
+    }
+
+    fn submit(&mut self, args: &[u8], tag: u64, now_ns: u64) -> Result<(), Full> {
+        self.inline.submit_at(&self.tool, args, tag, now_ns).map_err(|_| Full)
+    }
+
+    fn turn(
+        &mut self,
+        wait_max: Duration,
+        sink: &mut impl FnMut(u64, u64, Outcome<'_>),
+    ) -> Result<(), String> {
+        let turned = self.inline.turn(wait_max, |tag, now_ns, outcome| match outcome {
+            InlineOutcome::Result(line) => sink(tag, now_ns, Outcome::Answer(line)),
+            InlineOutcome::RpcError(line) => sink(tag, now_ns, Outcome::RpcError(line)),
+            InlineOutcome::Failed { kind: ErrorKind::Timeout, .. } => sink(tag, now_ns, Outcome::TimedOut),
+            InlineOutcome::Failed { kind, fate } => sink(tag, now_ns, Outcome::Failed(&Words(kind, fate))),
+            _ => sink(tag, now_ns, Outcome::Failed(&"an outcome this version does not know")),
+        });
+        turned.map(drop).map_err(say)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.inline.now_ns()
+    }
+
+    fn revision(&self) -> String {
+        self.inline.revision().map_or_else(String::new, |revision| revision.to_string())
+    }
+}

@@ -1,0 +1,164 @@
+//! Where connections come from: TCP and Unix sockets, and the streams they yield.
+//!
+//! A listener announces itself with one line on stdout, so that a parent can read where it
+//! ended up: `listening tcp://127.0.0.1:40123`, `listening unix:/tmp/target.sock`. The file of a
+//! Unix socket lives as long as its listener.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
+
+use super::stdio::Stdio;
+
+/// A listening socket.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket; dropping it removes the file.
+pub(super) struct SocketFile(PathBuf);
+
+impl Listener {
+    pub(super) fn tcp(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into()).map_err(|error| naming(&address, &error))?;
+        socket.listen(BACKLOG)?;
+        Ok(Self::Tcp(TcpListener::from_std(socket.into())))
+    }
+
+    pub(super) fn unix(path: &Path) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&socket2::SockAddr::unix(path)?).map_err(|error| naming(&path.display(), &error))?;
+        let file = SocketFile(path.to_owned());
+        socket.listen(BACKLOG)?;
+        Ok(Self::Unix(UnixListener::from_std(socket.into()), file))
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Self::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    pub(super) fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // The client may be gone already, which reading will tell.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
+        }
+    }
+
+    /// The line that tells a parent where to connect.
+    pub(super) fn announcement(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(format!("listening tcp://{}", listener.local_addr()?)),
+            Self::Unix(_, SocketFile(path)) => Ok(format!("listening unix:{}", path.display())),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it before us, which was the aim.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A byte stream to one client; all calls return at once.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Stdio(Stdio),
+}
+
+impl Stream {
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => registry.register(stream, token, both),
+            Self::Unix(stream) => registry.register(stream, token, both),
+            Self::Stdio(stdio) => stdio.register(registry, token),
+        }
+    }
+
+    /// Whether reading needs no readiness event.
+    pub(super) fn is_always_readable(&self) -> bool {
+        matches!(self, Self::Stdio(stdio) if stdio.is_always_readable())
+    }
+
+    pub(super) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Unix(stream) => stream.read(bytes),
+            Self::Stdio(stdio) => stdio.read(bytes),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Stdio(stdio) => stdio.write(bytes),
+        }
+    }
+}
+
+/// Removes the file of a socket that nobody listens on any more; any other file stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(naming(&path.display(), &error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(naming(&path.display(), &io::Error::other("exists and is not a socket")))
+        }
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+            _ => Err(naming(&path.display(), &io::ErrorKind::AddrInUse.into())),
+        },
+    }
+}
+
+fn naming(place: &dyn fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"))
+}
+
+/// Connections that may wait to be accepted; ten thousand clients may start at once.
+const BACKLOG: i32 = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_file_of_a_dead_socket_is_replaced() {
+        let directory = std::env::temp_dir().join(format!("loadgen-listener-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("socket");
+        fs::write(&path, "precious").unwrap();
+        assert!(Listener::unix(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        fs::remove_file(&path).unwrap();
+
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = Listener::unix(&path).unwrap();
+        assert!(listener.announcement().unwrap().starts_with("listening unix:/"));
+        assert!(Listener::unix(&path).is_err(), "somebody listens");
+        drop(listener);
+        assert!(!path.exists());
+        fs::remove_dir(&directory).unwrap();
+    }
+}

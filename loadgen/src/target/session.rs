@@ -1,0 +1,354 @@
+//! One client's conversation: lines in, lines out, and what is still owed.
+//!
+//! The session decides. It owns no socket and asks no clock; the event loop lends it a [`Turn`]
+//! with the time, the shared world and its output. Plain calls of `echo` take the spliced path
+//! in [`Session::take_lines`]; everything else is read with care and answered here.
+//!
+//! The era is fixed by the first request that is accepted:
+//!
+//! ```text
+//! Undecided --initialize--> Legacy(revision)      enveloped requests: -32600
+//!     \------enveloped----> Modern(revision)      initialize: -32022, ping: -32601
+//! ```
+//!
+//! What always holds: each request of a batch is settled exactly once, by an answer or by the
+//! decision that none will come, and a batch is answered when all of its requests are settled.
+//! Clauses: MCP lifecycle, versioning and batching of each revision. Proof: `session_tests`.
+
+use std::collections::HashMap;
+
+use super::args::BatchPolicy;
+use super::calls::IdKey;
+use super::envelope::{self, Message, Request};
+use super::protocol;
+use super::reply::{Fault, Outcome};
+use super::revision::Revision;
+use super::scan::{self, EchoCall, MetaRule};
+use super::timer::Ticket;
+use super::tools;
+use super::world::{Turn, World};
+
+/// The state of one connection's conversation.
+pub(super) struct Session {
+    pub(super) era: Era,
+    /// The last `_meta` that was walked and found good.
+    known_meta: Vec<u8>,
+    /// Answers held by a timer, by the id of their request.
+    pub(super) held: HashMap<IdKey, Ticket>,
+    batches: HashMap<u32, Batch>,
+    batch_next: u32,
+    /// Calls that wait for the client's word, by the number in our request's id.
+    pub(super) asked: Vec<(u64, Answer)>,
+    pub(super) asked_next: u64,
+    /// Answers gathered for `--reorder`.
+    pub(super) shuffled: Vec<Vec<u8>>,
+    /// Answers to calls sent on this connection; `--drop-after` counts them.
+    pub(super) answered: u64,
+    /// The connection ends as soon as its output is written.
+    pub(super) ending: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    Undecided,
+    Legacy(Revision),
+    Modern(Revision),
+}
+
+/// An answer and where it goes.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// As JSON.
+    pub(super) id: Vec<u8>,
+    pub(super) outcome: Outcome,
+    pub(super) to: Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    Line,
+    Batch(u32),
+}
+
+/// An array that is being answered.
+struct Batch {
+    /// Requests not settled yet, and one more while the array is still being read.
+    open: usize,
+    /// Answers so far, with commas between them.
+    answers: Vec<u8>,
+}
+
+impl Session {
+    pub(super) fn new() -> Self {
+        Self {
+            era: Era::Undecided,
+            known_meta: Vec::new(),
+            held: HashMap::new(),
+            batches: HashMap::new(),
+            batch_next: 0,
+            asked: Vec::new(),
+            asked_next: 1,
+            shuffled: Vec::new(),
+            answered: 0,
+            ending: false,
+        }
+    }
+
+    /// Whether answers are still to come though nothing more is read.
+    pub(super) fn owes(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Handles the whole lines at the start of `bytes` and says how many bytes they were.
+    ///
+    /// It stops early when the output is full; then it is called again with the rest.
+    pub(super) fn take_lines(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && turn.out.len() < turn.out_bytes_full && !self.ending && !turn.world.dying {
+            let rest = &bytes[at..];
+            if let Some(consumed) = self.take_plain_call(rest, turn) {
+                at += consumed;
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', rest) else { break };
+            self.handle_line(&rest[..end], turn);
+            at += end + 1;
+        }
+        at
+    }
+
+    /// Answers one plain call of `echo` and says how long its line was.
+    #[inline]
+    fn take_plain_call(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
+        let (revision, rule) = match self.era {
+            Era::Undecided => return None,
+            Era::Legacy(revision) => (revision, MetaRule::Absent),
+            Era::Modern(revision) => {
+                let version = revision.text().as_bytes();
+                (revision, MetaRule::Required { version, known: &self.known_meta })
+            }
+        };
+        let call = scan::scan(bytes, rule)?;
+        let world = &mut *turn.world;
+        if world.calls_are_plain {
+            world.executed += 1;
+            scan::splice(turn.out, &call, world.echo_tail(revision));
+        } else {
+            self.chaotic_echo(&call, revision, turn);
+        }
+        if let Some(meta) = call.meta_seen
+            && meta.len() <= KNOWN_META_BYTES_MAX
+        {
+            self.known_meta.clear();
+            self.known_meta.extend_from_slice(meta);
+        }
+        Some(call.consumed)
+    }
+
+    fn chaotic_echo(&mut self, call: &EchoCall<'_>, revision: Revision, turn: &mut Turn<'_>) {
+        if turn.world.behaviour.never_answer {
+            return;
+        }
+        let outcome = match self.before_call(turn) {
+            Some(refusal) => refusal,
+            None => tools::echo(call.message, revision, turn.world),
+        };
+        self.conclude(Answer { id: call.id.to_vec(), outcome, to: Destination::Line }, turn);
+    }
+
+    /// Handles one line without its newline.
+    fn handle_line(&mut self, line: &[u8], turn: &mut Turn<'_>) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return;
+        }
+        let Ok(line) = std::str::from_utf8(line) else {
+            return self.reply_fault(None, Fault::NOT_JSON, Destination::Line, turn);
+        };
+        match line.as_bytes()[0] {
+            b'[' => self.handle_array(line, turn),
+            _ => self.handle_message(line, Destination::Line, turn),
+        }
+    }
+
+    /// Ends the conversation over a line that has no end in sight.
+    pub(super) fn refuse_long_line(&mut self, turn: &mut Turn<'_>) {
+        self.reply_fault(None, Fault::TOO_LONG, Destination::Line, turn);
+        self.ending = true;
+    }
+
+    fn handle_array(&mut self, line: &str, turn: &mut Turn<'_>) {
+        let allowed = matches!(self.era, Era::Legacy(revision) if revision.has_batches());
+        let policy = if allowed { turn.world.protocol.batch } else { BatchPolicy::Refuse };
+        let Some(elements) = envelope::parse_array(line) else {
+            return self.reply_fault(None, Fault::NOT_JSON, Destination::Line, turn);
+        };
+        let to = match policy {
+            BatchPolicy::Drop => return,
+            BatchPolicy::Refuse => {
+                return self.reply_fault(None, Fault::NO_BATCH, Destination::Line, turn);
+            }
+            _ if elements.is_empty() => {
+                return self.reply_fault(None, Fault::EMPTY_BATCH, Destination::Line, turn);
+            }
+            BatchPolicy::SeparateLines => Destination::Line,
+            BatchPolicy::Answer => {
+                let number = self.batch_next;
+                self.batch_next = self.batch_next.wrapping_add(1);
+                self.batches.insert(number, Batch { open: 1, answers: Vec::new() });
+                Destination::Batch(number)
+            }
+        };
+        for element in elements {
+            self.handle_message(element.get(), to, turn);
+        }
+        self.settle(to, turn);
+    }
+
+    fn handle_message(&mut self, json: &str, to: Destination, turn: &mut Turn<'_>) {
+        match Message::parse(json) {
+            Ok(Message::Request(request)) => {
+                self.open(to);
+                self.handle_request(&request, to, turn);
+            }
+            Ok(Message::Notification { method, params }) => self.handle_notification(&method, &params, turn),
+            Ok(Message::Response { id }) => self.handle_response(&id, json, turn),
+            Err(unreadable) => {
+                self.open(to);
+                self.reply_fault(unreadable.id, unreadable.fault, to, turn);
+            }
+        }
+    }
+
+    fn handle_request(&mut self, request: &Request<'_>, to: Destination, turn: &mut Turn<'_>) {
+        let handshake = matches!(request.method.as_str(), "initialize" | "server/discover");
+        let behaviour = &turn.world.behaviour;
+        if if handshake { behaviour.ignore_handshake } else { behaviour.never_answer } {
+            return self.settle(to, turn);
+        }
+        if request.method == "initialize" {
+            let outcome = self.initialize(request, to, turn.world);
+            return self.reply(request.id, &outcome, to, turn);
+        }
+        let revision = match self.admit(request, turn.world) {
+            Ok(revision) => revision,
+            Err(refusal) => return self.reply(request.id, &refusal, to, turn),
+        };
+        let protocol = &turn.world.protocol;
+        let outcome = match request.method.as_str() {
+            "tools/call" => return self.call(request, revision, to, turn),
+            "tools/list" => protocol::list_tools(&request.params, protocol, revision),
+            "server/discover" => protocol::discover(&protocol.offer, revision),
+            "resources/list" => protocol::empty_list("resources", revision),
+            "resources/templates/list" => protocol::empty_list("resourceTemplates", revision),
+            "prompts/list" => protocol::empty_list("prompts", revision),
+            _ => Outcome::result("{}"),
+        };
+        self.reply(request.id, &outcome, to, turn);
+    }
+
+    fn initialize(&mut self, request: &Request<'_>, to: Destination, world: &World) -> Outcome {
+        let offer = &world.protocol.offer;
+        let outcome = match (self.era, offer.newest_legacy()) {
+            (Era::Legacy(_), _) => return Fault::INITIALIZED.into(),
+            (Era::Undecided, Some(newest)) if to == Destination::Line => {
+                protocol::initialize(&request.params, offer, newest)
+            }
+            _ => {
+                let asked = request.params.text("protocolVersion").unwrap_or_default();
+                return protocol::unsupported_version(&asked, offer);
+            }
+        };
+        outcome.map_or_else(
+            |refusal| refusal,
+            |(revision, outcome)| {
+                self.era = Era::Legacy(revision);
+                outcome
+            },
+        )
+    }
+
+    /// Says under which revision a request is served, or why it is not.
+    fn admit(&mut self, request: &Request<'_>, world: &World) -> Result<Revision, Outcome> {
+        let offer = &world.protocol.offer;
+        let method = request.method.as_str();
+        let enveloped = protocol::is_enveloped(&request.params);
+        let modern = match (self.era, offer.newest_legacy()) {
+            (Era::Legacy(_), _) => false,
+            (Era::Modern(_), _) | (Era::Undecided, None) => true,
+            (Era::Undecided, Some(_)) => {
+                offer.newest_modern().is_some() && (enveloped || method == "server/discover")
+            }
+        };
+        if modern {
+            if !has_method(method, true) {
+                return Err(Fault::NO_METHOD.into());
+            }
+            let revision = protocol::check_envelope(&request.params, offer)?;
+            self.era = Era::Modern(revision);
+            return Ok(revision);
+        }
+        let revision = match (self.era, offer.newest_legacy()) {
+            (Era::Legacy(_), _) if enveloped => return Err(Fault::WRONG_ERA.into()),
+            (Era::Legacy(revision), _) => revision,
+            (_, Some(newest)) if method == "ping" => return Ok(newest),
+            (_, Some(newest)) if world.protocol.lenient => {
+                self.era = Era::Legacy(newest);
+                newest
+            }
+            _ if method == "server/discover" => return Err(Fault::NO_METHOD.into()),
+            _ => return Err(Fault::NOT_INITIALIZED.into()),
+        };
+        if has_method(method, false) { Ok(revision) } else { Err(Fault::NO_METHOD.into()) }
+    }
+
+    fn open(&mut self, to: Destination) {
+        if let Some(batch) = self.batch(to) {
+            batch.open += 1;
+        }
+    }
+
+    /// One request of a batch is done with; after the last one the batch is answered.
+    pub(super) fn settle(&mut self, to: Destination, turn: &mut Turn<'_>) {
+        let Some(batch) = self.batch(to) else { return };
+        batch.open -= 1;
+        if batch.open > 0 {
+            return;
+        }
+        if !batch.answers.is_empty() {
+            turn.out.push(b'[');
+            turn.out.append(&mut batch.answers);
+            turn.out.extend_from_slice(b"]\n");
+        }
+        if let Destination::Batch(number) = to {
+            self.batches.remove(&number);
+        }
+    }
+
+    /// Where the frames for a destination are gathered.
+    pub(super) fn batch_answers(&mut self, to: Destination) -> Option<&mut Vec<u8>> {
+        self.batch(to).map(|batch| &mut batch.answers)
+    }
+
+    fn batch(&mut self, to: Destination) -> Option<&mut Batch> {
+        let Destination::Batch(number) = to else { return None };
+        self.batches.get_mut(&number)
+    }
+}
+
+/// Whether an era knows a request.
+fn has_method(method: &str, modern: bool) -> bool {
+    match method {
+        "tools/call" | "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => true,
+        "server/discover" => modern,
+        "ping" | "logging/setLevel" => !modern,
+        _ => false,
+    }
+}
+
+/// Room for what a client usually says about itself; a longer `_meta` is walked each time.
+const KNOWN_META_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+//! A real server of the official Rust SDK, to test against: `rmcp-server stdio | tcp ADDR | unix PATH`.
+//!
+//! Both eras are the SDK's own work; nothing here knows a revision. Tools: `echo {message}` gives
+//! the message back, `sleepy {ms}` answers after so many milliseconds. Over tcp and unix one line
+//! on stdout says where it listens (`listening tcp://127.0.0.1:PORT`, `listening unix:PATH`), and
+//! it serves until it is killed; over stdio it ends with its input. Each connection is one task.
+
+use std::error::Error;
+use std::io::Write;
+use std::time::Duration;
+
+use rmcp::handler::server::wrapper::Parameters;
+use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
+use rmcp::{ServerHandler, ServiceExt, tool, tool_handler, tool_router};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["stdio"] => {
+            Target.serve(rmcp::transport::io::stdio_pipes()).await?.waiting().await?;
+            Ok(())
+        }
+        ["tcp", addr] => tcp(addr).await,
+        ["unix", path] => unix(path).await,
+        _ => Err("usage: rmcp-server stdio | tcp ADDR | unix PATH".into()),
+    }
+}
+
+async fn tcp(addr: &str) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(addr).await?;
+    announce(&format!("tcp://{}", listener.local_addr()?))?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(converse(stream));
+    }
+}
+
+async fn unix(path: &str) -> Result<(), Box<dyn Error>> {
+    // A socket file left by a killed run would make the bind fail.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    announce(&format!("unix:{path}"))?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(converse(stream));
+    }
+}
+
+/// Serves one connection to its end. How it ended is the client's story; ours goes to stderr.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+    match Target.serve(stream).await {
+        Ok(running) => {
+            if let Err(error) = running.waiting().await {
+                eprintln!("connection task failed: {error}");
+            }
+        }
+        Err(error) => eprintln!("connection did not start: {error}"),
+    }
+}
+
+/// Says where we listen; whoever started us waits for this line.
+fn announce(endpoint: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening {endpoint}")?;
+    out.flush()
+}
+
+/// The server: no state, two tools.
+#[derive(Clone)]
+struct Target;
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Echo {
+    message: String,
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Sleepy {
+    ms: u64,
+}
+
+#[tool_router]
+impl Target {
+    #[tool(description = "Gives the message back")]
+    async fn echo(&self, Parameters(Echo { message }): Parameters<Echo>) -> String {
+        message
+    }
+
+    #[tool(description = "Answers after so many milliseconds")]
+    async fn sleepy(&self, Parameters(Sleepy { ms }): Parameters<Sleepy>) -> String {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        ms.to_string()
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Target {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new("volley-rmcp", env!("CARGO_PKG_VERSION")))
+    }
+}
