@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::engine::{Drive, Engine};
 use crate::floor::{self, Era, Mode};
 use crate::link::Transport;
 use crate::meter::Run;
@@ -56,6 +57,15 @@ pub fn registry(conditions: Conditions) -> Vec<Box<dyn Contestant>> {
     let mut all: Vec<Box<dyn Contestant>> = Vec::new();
     for &mode in modes {
         all.push(Box::new(Floor { mode, era }));
+    }
+    let mut drives = vec![Drive::Inline];
+    // Polling takes the core that the target would need, if there is only one.
+    if !conditions.one_core {
+        drives.push(Drive::InlineSpin);
+    }
+    drives.extend([Drive::Bulk, Drive::Tasks(Runtime::CurrentThread), Drive::Tasks(Runtime::MultiThread)]);
+    for drive in drives {
+        all.push(Box::new(Engine { drive, era }));
     }
     all.push(Box::new(Rmcp { runtime: Runtime::CurrentThread, era }));
     all.push(Box::new(Rmcp { runtime: Runtime::MultiThread, era }));

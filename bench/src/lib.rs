@@ -10,6 +10,7 @@
 
 pub mod contestant;
 pub mod corpus;
+pub mod engine;
 pub mod floor;
 pub mod link;
 pub mod meter;

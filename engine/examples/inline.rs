@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use volley::{Config, Inline, InlineOutcome, Tool};
 
+#[expect(clippy::disallowed_methods, reason = "a program that measures has a clock")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let endpoint = words.next().ok_or("usage: inline ENDPOINT [CALLS] [IN_FLIGHT] [SPIN_US]")?.parse()?;

@@ -15,7 +15,6 @@ use event_listener::Listener;
 use parking_lot::Mutex;
 
 use crate::{
-    api::porter::Porter,
     config::{Config, endpoint::Endpoint},
     decode::pool::Pool,
     error::{Error, ErrorKind, Phase},
@@ -28,6 +27,7 @@ use crate::{
         Shard,
         inbox::{Command, ShardHandle},
         memory::{Memory, ShardMemory},
+        porter::Porter,
         runner::{Runner, desk::Desk},
     },
     slab::{Slab, key::KeyLayout},

@@ -1,6 +1,8 @@
 //! The core, opened for the fuzz targets, the benches and the simulator of this repository. Not part of the public API:
 //! anything here may change in any release.
 
+pub mod stages;
+
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
     pub use crate::fuzz_bodies::{envelope, framing};

@@ -48,6 +48,7 @@ mod engine;
 mod error;
 #[cfg(any(test, feature = "internals"))]
 mod fuzz_bodies;
+mod model;
 mod policy;
 mod proto;
 mod queue;
@@ -60,9 +61,7 @@ pub use api::{
     bulk::{BlockingBulk, Bulk},
     call::{Answer, Call},
     client::{Client, Full},
-    inbound::{Inbound, Notification, Notifications, ServerRequest},
     inline::{Inline, InlineOutcome, WindowFull},
-    tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
 pub use base::buffer::Frame;
 pub use config::{
@@ -71,11 +70,16 @@ pub use config::{
 };
 pub use decode::answer::RawAnswer;
 pub use error::{Error, ErrorKind, Phase, RpcError};
+pub use model::{
+    inbound::{Notification, ServerRequest},
+    tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
+};
 pub use proto::{
     event::Fate,
     message::handshake::ServerInfo,
     revision::{Era, Revision, UnknownRevision},
 };
+pub use shard::mailbox::{Inbound, Notifications};
 pub use telemetry::counters::Stats;
 
 pub mod blocking {
@@ -84,5 +88,5 @@ pub mod blocking {
     pub use crate::api::blocking::Client;
 }
 
-#[cfg(feature = "internals")]
+#[cfg(any(test, feature = "internals"))]
 pub mod internals;

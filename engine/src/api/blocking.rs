@@ -14,15 +14,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{
-    bulk::BlockingBulk,
-    tool::{ToolCall, ToolDescription, ToolResult},
+use super::{bulk::BlockingBulk, client};
+use crate::{
+    config::{Config, endpoint::Endpoint},
+    decode::answer::RawAnswer,
+    error::Error,
+    model::tool::{ToolCall, ToolDescription, ToolResult},
+    telemetry::counters::Stats,
 };
-use crate::{RawAnswer, config::{Config, endpoint::Endpoint}, error::Error};
 
 /// [`crate::Client`] for threads. Clones share everything; use it from as many threads as you like.
 #[derive(Clone)]
-pub struct Client(crate::Client);
+pub struct Client(client::Client);
 
 impl Client {
     /// As [`crate::Client::connect`].
@@ -34,7 +37,7 @@ impl Client {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        pollster::block_on(crate::Client::connect(endpoint, config)).map(Self)
+        pollster::block_on(client::Client::connect(endpoint, config)).map(Self)
     }
 
     /// As [`crate::Client::call_tool`], and waits.
@@ -83,7 +86,7 @@ impl Client {
     }
 
     /// As [`crate::Client::stats`].
-    pub fn stats(&self) -> crate::Stats {
+    pub fn stats(&self) -> Stats {
         self.0.stats()
     }
 
@@ -98,7 +101,7 @@ impl Client {
     }
 
     /// The async client behind this one.
-    pub fn as_async(&self) -> &crate::Client {
+    pub fn as_async(&self) -> &client::Client {
         &self.0
     }
 }

@@ -10,12 +10,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::tool::ToolCall;
 use crate::{
     base::limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
+    model::tool::ToolCall,
     proto::event::{Failure, Fate, Patience, Why},
     shard::{
         inbox::Command,

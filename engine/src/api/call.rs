@@ -11,11 +11,11 @@ use std::{
 use event_listener::EventListener;
 
 use crate::{
-    api::tool::ToolResult,
     base::buffer::Frame,
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
+    model::tool::ToolResult,
     proto::event::{Failure, Fate, Patience},
     shard::inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
     slab::key::Key,

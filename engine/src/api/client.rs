@@ -15,8 +15,6 @@ use serde_json::Value;
 use super::{
     bulk::{Bulk, BulkOptions},
     call::{Call, Request},
-    inbound::Notifications,
-    tool::{ToolCall, ToolDescription},
 };
 use crate::{
     base::limits::LIST_PAGES_MAX,
@@ -24,8 +22,12 @@ use crate::{
     decode::answer::RawAnswer,
     engine::Engine,
     error::{Error, ErrorKind, Phase},
+    model::tool::{ToolCall, ToolDescription},
     proto::{event::Fate, message::handshake::ServerInfo},
-    shard::inbox::{Command, Latch},
+    shard::{
+        inbox::{Command, Latch},
+        mailbox::Notifications,
+    },
     telemetry::counters::Stats,
 };
 
@@ -245,8 +247,7 @@ async fn offload<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send 
         })
         .ok()?;
     done.wait().await;
-    let result = result.lock().take();
-    result
+    result.lock().take()
 }
 
 fn object(method: &str, params: &impl Serialize) -> Result<Value, Error> {

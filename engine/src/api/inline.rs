@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    api::tool::Tool,
     base::time::Instant,
     config::{Config, endpoint::Endpoint},
     error::{Error, ErrorKind, Phase},
+    model::tool::Tool,
     proto::{
         event::{self, Ended, Failure, Fate, Patience, Sink, Why},
         exchange::{Exchange, Full},

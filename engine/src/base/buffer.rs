@@ -16,12 +16,6 @@ use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
 #[derive(Debug)]
 pub(crate) struct Chunk(Vec<u8>);
 
-impl Chunk {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// Bytes of one message, kept alive by the chunk they were received in.
 ///
 /// Cloning is a reference count. A frame kept for long keeps its whole chunk (64 KiB, or the size of the frame when

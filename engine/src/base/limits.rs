@@ -33,7 +33,7 @@ pub(crate) const CHUNK_BYTES: usize = 4 * READ_SLICE_BYTES;
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
 
 /// A connection takes no new calls while this much of its output waits for the kernel.
-pub(crate) const OUTBOX_BYTES_HIGH: usize = 256 * 1024;
+pub(crate) const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 
 /// Replies to the server and cancellations may go beyond the mark above, but not beyond this; then they are counted
 /// as suppressed instead.

@@ -6,9 +6,9 @@ pub(crate) mod endpoint;
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
-    api::inbound::{NotificationHandler, RequestHandler, StderrHandler},
     base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX},
-    error::Error,
+    error::{Error, RpcError},
+    model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
     proto::{event::Patience, exchange::Settings, revision::Revision},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 /// assert!(error.to_string().contains("in_flight"));
 /// # Ok::<(), volley::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     pub(crate) values: ConfigBuilder,
 }
@@ -316,7 +316,7 @@ impl ConfigBuilder {
     /// A function that sees every notification of the server. It runs on a thread of its own, never on an event loop; when
     /// it is slow, notifications queue up and then are dropped and counted.
     #[must_use]
-    pub fn on_notification(mut self, handler: impl Fn(crate::Notification) + Send + Sync + 'static) -> Self {
+    pub fn on_notification(mut self, handler: impl Fn(Notification) + Send + Sync + 'static) -> Self {
         self.on_notification = Some(Arc::new(handler));
         self
     }
@@ -326,7 +326,7 @@ impl ConfigBuilder {
     #[must_use]
     pub fn on_request(
         mut self,
-        handler: impl Fn(crate::ServerRequest) -> Result<serde_json::Value, crate::RpcError> + Send + Sync + 'static,
+        handler: impl Fn(ServerRequest) -> Result<serde_json::Value, RpcError> + Send + Sync + 'static,
     ) -> Self {
         self.on_request = Some(Arc::new(handler));
         self
@@ -390,12 +390,6 @@ impl ConfigBuilder {
             return Err(Error::config(format!("timeout_at_most {at_most:?} is shorter than timeout {:?}", self.timeout)));
         }
         Ok(Config { values: self })
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { values: ConfigBuilder::default() }
     }
 }
 

@@ -6,12 +6,15 @@
 
 use std::cell::RefCell;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::{
-    api::tool::ToolResult,
     base::buffer::Frame,
     error::{Error, RpcError},
+    model::tool::ToolResult,
 };
 
 /// As serde_json has it.
@@ -21,9 +24,14 @@ thread_local! {
     static BUFFERS: RefCell<simd_json::Buffers> = RefCell::new(simd_json::Buffers::with_max_depth(4096, DEPTH_MAX));
 }
 
+/// A response. The derived reader refuses a member that comes twice; a response that repeats its id or its result, or has a
+/// result and an error, means two things at once, and which of them the envelope scan went by is not to be relied on.
 #[derive(Deserialize)]
 struct Response<T> {
+    #[serde(default, rename = "id")]
+    _id: IgnoredAny,
     result: Option<T>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -34,11 +42,14 @@ struct Failure {
 /// Reads the result of a response, spoiling its bytes.
 pub(crate) fn result<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, Error> {
     let length = bytes.len();
-    BUFFERS
+    let response = BUFFERS
         .with_borrow_mut(|buffers| simd_json::serde::from_slice_with_buffers::<Response<T>>(bytes, buffers))
-        .map_err(|error| Error::decode(format!("an answer of {length} bytes cannot be read: {error}")).because(error))?
-        .result
-        .ok_or_else(|| Error::decode("the answer has no result"))
+        .map_err(|error| Error::decode(format!("an answer of {length} bytes cannot be read: {error}")).because(error))?;
+    match response {
+        Response { result: Some(result), error: None, .. } => Ok(result),
+        Response { error: Some(_), .. } => Err(Error::decode("the answer has both a result and an error")),
+        Response { result: None, .. } => Err(Error::decode("the answer has no result")),
+    }
 }
 
 /// Reads the error of a response.
@@ -119,6 +130,9 @@ mod tests {
             br#"{"result":{"content":7}}"#.to_vec(),
             br#"{"result":{"content":[],"resultType":"hologram"}}"#.to_vec(),
             br#"{"error":{"code":"x"}}"#.to_vec(),
+            br#"{"id":1,"result":{"content":[]},"id":2}"#.to_vec(),
+            br#"{"id":1,"result":{"content":[]},"result":{"content":[]}}"#.to_vec(),
+            br#"{"id":1,"result":{"content":[]},"error":{"code":1,"message":""}}"#.to_vec(),
         ];
         for mut case in cases {
             let kind = tool_result(&mut case).unwrap_err().kind();

@@ -12,9 +12,9 @@ use crossbeam::channel::{Sender, TrySendError, bounded};
 
 use super::answer;
 use crate::{
-    api::tool::ToolResult,
     base::buffer::Frame,
     error::{Error, ErrorKind, Phase},
+    model::tool::ToolResult,
     proto::event::Fate,
 };
 

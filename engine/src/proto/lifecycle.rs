@@ -1,7 +1,7 @@
 //! The life of a connection: every state, every event, and what follows, as one table.
 //!
 //! All transitions of all connections are here and nowhere else; this file does not know what a transition does. The
-//! picture in `docs/lifecycle.md` is drawn from this table ([`diagram`]), and a test compares the two. `Stay`
+//! picture in `docs/lifecycle.md` is drawn from this table, and a test compares the two. `Stay`
 //! means that the event is harmless in that state, `Never` that the exchange must not raise it there: a bug of ours, which
 //! stops a debug build and changes nothing in a release build.
 
@@ -146,6 +146,7 @@ impl State {
 }
 
 /// The table as a Mermaid state diagram, for the documentation.
+#[cfg(test)]
 pub(crate) fn diagram() -> String {
     let mut text = String::from("stateDiagram-v2\n    [*] --> Starting\n");
     for from in STATES {
@@ -208,10 +209,10 @@ mod tests {
             let mut todo = vec![from];
             while let Some(state) = todo.pop() {
                 for event in EVENTS {
-                    if let Step::Go(next) = state.step(event) {
-                        if seen.insert(next) {
-                            todo.push(next);
-                        }
+                    if let Step::Go(next) = state.step(event)
+                        && seen.insert(next)
+                    {
+                        todo.push(next);
                     }
                 }
             }

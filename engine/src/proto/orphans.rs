@@ -35,10 +35,10 @@ impl Orphans {
         if self.remembered.len() >= ORPHANS_MAX {
             // The oldest cannot be in debt any longer unless the window is wider than this bound; then its debt
             // expires by time all the same, because `in_debt` keeps it.
-            if let Some((_, oldest)) = self.remembered.pop_front() {
-                if self.known.get(&oldest) == Some(&false) {
-                    self.known.remove(&oldest);
-                }
+            if let Some((_, oldest)) = self.remembered.pop_front()
+                && self.known.get(&oldest) == Some(&false)
+            {
+                self.known.remove(&oldest);
             }
         }
         self.known.insert(key, true);
@@ -95,6 +95,7 @@ impl Orphans {
         self.in_debt.front().map_or(Instant::NEVER, |(since, _)| since.after(debt))
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }

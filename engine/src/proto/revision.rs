@@ -40,10 +40,6 @@ pub(crate) struct Facts {
     pub(crate) server_requests: bool,
     /// Lines may be JSON-RPC arrays.
     pub(crate) arrays: bool,
-    /// `ping` exists in both directions.
-    pub(crate) ping: bool,
-    /// Results name their `resultType`; one we do not know is an invalid response.
-    pub(crate) result_type: bool,
 }
 
 const TABLE: [Facts; 5] = [
@@ -57,13 +53,11 @@ const TABLE: [Facts; 5] = [
         era: Era::Modern,
         server_requests: false,
         arrays: false,
-        ping: false,
-        result_type: true,
     },
 ];
 
 const fn legacy(revision: Revision, name: &'static str, arrays: bool) -> Facts {
-    Facts { revision, name, era: Era::Legacy, server_requests: true, arrays, ping: true, result_type: false }
+    Facts { revision, name, era: Era::Legacy, server_requests: true, arrays }
 }
 
 impl Revision {

@@ -112,11 +112,6 @@ impl<Q, A> Cell<Q, A> {
         self.phase.load(Ordering::Acquire) & PHASE == ABANDONED
     }
 
-    /// Is a question open, so that somebody has to answer it? Only for taking stock after a panic.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase.load(Ordering::Acquire) & PHASE, POSED | ANSWERING | ABANDONED)
-    }
-
     /// Writes the answer and hands it over, as the shard, once.
     ///
     /// # Safety

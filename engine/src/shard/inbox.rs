@@ -14,14 +14,14 @@ use std::sync::{
 };
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
-use event_listener::{Event, Listener};
+use event_listener::Event;
 use parking_lot::Mutex;
 
 use crate::{
-    api::tool::ToolResult,
     base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
     decode::answer,
     error::{Error, ErrorKind, Phase},
+    model::tool::ToolResult,
     proto::{
         event::{Failure, Fate, Patience, Why},
         exchange::Reason,
@@ -164,11 +164,11 @@ impl ShardHandle {
     }
 
     pub(crate) fn ring_bell(&self) {
-        if self.bell.must_ring() {
-            if let Some(waker) = self.waker.get() {
-                // Fails only when the shard's poll is gone, and the shard with it.
-                let _ = waker.wake();
-            }
+        if self.bell.must_ring()
+            && let Some(waker) = self.waker.get()
+        {
+            // Fails only when the shard's poll is gone, and the shard with it.
+            let _ = waker.wake();
         }
     }
 
@@ -371,11 +371,5 @@ impl Latch {
             }
             listener.await;
         }
-    }
-
-    /// Waits on this thread, at most `wait`. `true` if it opened.
-    pub(crate) fn wait_blocking(&self, wait: std::time::Duration) -> bool {
-        let listener = self.opened.listen();
-        self.is_open.load(Ordering::Acquire) || listener.wait_timeout(wait).is_some()
     }
 }

@@ -9,7 +9,9 @@
 
 pub(crate) mod clock;
 pub(crate) mod inbox;
+pub(crate) mod mailbox;
 pub(crate) mod memory;
+pub(crate) mod porter;
 pub(crate) mod runner;
 
 use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -125,7 +127,7 @@ impl Shard {
         self.write_all(now, sink);
         self.turns = self.turns.wrapping_add(1);
         // Under full load the poll is never waited for; look at it now and then all the same.
-        if self.turns % 32 == 0 && self.lines.len() > 1 {
+        if self.turns.is_multiple_of(32) && self.lines.len() > 1 {
             self.look(Duration::ZERO, sink)?;
         }
         if self.read_some(sink) {
@@ -438,10 +440,10 @@ impl Shard {
 
     fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
         let mut reason = reason;
-        if let Some(mut line) = self.lines[connection as usize].take() {
-            if let Some(words) = line.transport.child().and_then(|child| child.last_words()) {
-                reason = format!("{reason}; its last words on stderr: {words}");
-            }
+        if let Some(mut line) = self.lines[connection as usize].take()
+            && let Some(words) = line.transport.child().and_then(|child| child.last_words())
+        {
+            reason = format!("{reason}; its last words on stderr: {words}");
         }
         let now = self.clock.now();
         self.exchange.handle_lost(now, connection, &reason, sink);

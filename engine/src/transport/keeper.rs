@@ -92,6 +92,7 @@ fn keeper() -> &'static Sender<Order> {
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]
 fn keep(inbox: &Receiver<Order>) {
     let mut children: HashMap<u32, Child> = HashMap::new();
     let mut leaving: Vec<Leaving> = Vec::new();
@@ -133,6 +134,7 @@ fn keep(inbox: &Receiver<Order>) {
 
 impl Leaving {
     /// Looks once, and goes on to the next stage when it is time.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]
     fn has_left(&mut self) -> bool {
         if let Some(child) = &mut self.child {
             match child.try_wait() {

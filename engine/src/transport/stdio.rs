@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -33,6 +33,9 @@ pub(crate) struct Child {
     said: VecDeque<u8>,
 }
 
+/// What is asked for as the size of a child's pipes; the bound for unprivileged users in Linux.
+const PIPE_BYTES: usize = 1024 * 1024;
+
 impl Child {
     /// Starts the command.
     pub(super) fn start(command: &Command, grace: Duration) -> io::Result<Self> {
@@ -40,6 +43,11 @@ impl Child {
         let stdin = pipe::Sender::from(started.stdin);
         let stdout = pipe::Receiver::from(started.stdout);
         let stderr = pipe::Receiver::from(started.stderr);
+        for pipe in [stdin.as_fd(), stdout.as_fd()] {
+            // A pipe of 64 KiB is full after a few hundred calls. The system may refuse more (a bound for each user);
+            // then the smaller one works too.
+            let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+        }
         stdin.set_nonblocking(true)?;
         stdout.set_nonblocking(true)?;
         stderr.set_nonblocking(true)?;

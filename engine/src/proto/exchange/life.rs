@@ -130,11 +130,6 @@ impl Exchange {
 
     // Commands.
 
-    /// Takes no new calls; those it has may end.
-    pub(crate) fn drain(&mut self) {
-        self.draining = true;
-    }
-
     /// Ends every call now and shuts every connection.
     pub(crate) fn close(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
         self.closing = true;

@@ -5,7 +5,7 @@
 //! sent when a connection dies. It has no socket, no thread and no clock; a run is a function of what it is told, so the
 //! simulator proves what the shard runs.
 //!
-//! Methods come in four families: commands (`submit`, `enqueue`, `cancel`, `notify`, `respond`, `drain`, `close`), what it is
+//! Methods come in four families: commands (`submit`, `enqueue`, `cancel`, `notify`, `respond`, `close`), what it is
 //! told (`handle_*`), what it is asked for (`poll_*`, `transmit`), and looks (`room`, `stats`).
 //!
 //! Owner: one shard, on one thread. Always: every key in `correlation` belongs to exactly one of: a connection's
@@ -107,7 +107,6 @@ pub(crate) struct Exchange {
     down_until: Option<Instant>,
     ever_ready: bool,
     closing: bool,
-    draining: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
     expired: Vec<Key>,
@@ -162,7 +161,6 @@ impl Exchange {
             down_until: None,
             ever_ready: false,
             closing: false,
-            draining: false,
             reason: None,
             reason_is_news: false,
             expired: Vec::new(),
@@ -220,7 +218,7 @@ impl Exchange {
 
     /// Does it refuse new calls at the moment, and why? Asking after the wait that follows giving up starts it again.
     pub(crate) fn refuses(&mut self, now: Instant) -> Option<Why> {
-        if self.closing || self.draining {
+        if self.closing {
             Some(Why::Closed)
         } else if self.is_down(now) {
             Some(Why::Unreachable)
@@ -367,11 +365,6 @@ impl Exchange {
                 .sum()
         };
         credits.min(self.magazine.len())
-    }
-
-    /// May `submit` succeed? Cheaper than `room`.
-    pub(crate) fn has_room(&self) -> bool {
-        self.magazine.len() > 0 && !self.open.is_empty()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -120,6 +120,7 @@ impl Newline {
     /// The stream has ended: was it inside a frame? Valid once [`Self::split`] has asked for more.
     ///
     /// Between frames, or inside noise, the end is peace.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn is_inside_frame(&self) -> bool {
         self.scanned > 0 || matches!(self.skipping, Skipping::Oversized(_))
     }

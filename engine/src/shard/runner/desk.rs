@@ -10,14 +10,16 @@ use std::{
 
 use super::job::{Batch, Claim, JobShared};
 use crate::{
-    api::porter::Porter,
     base::{limits::ANSWER_COPY_BYTES_MAX, time::Instant},
     decode::pool::{Deliver, Pool},
     proto::{
         event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Sink},
         exchange::Exchange,
     },
-    shard::inbox::{self, Latch, Reply, ReplyKind, ShardHandle},
+    shard::{
+        inbox::{self, Latch, Reply, ReplyKind, ShardHandle},
+        porter::Porter,
+    },
     slab::key::Key,
     telemetry::counters::Stats,
 };

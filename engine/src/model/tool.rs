@@ -237,7 +237,7 @@ impl<'de> Deserialize<'de> for Content {
         let has = |members: &Members, names: &[&str]| {
             names.iter().all(|name| members.get(*name).is_some_and(Value::is_string))
         };
-        let mut take = |members: &mut Members, name: &str| match members.remove(name) {
+        let take = |members: &mut Members, name: &str| match members.remove(name) {
             Some(Value::String(text)) => Ok(text),
             _ => Err(de::Error::missing_field("a string member")),
         };

@@ -1,80 +1,28 @@
-//! What the server starts: notifications and requests, brought to handlers or to a bounded stream.
+//! Mailboxes: the bounded streams in which readers find the server's notifications.
 //!
-//! Nothing here ever holds up a call. One thread, the *porter*, runs the handlers; what does not fit its queue is dropped and
-//! counted (`Stats::notifications_dropped`), and a stream that fell behind is told how much it missed.
+//! Nothing here ever holds up a call. What does not fit is dropped and counted (`Stats::notifications_dropped`), and a stream
+//! that fell behind is told how much it missed.
 
 use std::{
     pin::Pin,
-    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use crossbeam::queue::ArrayQueue;
 use event_listener::{Event, EventListener};
 
-use crate::{
-    base::{buffer::Frame, limits::INBOUND_QUEUE_MAX},
-    error::{Error, RpcError},
-};
-
-pub(crate) type NotificationHandler = Arc<dyn Fn(Notification) + Send + Sync>;
-pub(crate) type RequestHandler = Arc<dyn Fn(ServerRequest) -> Result<serde_json::Value, RpcError> + Send + Sync>;
-pub(crate) type StderrHandler = Arc<dyn Fn(&[u8]) + Send + Sync>;
-
-/// A notification from the server.
-#[derive(Clone, Debug)]
-pub struct Notification {
-    pub(crate) method: Box<str>,
-    pub(crate) message: Frame,
-}
-
-/// A request from a legacy server, other than `ping`.
-#[derive(Clone, Debug)]
-pub struct ServerRequest {
-    pub(crate) method: Box<str>,
-    pub(crate) message: Frame,
-}
-
-macro_rules! message {
-    ($name:ident) => {
-        impl $name {
-            /// The method, such as `notifications/tools/list_changed`.
-            pub fn method(&self) -> &str {
-                &self.method
-            }
-
-            /// The whole message as it came, one JSON object.
-            pub fn raw(&self) -> &[u8] {
-                &self.message
-            }
-
-            /// The `params`, decoded; null if there are none.
-            ///
-            /// # Errors
-            /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if they are not what was asked for.
-            pub fn params<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-                #[derive(serde::Deserialize)]
-                struct Message {
-                    #[serde(default)]
-                    params: serde_json::Value,
-                }
-                serde_json::from_slice::<Message>(&self.message)
-                    .and_then(|message| serde_json::from_value(message.params))
-                    .map_err(|error| Error::decode(format!("params of {}: {error}", self.method)).because(error))
-            }
-        }
-    };
-}
-
-message!(Notification);
-message!(ServerRequest);
+use crate::{base::limits::INBOUND_QUEUE_MAX, model::inbound::Notification};
 
 /// The notifications that wait for one reader.
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Notification>,
     missed: AtomicU64,
     arrived: Event,
-    closed: std::sync::atomic::AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Mailbox {
@@ -83,7 +31,7 @@ impl Mailbox {
             queue: ArrayQueue::new(INBOUND_QUEUE_MAX),
             missed: AtomicU64::new(0),
             arrived: Event::new(),
-            closed: std::sync::atomic::AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 

@@ -12,11 +12,14 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::inbound::{Mailbox, Notification, NotificationHandler, RequestHandler, ServerRequest};
+use super::{
+    inbox::{Command, ShardHandle},
+    mailbox::Mailbox,
+};
 use crate::{
     base::{buffer::Frame, limits::INBOUND_QUEUE_MAX},
     error::RpcError,
-    shard::inbox::{Command, ShardHandle},
+    model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest},
 };
 
 enum Load {

@@ -1,0 +1,175 @@
+//! The stages of a call, one by one, for the unit benches. Each returns something that the bench compares with what it
+//! expects, so that no stage is fast and wrong.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use crate::{
+    Error, ToolResult,
+    base::time::Instant,
+    decode::answer,
+    model::tool::Tool,
+    proto::{
+        event::{Ended, Outcome, Patience, Sink},
+        exchange::{EraMemory, Exchange, Settings},
+        framing::newline::{Newline, Split},
+        message::{
+            envelope::{self, Id},
+            handshake::ServerInfo,
+        },
+        revision::Revision,
+    },
+    slab::{
+        key::{Key, KeyLayout},
+        magazine::Magazine,
+    },
+};
+
+/// Cuts `bytes` into frames; returns how many there are.
+pub fn split(bytes: &[u8]) -> usize {
+    let mut frames = 0;
+    each_frame(bytes, |_| frames += 1);
+    frames
+}
+
+/// Cuts `bytes` into frames and finds each one's id; returns how many frames had one, and the ids' sum.
+pub fn split_and_scan(bytes: &[u8]) -> (usize, u64) {
+    let (mut with_id, mut sum) = (0, 0_u64);
+    each_frame(bytes, |frame| {
+        if let Id::Number(id) = envelope::scan(frame).id {
+            with_id += 1;
+            sum = sum.wrapping_add(id);
+        }
+    });
+    (with_id, sum)
+}
+
+fn each_frame(bytes: &[u8], mut see: impl FnMut(&[u8])) {
+    let mut splitter = Newline::new(1 << 30);
+    let mut at = 0;
+    while at < bytes.len() {
+        match splitter.split(&bytes[at..]) {
+            Split::Frame { frame, consumed } => {
+                see(&bytes[at + frame.start..at + frame.end]);
+                at += consumed;
+            }
+            Split::Oversized { consumed, .. } => at += consumed,
+            Split::NeedMore { .. } => return,
+        }
+    }
+}
+
+/// Reads a response as the engine does; spoils the bytes.
+///
+/// # Errors
+/// As [`crate::RawAnswer::tool_result`].
+pub fn decode(bytes: &mut [u8]) -> Result<ToolResult, Error> {
+    answer::tool_result(bytes)
+}
+
+/// A whole exchange with one connection and a peer that answers everything at once, in memory: all user-space stages of a
+/// call but the copy into the kernel.
+pub struct Loopback {
+    exchange: Exchange,
+    tool: Tool,
+    keys: Vec<Key>,
+    replies: Vec<u8>,
+    now: u64,
+}
+
+struct KnownModern;
+
+impl EraMemory for KnownModern {
+    fn recall(&self) -> Option<Revision> {
+        Some(Revision::LATEST)
+    }
+
+    fn remember(&self, _revision: Option<Revision>) {}
+
+    fn may_probe(&self) -> bool {
+        true
+    }
+
+    fn introduce(&self, _info: ServerInfo) {}
+}
+
+struct Count(usize);
+
+impl Sink for Count {
+    fn ended(&mut self, _now: Instant, call: Ended<'_>) {
+        self.0 += usize::from(matches!(call.outcome, Outcome::Result(_)));
+    }
+}
+
+impl Loopback {
+    /// One with so many calls in flight.
+    ///
+    /// # Panics
+    /// If `window` is zero.
+    pub fn new(window: u32) -> Self {
+        let layout = KeyLayout::for_slots(window + 1, 0, 1);
+        let minute = Duration::from_secs(60);
+        let settings = Settings {
+            connections: 1,
+            window: NonZeroU32::new(window).expect("a window of at least one"),
+            frame_bytes_max: 1 << 24,
+            revision: None,
+            client_info: r#"{"name":"volley","version":"0"}"#.to_owned(),
+            capabilities: "{}".to_owned(),
+            probe_timeout: minute,
+            attempt_timeout: minute,
+            attempts_max: 1,
+            first_attempts_max: 1,
+            backoff_base: minute,
+            backoff_cap: minute,
+            orphan_debt: minute,
+            orphan_ttl: minute,
+            silence: minute,
+            seed: 0,
+        };
+        let magazine = Magazine::alone(layout, 1, window);
+        let mut exchange = Exchange::new(settings, Arc::new(KnownModern), layout, window + 1, magazine);
+        let now = Instant::from_ns(1);
+        let connection = exchange.poll_dial(now).expect("the era is known, so a transport is wanted");
+        exchange.handle_opened(now, connection);
+        Self { exchange, tool: Tool::new("echo"), keys: Vec::new(), replies: Vec::new(), now: 1 }
+    }
+
+    /// Fills the window, lets the peer answer all of it, and takes the answers in slices of 16 KiB. Returns how many calls
+    /// were answered.
+    pub fn round(&mut self) -> usize {
+        self.now += 1000;
+        let now = Instant::from_ns(self.now);
+        let patience =
+            Patience { timeout: Duration::from_secs(30), at_most: Duration::from_secs(300), progress: false };
+        let tool = &self.tool;
+        while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
+            out.extend_from_slice(tool.head());
+            out.extend_from_slice(br#"{"message":"hello, world"}"#);
+        }) {
+            self.keys.push(key);
+        }
+        while let Some(connection) = self.exchange.poll_dirty() {
+            let bytes = self.exchange.transmit(connection).len();
+            self.exchange.handle_transmitted(connection, bytes);
+        }
+        self.replies.clear();
+        for key in self.keys.drain(..) {
+            self.replies.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+            self.replies.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+            self.replies.extend_from_slice(
+                br#","result":{"resultType":"complete","content":[{"type":"text","text":"hello, world"}]}}"#,
+            );
+            self.replies.push(b'\n');
+        }
+        let mut count = Count(0);
+        let mut rest = &self.replies[..];
+        while !rest.is_empty() {
+            let space = self.exchange.space(0);
+            let n = space.len().min(rest.len());
+            space[..n].copy_from_slice(&rest[..n]);
+            rest = &rest[n..];
+            self.exchange.handle_received(now, 0, n, &mut count);
+        }
+        count.0
+    }
+}

@@ -1,0 +1,12 @@
+//! The public API against real sockets, pipes and processes: our own target, the official Rust SDK's server, and servers
+//! that play a script where something must be seen that no real server shows.
+
+#![forbid(unsafe_code)]
+
+mod calls;
+mod eras;
+mod inbound;
+mod lists;
+mod many;
+mod servers;
+mod time;

@@ -1,0 +1,192 @@
+//! A server that says exactly the bytes that a test scripts.
+//!
+//! Each connection gets a thread that runs the script with a [`Peer`]. A peer answers the opening requests by itself, in the
+//! era it was made for, so that scripts are about calls. A script ends when it returns or when the client hangs up.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::processes::Mark;
+
+/// A listening server. Dropping it ends the listening; connections end with their scripts.
+pub struct ByteServer {
+    endpoint: String,
+    accepted: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl ByteServer {
+    /// A server of the era `legacy` or `modern` on a free TCP port. `script` gets the number of its connection, from 0.
+    pub fn tcp(era: &'static str, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+        Self::serve(endpoint, era, script, move || {
+            let (stream, _) = listener.accept().ok()?;
+            stream.set_nodelay(true).ok()?;
+            Some((Box::new(stream.try_clone().ok()?), Box::new(stream)))
+        })
+    }
+
+    /// The same on a Unix socket.
+    pub fn unix(era: &'static str, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
+        let path = std::env::temp_dir().join(format!("volley-script-{}.sock", Mark::new().as_str()));
+        let listener = UnixListener::bind(&path).expect("a free path");
+        Self::serve(format!("unix:{}", path.display()), era, script, move || {
+            let (stream, _) = listener.accept().ok()?;
+            Some((Box::new(stream.try_clone().ok()?), Box::new(stream)))
+        })
+    }
+
+    fn serve(
+        endpoint: String,
+        era: &'static str,
+        script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
+        accept: impl Fn() -> Option<(Box<dyn Read + Send>, Box<dyn Write + Send>)> + Send + 'static,
+    ) -> Self {
+        let (accepted, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end, script) = (Arc::clone(&accepted), Arc::clone(&over), Arc::new(script));
+        thread::spawn(move || {
+            while let Some((reads, writes)) = accept() {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let script = Arc::clone(&script);
+                thread::spawn(move || {
+                    let mut peer = Peer { era, reads: BufReader::new(reads), writes };
+                    script(number, &mut peer);
+                });
+            }
+        });
+        Self { endpoint, accepted, over }
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// How many connections it has had.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for ByteServer {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // A connection wakes the thread that accepts; if it cannot be had, the thread has gone already.
+        if let Some(address) = self.endpoint.strip_prefix("tcp://") {
+            let _ = TcpStream::connect(address);
+        } else if let Some(path) = self.endpoint.strip_prefix("unix:") {
+            let _ = UnixStream::connect(path);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The server's end of one connection.
+pub struct Peer {
+    era: &'static str,
+    reads: BufReader<Box<dyn Read + Send>>,
+    writes: Box<dyn Write + Send>,
+}
+
+/// A call as the server sees it.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request's id, as JSON.
+    pub id: String,
+    /// The argument `message`.
+    pub message: String,
+}
+
+impl Peer {
+    /// The next message, whatever it is; `None` once the client has hung up.
+    pub fn next_message(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.reads.read_line(&mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(serde_json::from_str(&line).expect("the client sends JSON")),
+        }
+    }
+
+    /// The next message that is not about opening the connection; openings are answered.
+    pub fn next_after_opening(&mut self) -> Option<Value> {
+        loop {
+            let message = self.next_message()?;
+            let id = message["id"].to_string();
+            match (message["method"].as_str().unwrap_or_default(), self.era) {
+                ("server/discover", "modern") => {
+                    let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}});
+                    self.say_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
+                }
+                ("server/discover", _) => {
+                    self.say_line(&format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found"}}}}"#
+                    ));
+                }
+                ("initialize", _) => {
+                    let result = json!({
+                        "protocolVersion": "2025-11-25",
+                        "capabilities": {"tools": {}},
+                        "serverInfo": {"name": "scripted", "version": "1"},
+                    });
+                    self.say_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
+                }
+                ("notifications/initialized", _) => {}
+                _ => return Some(message),
+            }
+        }
+    }
+
+    /// The next call; other messages are passed over.
+    pub fn next_call(&mut self) -> Option<Asked> {
+        loop {
+            let message = self.next_after_opening()?;
+            if message["method"] == "tools/call" {
+                let text = message["params"]["arguments"]["message"].as_str().unwrap_or_default();
+                return Some(Asked { id: message["id"].to_string(), message: text.to_owned() });
+            }
+        }
+    }
+
+    /// The next cancellation: the id it names, as JSON.
+    pub fn next_cancellation(&mut self) -> Option<String> {
+        loop {
+            let message = self.next_after_opening()?;
+            if message["method"] == "notifications/cancelled" {
+                return Some(message["params"]["requestId"].to_string());
+            }
+        }
+    }
+
+    /// Says these bytes. `false` if the client has hung up.
+    pub fn say(&mut self, bytes: &[u8]) -> bool {
+        self.writes.write_all(bytes).and_then(|()| self.writes.flush()).is_ok()
+    }
+
+    /// Says a line.
+    pub fn say_line(&mut self, line: &str) -> bool {
+        self.say(format!("{line}\n").as_bytes())
+    }
+
+    /// Answers calls as they come until the client hangs up.
+    pub fn answer_all(&mut self) {
+        while let Some(asked) = self.next_call() {
+            self.say_line(&answer(&asked.id, &asked.message));
+        }
+    }
+}
+
+/// The answer of `echo`, without its line feed.
+pub fn answer(id: &str, text: &str) -> String {
+    let text = Value::from(text);
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}]}}}}"#)
+}
