@@ -1,6 +1,7 @@
 //! The core, opened for the fuzz targets, the benches and the simulator of this repository. Not part of the public API:
 //! anything here may change in any release.
 
+pub mod exchange;
 pub mod stages;
 
 pub mod fuzz_bodies {

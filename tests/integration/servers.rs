@@ -3,7 +3,10 @@
 use std::process::Command;
 
 use volley::{Client, Config, ConfigBuilder, Endpoint, Error, RawAnswer, Revision, Stats, ToolCall};
-use volley_tests::target::{Target, fresh_folder};
+use volley_tests::{
+    processes::Mark,
+    target::{self, Target},
+};
 
 /// A server over one transport.
 pub(crate) struct Server {
@@ -14,7 +17,7 @@ pub(crate) struct Server {
 
 impl Server {
     fn running(name: &'static str, process: Target) -> Self {
-        let endpoint = process.endpoint().parse().expect("servers announce endpoints");
+        let endpoint = process.endpoint();
         Self { name, endpoint, _process: Some(process) }
     }
 
@@ -25,7 +28,7 @@ impl Server {
 
     /// Our own target over all transports.
     pub(crate) fn targets() -> [Self; 3] {
-        let stdio = Target::stdio(&[]);
+        let stdio = target::stdio(&Mark::new(), &[]).into();
         [
             Self::target(&[]),
             Self::running("target over unix", Target::unix(&[])),
@@ -35,18 +38,17 @@ impl Server {
 
     /// The official Rust SDK's server over TCP.
     pub(crate) fn rmcp() -> Self {
-        let mut command = Command::new(RMCP);
-        command.args(["tcp", "127.0.0.1:0"]);
-        Self::running("rmcp over tcp", Target::launch(command))
+        let started = Target::launch(Command::new(RMCP).args(["tcp", "127.0.0.1:0"]));
+        Self::running("rmcp over tcp", started.expect("rmcp listens"))
     }
 
     /// The official Rust SDK's server over all transports.
     pub(crate) fn rmcps() -> [Self; 3] {
-        let mut unix = Command::new(RMCP);
-        unix.arg("unix").arg(fresh_folder().join("socket"));
+        let socket = std::env::temp_dir().join(format!("volley-rmcp-{}.sock", Mark::new().as_str()));
+        let unix = Target::launch(Command::new(RMCP).arg("unix").arg(socket));
         [
             Self::rmcp(),
-            Self::running("rmcp over unix", Target::launch(unix)),
+            Self::running("rmcp over unix", unix.expect("rmcp listens")),
             Self { name: "rmcp over stdio", endpoint: volley::Command::new(RMCP).arg("stdio").into(), _process: None },
         ]
     }
@@ -104,12 +106,12 @@ impl Account {
         self.enter(n, &answer.tool_result().expect("a tool's result").text());
     }
 
-    /// Every call has ended, and the client's own counters say the same: this many calls and nothing odd.
-    pub(crate) fn close(self, stats: &Stats) {
+    /// Every call has ended, and the client's own counters say the same: so many calls, some others, and nothing odd.
+    pub(crate) fn close(self, stats: &Stats, others: u64) {
         let missing = self.ended.iter().filter(|ended| !**ended).count();
         assert_eq!(missing, 0, "calls without an answer");
         adds_up(stats);
-        assert_eq!(stats.answered, self.ended.len() as u64);
+        assert_eq!(stats.answered, self.ended.len() as u64 + others);
         for (what, count) in [
             ("failed", stats.failed),
             ("cancelled", stats.cancelled),

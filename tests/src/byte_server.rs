@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
+use volley::Endpoint;
 
 use crate::processes::Mark;
 
 /// A listening server. Dropping it ends the listening; connections end with their scripts.
 pub struct ByteServer {
-    endpoint: String,
+    address: String,
     accepted: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
@@ -25,8 +26,8 @@ impl ByteServer {
     /// A server of the era `legacy` or `modern` on a free TCP port. `script` gets the number of its connection, from 0.
     pub fn tcp(era: &'static str, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
-        Self::serve(endpoint, era, script, move || {
+        let address = format!("tcp://{}", listener.local_addr().expect("an address"));
+        Self::serve(address, era, script, move || {
             let (stream, _) = listener.accept().ok()?;
             stream.set_nodelay(true).ok()?;
             Some((Box::new(stream.try_clone().ok()?), Box::new(stream)))
@@ -44,7 +45,7 @@ impl ByteServer {
     }
 
     fn serve(
-        endpoint: String,
+        address: String,
         era: &'static str,
         script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
         accept: impl Fn() -> Option<(Box<dyn Read + Send>, Box<dyn Write + Send>)> + Send + 'static,
@@ -64,12 +65,12 @@ impl ByteServer {
                 });
             }
         });
-        Self { endpoint, accepted, over }
+        Self { address, accepted, over }
     }
 
     /// Where it listens.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn endpoint(&self) -> Endpoint {
+        self.address.parse().expect("an endpoint")
     }
 
     /// How many connections it has had.
@@ -82,9 +83,9 @@ impl Drop for ByteServer {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         // A connection wakes the thread that accepts; if it cannot be had, the thread has gone already.
-        if let Some(address) = self.endpoint.strip_prefix("tcp://") {
+        if let Some(address) = self.address.strip_prefix("tcp://") {
             let _ = TcpStream::connect(address);
-        } else if let Some(path) = self.endpoint.strip_prefix("unix:") {
+        } else if let Some(path) = self.address.strip_prefix("unix:") {
             let _ = UnixStream::connect(path);
             let _ = std::fs::remove_file(path);
         }

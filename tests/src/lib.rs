@@ -9,5 +9,6 @@ pub mod byte_server;
 pub mod calls;
 pub mod processes;
 pub mod record;
+pub mod scripted_server;
 pub mod target;
 pub mod wait;

@@ -39,6 +39,16 @@ impl Mark {
         processes().into_iter().filter(has_it).collect()
     }
 
+    /// Checks that none of them lives.
+    ///
+    /// # Panics
+    /// When one does.
+    #[track_caller]
+    pub fn nobody_is_left(&self) {
+        let left = self.processes();
+        assert!(left.is_empty(), "processes {left:?} are left");
+    }
+
     /// Waits until so many processes have this mark, and names them.
     pub async fn await_processes(&self, count: usize) -> Vec<u32> {
         until(&format!("{count} processes with mark {}", self.0), || self.processes().len() == count).await;

@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::process::Signal;
+use volley::Endpoint;
 
 use crate::processes::{self, MARK, Mark};
 use crate::wait::until_blocking;
@@ -49,7 +50,7 @@ pub struct Target {
     child: Child,
     /// Held open; the target ends with it, so it does not outlive a test that was killed.
     _stdin: ChildStdin,
-    endpoint: String,
+    address: String,
 }
 
 impl Target {
@@ -81,22 +82,23 @@ impl Target {
     }
 
     fn start(place: &[OsString], switches: &[&str]) -> Option<Self> {
-        let mut child = Command::new(loadgen())
-            .arg("serve")
-            .args(place)
-            .arg("--exit-on-parent")
-            .args(switches)
+        Self::launch(Command::new(loadgen()).arg("serve").args(place).arg("--exit-on-parent").args(switches))
+    }
+
+    /// Any server that says where it listens, in the words of the target. `None` if it ends instead.
+    pub fn launch(command: &mut Command) -> Option<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("the target can be started");
+            .expect("the server can be started");
         let stdin = child.stdin.take().expect("a pipe");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        stdout.read_line(&mut line).expect("the target's stdout can be read");
+        stdout.read_line(&mut line).expect("the server's stdout can be read");
         match line.trim().strip_prefix("listening ") {
-            Some(endpoint) => Some(Self { child, _stdin: stdin, endpoint: endpoint.to_owned() }),
+            Some(address) => Some(Self { child, _stdin: stdin, address: address.to_owned() }),
             None => {
                 child.wait().expect("a child can be waited for");
                 None
@@ -105,8 +107,8 @@ impl Target {
     }
 
     /// Where it listens.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn endpoint(&self) -> Endpoint {
+        self.address.parse().expect("an endpoint")
     }
 
     /// Stops it in the middle of whatever it does; its sockets stay open and fill up.
@@ -119,7 +121,7 @@ impl Target {
         processes::signal(self.child.id(), Signal::KILL);
         self.child.wait().expect("a child can be waited for");
         // What a killed server leaves behind would be in the way of the next.
-        if let Some(path) = self.endpoint.strip_prefix("unix:") {
+        if let Some(path) = self.address.strip_prefix("unix:") {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -138,6 +140,10 @@ pub fn freeze(pid: u32) {
 }
 
 /// A target on stdio, as a command for the engine to start. The mark finds its processes.
-pub fn stdio(mark: &Mark, switches: &[&str]) -> volley::Command {
-    volley::Command::new(loadgen()).args(["serve", "--stdio"]).args(switches.iter().copied()).env(MARK, mark.as_str())
+pub fn stdio(mark: &Mark, switches: &[&str]) -> Endpoint {
+    volley::Command::new(loadgen())
+        .args(["serve", "--stdio"])
+        .args(switches.iter().copied())
+        .env(MARK, mark.as_str())
+        .into()
 }

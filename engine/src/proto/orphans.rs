@@ -5,8 +5,9 @@
 //! `debt` of its life an orphan also occupies the window: a server that is slower than our time-out must not be sent
 //! twice its window. It stops counting soon, because some servers never answer a cancelled call at all.
 //!
-//! Units: calls. Cost: a hash map entry for each orphan, none for a call that ends well. Bound: `ORPHANS_MAX`, the
-//! oldest is forgotten first. Owner: one connection.
+//! Units: calls. Cost: a hash map entry for each orphan, none for a call that ends well. Owner: one connection.
+//! Always: every orphan is in debt or remembered, at most `ORPHANS_MAX` are remembered (the oldest is forgotten first),
+//! and the lists hold at most twice as many entries as that, plus the debts. Proof: `memory_is_bounded*`, below.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,30 +22,45 @@ use crate::{
 /// The orphans of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Orphans {
-    /// `true` while the orphan is in debt.
-    known: HashMap<Key, bool>,
+    known: HashMap<Key, Mark>,
     /// In the order in which they were orphaned; answered ones are skipped when they come up.
     in_debt: VecDeque<(Instant, Key)>,
     remembered: VecDeque<(Instant, Key)>,
+    /// At most `ORPHANS_MAX`, the oldest: more do not make a connection more suspect.
     timed_out: VecDeque<Instant>,
+}
+
+/// Why an orphan is still known: one of these is true.
+#[derive(Debug)]
+struct Mark {
+    /// It occupies a place in the window.
+    in_debt: bool,
+    /// It stands in `remembered`.
+    remembered: bool,
 }
 
 impl Orphans {
     /// `key` is nobody's any more. `timed_out`: by time-out, not by the caller's wish.
     pub(crate) fn add(&mut self, now: Instant, key: Key, timed_out: bool) {
-        if self.remembered.len() >= ORPHANS_MAX {
-            // The oldest cannot be in debt any longer unless the window is wider than this bound; then its debt
-            // expires by time all the same, because `in_debt` keeps it.
-            if let Some((_, oldest)) = self.remembered.pop_front()
-                && self.known.get(&oldest) == Some(&false)
-            {
+        if self.remembered.len() >= ORPHANS_MAX
+            && let Some((_, oldest)) = self.remembered.pop_front()
+            && let Some(mark) = self.known.get_mut(&oldest)
+        {
+            // Under a window wider than the bound it may be in debt still; then it goes when the debt does.
+            mark.remembered = false;
+            if !mark.in_debt {
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(key, true);
-        self.in_debt.push_back((now, key));
+        self.known.insert(key, Mark { in_debt: true, remembered: true });
         self.remembered.push_back((now, key));
-        if timed_out {
+        self.in_debt.push_back((now, key));
+        if self.in_debt.len() > 2 * self.known.len() + ENTRIES_SLACK {
+            // Answered long before their debt would have expired, at a high rate. More than half go.
+            let known = &self.known;
+            self.in_debt.retain(|(_, key)| known.get(key).is_some_and(|mark| mark.in_debt));
+        }
+        if timed_out && self.timed_out.len() < ORPHANS_MAX {
             self.timed_out.push_back(now);
         }
     }
@@ -52,7 +68,7 @@ impl Orphans {
     /// An answer to `key` came. `None`: it is no orphan. `Some(true)`: and its debt is settled.
     pub(crate) fn answered(&mut self, key: Key) -> Option<bool> {
         self.timed_out.clear();
-        self.known.remove(&key)
+        self.known.remove(&key).map(|mark| mark.in_debt)
     }
 
     /// Any answer proves that the server is alive.
@@ -71,8 +87,11 @@ impl Orphans {
                 break;
             }
             self.in_debt.pop_front();
-            if let Some(owing) = self.known.get_mut(&key) {
-                settled += u32::from(std::mem::take(owing));
+            if let Some(mark) = self.known.get_mut(&key) {
+                settled += u32::from(std::mem::take(&mut mark.in_debt));
+                if !mark.remembered {
+                    self.known.remove(&key);
+                }
             }
         }
         while let Some(&(since, key)) = self.remembered.front() {
@@ -95,9 +114,15 @@ impl Orphans {
         self.in_debt.front().map_or(Instant::NEVER, |(since, _)| since.after(debt))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// Entries of all lists together.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn entries(&self) -> usize {
+        self.known.len() + self.in_debt.len() + self.remembered.len() + self.timed_out.len()
     }
 
     /// The connection is gone and its orphans with it.
@@ -108,6 +133,9 @@ impl Orphans {
         self.timed_out.clear();
     }
 }
+
+/// Entries of answered orphans that may stand in line before the line is cleared of them.
+const ENTRIES_SLACK: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -153,5 +181,39 @@ mod tests {
         }
         assert!(orphans.len() <= ORPHANS_MAX + 1);
         assert!(orphans.in_debt.len() <= ORPHANS_MAX && orphans.remembered.len() <= ORPHANS_MAX + 1);
+    }
+
+    /// With a window wider than the bound, orphans that were forgotten while they were in debt stayed known for ever: each
+    /// wave of cancellations left some, until the connection ended.
+    #[test]
+    fn memory_is_bounded_under_a_wide_window() {
+        let mut orphans = Orphans::default();
+        let mut now = Instant::from_ns(0);
+        for wave in 0..4 {
+            for n in 1..=2 * ORPHANS_MAX as u64 {
+                orphans.add(now, key(wave * 2 * ORPHANS_MAX as u64 + n), false);
+            }
+            now = now.after(S);
+            assert_eq!(orphans.expire(now, S, 75 * S) as usize, 2 * ORPHANS_MAX);
+            assert!(orphans.len() <= ORPHANS_MAX, "{} known after wave {wave}", orphans.len());
+        }
+    }
+
+    /// A server that talks but answers nothing is never suspect, so its time-outs were listed without end; and callers
+    /// that give up and are answered at once filled the line of debts at the rate of their calls.
+    #[test]
+    fn memory_is_bounded_whatever_the_server_does() {
+        let mut orphans = Orphans::default();
+        for n in 1..=5 * ORPHANS_MAX as u64 {
+            orphans.add(Instant::from_ns(n), key(n), true);
+            orphans.expire(Instant::from_ns(n).after(S), S, 75 * S);
+        }
+        assert!(orphans.timed_out.len() <= ORPHANS_MAX);
+        let mut orphans = Orphans::default();
+        for n in 1..=5 * ORPHANS_MAX as u64 {
+            orphans.add(Instant::from_ns(n), key(n), false);
+            assert_eq!(orphans.answered(key(n)), Some(true));
+        }
+        assert!(orphans.in_debt.len() <= ENTRIES_SLACK + 1, "{} debts in line", orphans.in_debt.len());
     }
 }

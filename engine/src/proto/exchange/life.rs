@@ -415,6 +415,7 @@ impl Exchange {
             }
         }
         self.expired = keys;
+        self.thin_out();
     }
 
     /// Ends all calls that are on no connection.

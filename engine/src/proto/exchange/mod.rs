@@ -63,7 +63,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
 }
 
-/// What is known of the server's era, shared by the shards of an engine (`engine::memory`).
+/// What is known of the server's era, shared by the shards of an engine (`shard::memory`).
 pub(crate) trait EraMemory {
     /// The revision found earlier: one of the modern era, or any legacy one for "legacy".
     fn recall(&self) -> Option<Revision>;
@@ -122,6 +122,9 @@ struct Parked {
     revision: Option<Revision>,
     frame: Vec<u8>,
 }
+
+/// Calls that ended while they stood in line may stay there up to this many, or as many as there are others.
+const ENDED_IN_LINE_MAX: usize = 64;
 
 /// No connection takes a call right now.
 #[derive(Debug, PartialEq, Eq)]
@@ -212,7 +215,23 @@ impl Exchange {
         self.correlation.insert(row, deadline);
         match self.refuses(now) {
             Some(why) => self.fail(now, key, why, Fate::NotSent, sink),
-            None => self.waiting.push_back(key),
+            None => {
+                self.waiting.push_back(key);
+                self.thin_out();
+            }
+        }
+    }
+
+    /// Clears the lines of calls that have ended in them, before these are more than the others.
+    fn thin_out(&mut self) {
+        let bound = 2 * self.correlation.live() + ENDED_IN_LINE_MAX;
+        let calls = &self.correlation;
+        let stands = |key: Key| calls.get(key).is_some_and(|row| row.connection == NO_CONNECTION);
+        if self.waiting.len() > bound {
+            self.waiting.retain(|key| stands(*key));
+        }
+        if self.parked.len() > bound {
+            self.parked.retain(|parked| stands(parked.key));
         }
     }
 
@@ -369,6 +388,12 @@ impl Exchange {
 
     pub(crate) fn is_idle(&self) -> bool {
         self.correlation.live() == 0
+    }
+
+    /// Entries in the lines of calls that are on no connection.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn unplaced_entries(&self) -> usize {
+        self.waiting.len() + self.parked.len()
     }
 
     /// Have all connections given up? Then why.

@@ -1,0 +1,35 @@
+//! Faults: servers that die, hang, lie, flood and cheat, over real sockets and pipes, with real signals.
+//!
+//! Each test ends with books that balance: every call that the engine took on was answered, failed or cancelled, once, and
+//! none is left. What belongs to one fault is in one file; the servers are `loadgen serve` with a switch, or a
+//! [`ByteServer`](volley_tests::byte_server::ByteServer) where the bytes themselves are the fault.
+
+#![forbid(unsafe_code)]
+
+mod chaos;
+mod ctrl_c;
+mod dropped;
+mod endings;
+mod handlers;
+mod killed;
+mod long_lines;
+mod process_trees;
+mod rooms;
+mod silence;
+mod stderr;
+mod unreachable;
+
+use volley::{Client, Config, ConfigBuilder, Endpoint, Error};
+
+/// Connects with these settings, or says why not.
+async fn try_connect(
+    endpoint: Endpoint,
+    configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder,
+) -> Result<Client, Error> {
+    Client::connect(endpoint, configure(Config::builder()).build()?).await
+}
+
+/// Connects with these settings.
+async fn connect(endpoint: Endpoint, configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Client {
+    try_connect(endpoint, configure).await.expect("the server can be reached")
+}

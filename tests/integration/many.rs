@@ -1,0 +1,75 @@
+//! Several connections, several shards, and a thousand connections.
+
+use std::time::{Duration, Instant};
+
+use volley::{Config, Inline, Revision};
+use volley_tests::{target::Target, wait::until_blocking};
+
+use crate::servers::{Account, Server, echoes, pinned};
+
+#[test]
+fn shards_and_connections_share_the_calls_over_every_transport_in_both_eras() {
+    for server in Server::targets().into_iter().chain(Server::rmcps()) {
+        for revision in [None, Some(Revision::V2025_11_25)] {
+            for (shards, connections) in [(1, 3), (2, 2), (3, 8)] {
+                let client = server.connect(pinned(revision).shards(shards).connections(connections).in_flight(16));
+                wait_until_ready(&client, connections);
+                let mut account = Account::new(2_000);
+                client.bulk(echoes(2_000)).blocking().for_each(|(n, outcome)| account.enter_raw(n, outcome));
+                pollster::block_on(client.close());
+                let stats = client.stats();
+                assert_eq!((stats.connects, stats.disconnects), (connections as u64, 0), "{}", server.name);
+                account.close(&stats, 0);
+                assert_eq!(client.ready_connections(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thousand_connections_stand_and_carry_calls() {
+    for revision in [None, Some(Revision::V2025_11_25)] {
+        let server = Server::target(&[]);
+        let started = Instant::now();
+        let client = server.connect(pinned(revision).shards(2).connections(1_000).in_flight(1));
+        wait_until_ready(&client, 1_000);
+        println!("1,000 connections stand after {:?}", started.elapsed());
+        let mut account = Account::new(20_000);
+        client.bulk(echoes(20_000)).blocking().for_each(|(n, outcome)| account.enter_raw(n, outcome));
+        pollster::block_on(client.close());
+        let stats = client.stats();
+        assert_eq!((stats.connects, stats.disconnects), (1_000, 0), "{stats:?}");
+        account.close(&stats, 0);
+    }
+}
+
+#[test]
+fn an_inline_engine_carries_a_thousand_connections_too() {
+    let server = Server::target(&[]);
+    let config = Config::builder().connections(1_000).in_flight(1).build().unwrap();
+    let mut engine = Inline::connect(&server.endpoint, &config).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while engine.ready_connections() < 1_000 {
+        engine.turn(Duration::from_millis(100), |_, _, _| ()).unwrap();
+        assert!(Instant::now() < until, "{} are ready", engine.ready_connections());
+    }
+    assert_eq!(engine.room(), 1_000);
+    engine.close(|_, _, _| ());
+}
+
+/// Connections that the server does not want are tried again and again, and the others carry the calls.
+#[test]
+fn the_connections_that_stand_carry_the_calls_of_those_that_do_not() {
+    let target = Target::tcp(&["--max-connections", "2"]);
+    let config = Config::builder().connections(4).in_flight(8).backoff(Duration::from_millis(5), Duration::from_millis(20));
+    let config = config.build().unwrap();
+    let client = volley::blocking::Client::connect(target.endpoint(), config).unwrap();
+    let mut account = Account::new(2_000);
+    client.bulk(echoes(2_000)).for_each(|(n, outcome)| account.enter_raw(n, outcome));
+    client.close();
+    account.close(&client.stats(), 0);
+}
+
+fn wait_until_ready(client: &volley::Client, connections: usize) {
+    until_blocking("all connections are ready", || client.ready_connections() == connections);
+}

@@ -1,0 +1,153 @@
+//! Time-outs, progress that pushes them away, the bound that it cannot push, and calls that are given up.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use volley::{Config, ErrorKind, Fate, Revision, ToolCall};
+
+use crate::servers::{Server, adds_up, pinned};
+
+const ERAS: [Option<Revision>; 2] = [None, Some(Revision::V2025_11_25)];
+
+/// A call that takes 1.2 s and reports every 100 ms.
+fn long_call() -> ToolCall {
+    ToolCall::new("progress", &json!({"steps": 12, "ms": 100})).unwrap().timeout(Duration::from_millis(700))
+}
+
+#[test]
+fn progress_starts_the_time_out_again_and_only_if_it_was_asked_for() {
+    let server = Server::target(&[]);
+    for revision in ERAS {
+        let client = server.connect(pinned(revision));
+        pollster::block_on(async {
+            let (patient, impatient) = (client.call(long_call().with_progress()), client.call(long_call()));
+            let error = impatient.await.unwrap_err();
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));
+            assert_eq!(patient.await.unwrap().text(), "12 steps");
+            client.close().await;
+        });
+        let stats = client.stats();
+        adds_up(&stats);
+        assert_eq!((stats.answered, stats.timed_out, stats.cancellations_sent), (1, 1, 1), "{stats:?}");
+        assert_eq!(stats.notifications, 12, "one for each step of the call that asked");
+    }
+}
+
+#[test]
+fn no_progress_pushes_the_absolute_bound() {
+    let server = Server::target(&[]);
+    for revision in ERAS {
+        let client = server.connect(pinned(revision));
+        let started = Instant::now();
+        let call = long_call().with_progress().timeout_at_most(Duration::from_millis(800));
+        let error = pollster::block_on(client.call(call)).unwrap_err();
+        let took = started.elapsed();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));
+        assert!((Duration::from_millis(790)..Duration::from_millis(1_150)).contains(&took), "{took:?}");
+        pollster::block_on(client.close());
+        adds_up(&client.stats());
+    }
+}
+
+#[test]
+fn a_bulk_job_has_a_time_out_of_its_own() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder());
+    let call = |ms: u64| ToolCall::new("sleep", &json!({"ms": ms})).unwrap();
+    let mut outcomes: Vec<_> =
+        client.bulk([call(0), call(60_000)]).timeout(Duration::from_millis(300)).blocking().collect();
+    outcomes.sort_by_key(|(n, _)| *n);
+    assert!(outcomes[0].1.is_ok(), "{outcomes:?}");
+    assert_eq!(outcomes[1].1.as_ref().unwrap_err().kind(), ErrorKind::Timeout);
+    pollster::block_on(client.close());
+    adds_up(&client.stats());
+}
+
+#[test]
+fn a_dropped_call_is_cancelled_at_the_server() {
+    let server = Server::target(&[]);
+    for revision in ERAS {
+        let client = server.connect(pinned(revision));
+        pollster::block_on(async {
+            let sleep = |ms: u64| client.call_tool("sleep", &json!({"ms": ms}));
+            let (dropped, kept) = (sleep(300), sleep(600));
+            // Answered after both were sent, since a server reads in order.
+            client.call_tool("count", &json!({})).await.unwrap();
+            drop(dropped);
+            // By then the dropped one would have been answered, had the server not heard.
+            assert_eq!(kept.await.unwrap().text(), "600");
+            client.close().await;
+        });
+        let stats = client.stats();
+        adds_up(&stats);
+        assert_eq!((stats.answered, stats.cancelled, stats.cancellations_sent), (2, 1, 1), "{stats:?}");
+        assert_eq!((stats.late, stats.unknown), (0, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn a_call_dropped_before_it_was_sent_is_never_executed() {
+    let server = Server::target(&[]);
+    for revision in ERAS {
+        let client = server.connect(pinned(revision).in_flight(1));
+        let executed = pollster::block_on(async {
+            let count = || client.call_tool("count", &json!({}));
+            let before: u64 = count().await.unwrap().text().parse().unwrap();
+            let sleep = client.call_tool("sleep", &json!({"ms": 300}));
+            drop(count());
+            sleep.await.unwrap();
+            let after: u64 = count().await.unwrap().text().parse().unwrap();
+            client.close().await;
+            after - before
+        });
+        assert_eq!(executed, 1, "the last one only");
+        let stats = client.stats();
+        adds_up(&stats);
+        assert_eq!((stats.cancelled, stats.cancellations_sent), (1, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn dropping_a_bulk_job_cancels_what_is_left_of_it() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder());
+    pollster::block_on(async {
+        let calls = (0..100).map(|_| ToolCall::new("sleep", &json!({"ms": 60_000})).unwrap());
+        let mut bulk = client.bulk(calls);
+        // Polled once, so that calls are on their way.
+        let pending = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::pin::pin!(bulk.next()).poll(cx).is_pending())
+        });
+        assert!(pending.await);
+        client.call_tool("count", &json!({})).await.unwrap();
+        drop(bulk);
+        client.call_tool("count", &json!({})).await.unwrap();
+        client.close().await;
+    });
+    let stats = client.stats();
+    adds_up(&stats);
+    assert_eq!((stats.answered, stats.failed), (2, 0), "{stats:?}");
+    assert!(stats.cancelled > 0, "{stats:?}");
+}
+
+#[test]
+fn draining_lets_calls_end_and_closing_does_not() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder());
+    pollster::block_on(async {
+        let call = client.call_tool("sleep", &json!({"ms": 200}));
+        assert!(client.drain(Duration::from_secs(10)).await, "it ended by itself");
+        assert_eq!(call.await.unwrap().text(), "200");
+        let late = client.call_tool("count", &json!({})).await.unwrap_err();
+        assert_eq!((late.kind(), late.fate()), (ErrorKind::Closed, Fate::NotSent));
+    });
+    let client = server.connect(Config::builder());
+    pollster::block_on(async {
+        let call = client.call_tool("sleep", &json!({"ms": 60_000}));
+        client.call_tool("count", &json!({})).await.unwrap();
+        assert!(!client.drain(Duration::from_millis(100)).await, "it was ended");
+        let error = call.await.unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown));
+    });
+    adds_up(&client.stats());
+}

@@ -1,0 +1,151 @@
+//! One transport of a world: the kernel between an engine's connection and a server.
+//!
+//! Towards the server it takes as much as it likes, up to a buffer that the server has to empty. Towards the engine it
+//! delivers what the server said, cut anywhere. It watches the engine's output line by line, so that it can say of every
+//! frame whether a byte of it has left.
+
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::{
+    ledger::{Ledger, Place},
+    server::{Item, Server},
+};
+
+/// Bytes towards a server that does not read.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// A transport and the server behind it.
+pub struct Pipe {
+    pub place: Place,
+    pub server: Server,
+    /// Bytes that the kernel has taken.
+    taken: u64,
+    /// Bytes of the engine's output that were looked at, from the start of the transport.
+    known: u64,
+    /// Frames of the output that stand there still: offset and id, if it is a request.
+    frames: VecDeque<(u64, Option<u64>)>,
+    /// Taken, and not yet read by the server.
+    buffer: Vec<u8>,
+    /// How much of the server's first line has been delivered.
+    delivered: usize,
+    /// The kernel takes nothing for the time being.
+    pub blocked: bool,
+    /// The server does not read for the time being.
+    pub deaf: bool,
+    /// Broken: nothing goes in or out any more.
+    pub broken: bool,
+    /// Requests that the server sent and that were delivered, while the engine knew it for a server of the handshake era.
+    pub requests: Vec<String>,
+    /// Notifications of the engine's user that were put into the output, and of these those that left.
+    pub notes_placed: u64,
+    pub notes_left: u64,
+    /// Cancellations put into the output.
+    pub cancellations: u64,
+}
+
+impl Pipe {
+    pub fn new(place: Place, server: Server) -> Self {
+        Self {
+            place,
+            server,
+            taken: 0,
+            known: 0,
+            frames: VecDeque::new(),
+            buffer: Vec::new(),
+            delivered: 0,
+            blocked: false,
+            deaf: false,
+            broken: false,
+            requests: Vec::new(),
+            notes_placed: 0,
+            notes_left: 0,
+            cancellations: 0,
+        }
+    }
+
+    /// Looks at what is new in the engine's output.
+    pub fn watch(&mut self, waiting: &[u8], ledger: &mut Ledger) {
+        let end = self.taken + waiting.len() as u64;
+        if end == self.known {
+            return;
+        }
+        let fresh = &waiting[(self.known - self.taken) as usize..];
+        assert_eq!(fresh.last(), Some(&b'\n'), "the output ends in the middle of a message");
+        let mut at = self.known;
+        for line in fresh.split_inclusive(|byte| *byte == b'\n') {
+            let message: Value = serde_json::from_slice(line).expect("the engine writes JSON");
+            let id = message["method"].as_str().and(message["id"].as_u64());
+            match message["method"].as_str() {
+                Some("notifications/cancelled") => self.cancellations += 1,
+                Some("user/note") => self.notes_placed += 1,
+                _ => {}
+            }
+            if let Some(id) = id {
+                ledger.place(id, self.place);
+            }
+            self.frames.push_back((at, id));
+            at += line.len() as u64;
+        }
+        self.known = end;
+    }
+
+    /// Takes some of `waiting`, or nothing.
+    pub fn take(&mut self, waiting: &[u8], ledger: &mut Ledger, rng: &mut Rng) -> usize {
+        let room = BUFFER_BYTES.saturating_sub(self.buffer.len()).min(waiting.len());
+        if self.blocked || room == 0 {
+            return 0;
+        }
+        let taken = if rng.bool() { room } else { rng.usize(1..=room) };
+        self.buffer.extend_from_slice(&waiting[..taken]);
+        self.taken += taken as u64;
+        while let Some(&(start, id)) = self.frames.front().filter(|(start, _)| *start < self.taken) {
+            self.frames.pop_front();
+            if let Some(id) = id {
+                ledger.leave(id, self.place);
+            }
+            let _ = start;
+        }
+        taken
+    }
+
+    /// The server reads all, or some.
+    pub fn let_server_read(&mut self, rng: &mut Rng) {
+        if self.deaf || self.broken || self.buffer.is_empty() {
+            return;
+        }
+        let read = if rng.bool() { self.buffer.len() } else { rng.usize(1..=self.buffer.len()) };
+        let bytes: Vec<u8> = self.buffer.drain(..read).collect();
+        self.server.read(&bytes, rng);
+    }
+
+    /// Bytes that could be delivered now, at most so many.
+    pub fn next_bytes(&self, most: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut skip = self.delivered;
+        for line in &self.server.out {
+            if bytes.len() >= most {
+                break;
+            }
+            bytes.extend_from_slice(&line.bytes[skip..]);
+            skip = 0;
+        }
+        bytes.truncate(most);
+        bytes
+    }
+
+    /// `bytes` of them were delivered; the meaning of the lines that are complete by that.
+    pub fn delivered(&mut self, bytes: usize) -> Vec<Item> {
+        self.delivered += bytes;
+        let mut items = Vec::new();
+        while let Some(line) = self.server.out.front()
+            && self.delivered >= line.bytes.len()
+        {
+            self.delivered -= line.bytes.len();
+            items.extend(self.server.out.pop_front().into_iter().flat_map(|line| line.items));
+        }
+        items
+    }
+}
