@@ -64,7 +64,9 @@ fn decode(c: &mut Criterion) {
         group.bench_function(format!("engine/{}", scenario.name()), |b| {
             b.iter_batched(
                 || scenario.bytes().to_vec(),
-                |mut bytes| assert_eq!(stages::decode(&mut bytes).expect("a result").text().len(), text.len()),
+                |mut bytes| {
+                    assert_eq!(stages::decode(&mut bytes).expect("a result").text().len(), text.len())
+                },
                 BatchSize::LargeInput,
             );
         });

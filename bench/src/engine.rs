@@ -64,7 +64,9 @@ impl Place {
 fn children() -> Result<Vec<u32>, Failure> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         // A process that has just gone is none of ours.
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
@@ -92,8 +94,11 @@ impl Contestant for Engine {
             Era::Legacy => Revision::LATEST_LEGACY,
         };
         let spin = if self.drive == Drive::InlineSpin { Duration::from_micros(50) } else { Duration::ZERO };
-        let config =
-            Config::builder().in_flight(u32::try_from(in_flight.get())?).revision(revision).spin(spin).build()?;
+        let config = Config::builder()
+            .in_flight(u32::try_from(in_flight.get())?)
+            .revision(revision)
+            .spin(spin)
+            .build()?;
         let place = Place::new(transport)?;
         match self.drive {
             Drive::Inline | Drive::InlineSpin => inline(&place, &config, duration),

@@ -11,7 +11,8 @@ async fn main() -> Result<(), volley::Error> {
     let config = Config::builder().connections(4).in_flight(256).build()?;
     let client = Client::connect(&endpoint, config).await?;
 
-    let calls = (0..100_000).map(|i| ToolCall::new("echo", &json!({"message": format!("call {i}")})).expect("an object"));
+    let calls = (0..100_000)
+        .map(|i| ToolCall::new("echo", &json!({"message": format!("call {i}")})).expect("an object"));
     let mut bulk = client.bulk(calls);
     let (mut right, mut wrong) = (0, 0);
     while let Some((index, outcome)) = bulk.next().await {

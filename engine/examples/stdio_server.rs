@@ -12,10 +12,16 @@ async fn main() -> Result<(), volley::Error> {
         return Ok(());
     };
     // What the server says on stderr is drained in any case; here it is shown.
-    let config = Config::builder().on_stderr(|bytes| eprint!("{}", String::from_utf8_lossy(bytes))).build()?;
+    let config =
+        Config::builder().on_stderr(|bytes| eprint!("{}", String::from_utf8_lossy(bytes))).build()?;
     let client = Client::connect(Command::new(program).args(words), config).await?;
     if let Some(info) = client.server_info() {
-        println!("{} {}, revision {:?}", info.name().unwrap_or("?"), info.version().unwrap_or("?"), info.revision());
+        println!(
+            "{} {}, revision {:?}",
+            info.name().unwrap_or("?"),
+            info.version().unwrap_or("?"),
+            info.revision()
+        );
     }
     for tool in client.list_tools().await? {
         println!("  {}: {}", tool.name, tool.description.unwrap_or_default());

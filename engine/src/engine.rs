@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use event_listener::Listener;
+use event_listener::{Event, Listener};
 use parking_lot::Mutex;
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) memory: Arc<Memory>,
     pub(crate) porter: Arc<Porter>,
+    /// A slot became free on some shard.
+    pub(crate) room: Arc<Event>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Servers are child processes, so closing waits for them.
     has_children: bool,
@@ -60,9 +62,11 @@ impl Engine {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
         };
-        let porter = Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
+        let porter =
+            Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);
         let pool = Pool::new(values.decode_workers).map_err(system)?;
+        let room = Arc::new(Event::new());
         let (mut handles, mut runners) = (Vec::new(), Vec::new());
         for n in 0..values.shards {
             let window = config.window_of(n);
@@ -74,25 +78,39 @@ impl Engine {
             let control = slab.draw(1);
             debug_assert_eq!(control.len(), 1);
             let magazine = slab.draw(window);
-            let handle = Arc::new(ShardHandle::new(slab, slots));
+            let handle = Arc::new(ShardHandle::new(slab, slots, Arc::clone(&room)));
             let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
             let settings = config.settings(n, seed.wrapping_add(n as u64));
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
             let connections = config.connections_of(n);
             let on_stderr = values.on_stderr.clone();
-            let shard =
-                Shard::new(exchange, connections, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
-                    .map_err(system)?;
+            let shard = Shard::new(
+                exchange,
+                connections,
+                Arc::clone(&dial),
+                values.spin,
+                values.close_grace,
+                on_stderr,
+            )
+            .map_err(system)?;
             handle.set_waker(shard.waker().map_err(system)?);
-            let desk = Desk::new(Arc::clone(&handle), Arc::clone(&porter), pool.clone(), values.decode_offload_bytes);
+            let desk = Desk::new(
+                Arc::clone(&handle),
+                Arc::clone(&porter),
+                pool.clone(),
+                values.decode_offload_bytes,
+            );
             runners.push(Runner::new(shard, desk, Arc::clone(&handle)));
             handles.push(handle);
         }
         let others: Vec<_> = handles.iter().map(Arc::downgrade).collect();
-        memory.tell(move || others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.ring_bell()));
+        memory.tell(move || {
+            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.ring_bell())
+        });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {
-            let spawned = thread::Builder::new().name(format!("volley-shard-{n}")).spawn(move || runner.run());
+            let spawned =
+                thread::Builder::new().name(format!("volley-shard-{n}")).spawn(move || runner.run());
             match spawned {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
@@ -102,7 +120,7 @@ impl Engine {
             }
         }
         let has_children = matches!(endpoint, Endpoint::Stdio(_));
-        Ok(Self { handles, config, memory, porter, threads: Mutex::new(threads), has_children })
+        Ok(Self { handles, config, memory, porter, room, threads: Mutex::new(threads), has_children })
     }
 
     /// Waits until a first connection takes calls.
@@ -163,7 +181,8 @@ impl Engine {
     }
 
     fn wait_closed(&self, wait: Duration) -> bool {
-        let until = std::time::Duration::from_nanos(crate::shard::clock::Clock::new().now().ns()) + wait;
+        let until = std::time::Duration::from_nanos(crate::shard::clock::Clock::new().now().ns())
+            .saturating_add(wait);
         for handle in &self.handles {
             loop {
                 let listener = handle.status.changed.listen();

@@ -150,8 +150,12 @@ impl Error {
     pub(crate) fn from_failure(failure: Failure, reason: Option<&str>) -> Self {
         let reason = reason.unwrap_or("no reason was recorded");
         let (kind, phase, context) = match failure.why {
-            Why::TimedOut { after } => (ErrorKind::Timeout, Phase::Call, format!("no answer within {after:?}")),
-            Why::ConnectionLost => (ErrorKind::ConnectionLost, Phase::Call, format!("the connection was lost: {reason}")),
+            Why::TimedOut { after } => {
+                (ErrorKind::Timeout, Phase::Call, format!("no answer within {after:?}"))
+            }
+            Why::ConnectionLost => {
+                (ErrorKind::ConnectionLost, Phase::Call, format!("the connection was lost: {reason}"))
+            }
             Why::Cancelled => (ErrorKind::Cancelled, Phase::Call, "cancelled by the caller".to_owned()),
             Why::Oversized { bytes, bytes_max } => (
                 ErrorKind::FrameTooLarge,
@@ -163,7 +167,9 @@ impl Error {
             }
             Why::Unreachable => (ErrorKind::Unreachable, Phase::Connect, format!("no connection: {reason}")),
             Why::Closed => (ErrorKind::Closed, Phase::Close, "the client is draining or closed".to_owned()),
-            Why::Exhausted => (ErrorKind::Exhausted, Phase::Call, "the shard's request ids are used up".to_owned()),
+            Why::Exhausted => {
+                (ErrorKind::Exhausted, Phase::Call, "the shard's request ids are used up".to_owned())
+            }
             Why::Panicked => (ErrorKind::Internal, Phase::Call, "the shard's thread panicked".to_owned()),
         };
         Self::new(kind, failure.fate, phase, context)
@@ -199,7 +205,9 @@ impl Error {
         match (self.0.kind, self.0.fate) {
             (ErrorKind::Config, _) => "correct the setting named",
             (ErrorKind::InvalidInput, _) => "correct the call; nothing was sent",
-            (ErrorKind::Unreachable, _) => "check that the server runs and the endpoint is right; nothing was sent",
+            (ErrorKind::Unreachable, _) => {
+                "check that the server runs and the endpoint is right; nothing was sent"
+            }
             (ErrorKind::Timeout | ErrorKind::ConnectionLost | ErrorKind::Closed, Fate::NotSent) => {
                 "nothing was sent: repeat freely"
             }
@@ -246,7 +254,9 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_fate_and_says_what_to_do() {
-        for (why, kind) in [(Why::ConnectionLost, ErrorKind::ConnectionLost), (Why::Closed, ErrorKind::Closed)] {
+        for (why, kind) in
+            [(Why::ConnectionLost, ErrorKind::ConnectionLost), (Why::Closed, ErrorKind::Closed)]
+        {
             let unknown = Error::from_failure(Failure { why, fate: Fate::Unknown }, Some("reset by peer"));
             assert_eq!((unknown.kind(), unknown.fate()), (kind, Fate::Unknown));
             assert!(unknown.hint().contains("idempotent"));

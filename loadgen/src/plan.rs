@@ -106,12 +106,12 @@ impl Plan {
         let connections = bounded(CONNECTIONS, &words.connections)?;
         let in_flight = bounded(IN_FLIGHT, &words.in_flight)?;
         let shards = bounded(SHARDS, &words.shards)?;
-        if u64::from(connections) * u64::from(in_flight) > CALLS_IN_FLIGHT_MAX {
+        if u64::from(connections.div_ceil(shards)) * u64::from(in_flight) > CALLS_IN_FLIGHT_MAX {
             return Err(PlanError {
                 flag: "--connections x --in-flight",
                 value: format!("{connections} x {in_flight}"),
-                wrong: format!("more than {CALLS_IN_FLIGHT_MAX} calls in flight in all"),
-                hint: "lower one of the two",
+                wrong: format!("more than {CALLS_IN_FLIGHT_MAX} calls in flight on one shard"),
+                hint: "lower one of the two, or spread them over more --shards",
             });
         }
         if shards > connections {
@@ -306,11 +306,11 @@ impl fmt::Display for PlanError {
     }
 }
 
-const CONNECTIONS: Bounded = ("--connections", 100_000);
-const IN_FLIGHT: Bounded = ("--in-flight", 1 << 20);
+const CONNECTIONS: Bounded = ("--connections", 1 << 16);
+const IN_FLIGHT: Bounded = ("--in-flight", 1 << 18);
 const SHARDS: Bounded = ("--shards", 256);
-/// Each takes a slot of 24 bytes here and more in the engine; 4 M is far past every knee.
-const CALLS_IN_FLIGHT_MAX: u64 = 1 << 22;
+/// What one shard of the engine takes; the fullest one is checked.
+const CALLS_IN_FLIGHT_MAX: u64 = 1 << 18;
 const CALLS_MAX: u64 = 1_000_000_000_000;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 /// Shorter than this, the clock readings at both ends would show in the rate.

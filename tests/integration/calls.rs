@@ -89,7 +89,10 @@ fn single_calls_from_64_tasks_get_their_own_answers() {
                             let mut answers = Vec::new();
                             for n in (task..CALLS).step_by(64) {
                                 let result = client.call_tool("echo", &json!({"message": message(n)})).await;
-                                answers.push((n, result.unwrap_or_else(|error| panic!("call {n}: {error}")).text()));
+                                answers.push((
+                                    n,
+                                    result.unwrap_or_else(|error| panic!("call {n}: {error}")).text(),
+                                ));
                             }
                             answers
                         })
@@ -140,7 +143,8 @@ fn blocking_calls_from_64_threads_get_their_own_answers() {
                 let (client, account) = (client.clone(), &account);
                 scope.spawn(move || {
                     for n in (thread..CALLS).step_by(64) {
-                        let text = client.call(echo(n)).unwrap_or_else(|error| panic!("call {n}: {error}")).text();
+                        let text =
+                            client.call(echo(n)).unwrap_or_else(|error| panic!("call {n}: {error}")).text();
                         account.lock().unwrap().enter(n, &text);
                     }
                 });
@@ -211,7 +215,10 @@ fn a_tools_failure_is_a_result_and_an_unknown_tool_an_error() {
                 assert_eq!(unknown.fate(), volley::Fate::Answered);
                 assert_eq!(unknown.rpc_error().unwrap().code, -32602);
                 let refused = client.call_tool("echo", &"no object").await.unwrap_err();
-                assert_eq!((refused.kind(), refused.fate()), (volley::ErrorKind::InvalidInput, volley::Fate::NotSent));
+                assert_eq!(
+                    (refused.kind(), refused.fate()),
+                    (volley::ErrorKind::InvalidInput, volley::Fate::NotSent)
+                );
                 let sum = client.call_tool("sum", &json!({"a": 1, "b": 2})).await.unwrap();
                 assert_eq!(sum.structured_content, Some(json!({"sum": 3})));
                 client.close().await;

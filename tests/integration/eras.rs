@@ -87,14 +87,16 @@ fn a_revision_that_the_server_does_not_speak_is_an_error_that_names_both() {
 }
 
 #[test]
-fn ping_is_answered_by_servers_of_the_handshake_era_only() {
+fn ping_is_answered_by_servers_of_the_handshake_era() {
     for server in [Server::target(&[]), Server::rmcp()] {
         for revision in Revision::all() {
             let client = server.connect(pinned(Some(revision)));
             pollster::block_on(async {
                 let pinged = client.ping().await;
                 if revision == Revision::V2026_07_28 {
-                    assert_eq!(pinged.unwrap_err().rpc_error().unwrap().code, -32601, "{}", server.name);
+                    // The modern era has no ping; rmcp answers it all the same.
+                    let refused = pinged.err().map(|error| error.rpc_error().unwrap().code);
+                    assert_eq!(refused, (!server.name.contains("rmcp")).then_some(-32601), "{}", server.name);
                 } else {
                     pinged.unwrap_or_else(|error| panic!("{} in {revision}: {error}", server.name));
                 }
@@ -122,5 +124,32 @@ fn raw_requests_go_to_any_method_and_come_back_undecoded() {
                 client.close().await;
             });
         }
+    }
+}
+
+/// Whoever waits is told when the attempts are used up, on a shard that has nothing else to wake it; and calls fail with the
+/// reason as long as the engine does not try again.
+#[test]
+fn a_server_that_is_not_there_is_an_error_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = taken.local_addr().unwrap();
+    drop(taken);
+    for endpoint in [
+        format!("tcp://{free}"),
+        "unix:/nonexistent/socket".to_owned(),
+        "stdio:/nonexistent/server".to_owned(),
+    ] {
+        let config =
+            Config::builder().backoff(Duration::from_millis(5), Duration::from_millis(20)).build().unwrap();
+        let started = std::time::Instant::now();
+        let Err(error) = pollster::block_on(Client::connect(&endpoint, config)) else {
+            panic!("{endpoint} answers")
+        };
+        assert_eq!(
+            (error.kind(), error.fate()),
+            (ErrorKind::Unreachable, Fate::NotSent),
+            "{endpoint}: {error}"
+        );
+        assert!(started.elapsed() < Duration::from_secs(2), "{endpoint}: {:?}", started.elapsed());
     }
 }

@@ -131,7 +131,8 @@ fn notifications_of_the_caller_reach_the_server_in_order() {
             assert_eq!(refused.kind(), ErrorKind::Closed);
         });
         let record = server.finish();
-        let numbers: Vec<_> = record.with("notifications/x").iter().map(|line| line["params"]["n"].clone()).collect();
+        let numbers: Vec<_> =
+            record.with("notifications/x").iter().map(|line| line["params"]["n"].clone()).collect();
         assert_eq!(numbers, (0..10).map(Value::from).collect::<Vec<_>>());
         assert_eq!(record.with("notifications/y"), [&json!({"jsonrpc": "2.0", "method": "notifications/y"})]);
     }
@@ -169,7 +170,8 @@ fn a_childs_stderr_comes_to_its_handler_and_harms_nobody() {
     let endpoint = volley_tests::target::stdio(&Mark::new(), &["--stderr-flood", "1m"]);
     let heard = Arc::new(Mutex::new(0));
     let hears = Arc::clone(&heard);
-    let config = Config::builder().on_stderr(move |bytes| *hears.lock().unwrap() += bytes.len()).build().unwrap();
+    let config =
+        Config::builder().on_stderr(move |bytes| *hears.lock().unwrap() += bytes.len()).build().unwrap();
     let client = pollster::block_on(Client::connect(endpoint, config)).unwrap();
     let mut account = Account::new(1_000);
     client.bulk(echoes(1_000)).blocking().for_each(|(n, outcome)| account.enter_raw(n, outcome));

@@ -25,7 +25,11 @@ fn lists_are_whole_over_pages_of_any_size() {
         assert_eq!(sum.output_schema.as_ref().unwrap()["required"], json!(["sum"]));
         for size in ["1", "2", "3", "100"] {
             assert_eq!(whole(&["--page-size", size], revision), tools, "pages of {size}");
-            assert_eq!(whole(&["--page-size", size, "--empty-cursor"], revision), tools, "an empty cursor, {size}");
+            assert_eq!(
+                whole(&["--page-size", size, "--empty-cursor"], revision),
+                tools,
+                "an empty cursor, {size}"
+            );
         }
     }
 }

@@ -49,7 +49,11 @@ impl Server {
         [
             Self::rmcp(),
             Self::running("rmcp over unix", unix.expect("rmcp listens")),
-            Self { name: "rmcp over stdio", endpoint: volley::Command::new(RMCP).arg("stdio").into(), _process: None },
+            Self {
+                name: "rmcp over stdio",
+                endpoint: volley::Command::new(RMCP).arg("stdio").into(),
+                _process: None,
+            },
         ]
     }
 

@@ -110,7 +110,7 @@ fn a_call_dropped_before_it_was_sent_is_never_executed() {
 #[test]
 fn dropping_a_bulk_job_cancels_what_is_left_of_it() {
     let server = Server::target(&[]);
-    let client = server.connect(Config::builder());
+    let client = server.connect(Config::builder().in_flight(200));
     pollster::block_on(async {
         let calls = (0..100).map(|_| ToolCall::new("sleep", &json!({"ms": 60_000})).unwrap());
         let mut bulk = client.bulk(calls);

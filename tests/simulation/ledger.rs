@@ -12,37 +12,37 @@ use volley::{
 };
 
 /// A transport: which connection, and which of its transports.
-pub type Place = (u32, u32);
+pub(crate) type Place = (u32, u32);
 
 /// One call.
 #[derive(Debug)]
-pub struct Call {
-    pub id: u64,
-    pub shared: bool,
-    pub submitted_at: u64,
-    pub wait: Wait,
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    pub(crate) shared: bool,
+    pub(crate) submitted_at: u64,
+    pub(crate) wait: Wait,
     /// Its caller gave it up.
-    pub cancelled: bool,
+    pub(crate) cancelled: bool,
     /// In whose outbox its frame was seen last.
-    pub placed: Option<Place>,
+    pub(crate) placed: Option<Place>,
     /// Over which transport a byte of it left.
-    pub left: Option<Place>,
+    pub(crate) left: Option<Place>,
     /// Transports over which somebody answered it who was never asked.
-    pub forged: HashSet<Place>,
-    pub ended: bool,
+    pub(crate) forged: HashSet<Place>,
+    pub(crate) ended: bool,
 }
 
 /// All calls of a world. A call's tag is its place in the list, and the argument that its answer must contain.
 #[derive(Default)]
-pub struct Ledger {
-    pub calls: Vec<Call>,
+pub(crate) struct Ledger {
+    pub(crate) calls: Vec<Call>,
     by_id: HashMap<u64, usize>,
-    pub live: Vec<usize>,
-    pub answered: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-    pub closed: bool,
-    pub live_most: usize,
+    pub(crate) live: Vec<usize>,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) closed: bool,
+    pub(crate) live_most: usize,
 }
 
 /// The sweep may be this late (ns).
@@ -50,7 +50,7 @@ const SWEEP_NS: u64 = 10_000_000;
 
 impl Ledger {
     /// A call was made.
-    pub fn enter(&mut self, id: u64, shared: bool, now: u64, wait: Wait) {
+    pub(crate) fn enter(&mut self, id: u64, shared: bool, now: u64, wait: Wait) {
         let tag = self.calls.len();
         assert!(self.by_id.insert(id, tag).is_none(), "the id {id} came a second time");
         self.calls.push(Call {
@@ -68,12 +68,12 @@ impl Ledger {
         self.live_most = self.live_most.max(self.live.len());
     }
 
-    pub fn by_id(&mut self, id: u64) -> Option<&mut Call> {
+    pub(crate) fn by_id(&mut self, id: u64) -> Option<&mut Call> {
         self.by_id.get(&id).map(|tag| &mut self.calls[*tag])
     }
 
     /// A frame of `id` stands in an outbox.
-    pub fn place(&mut self, id: u64, place: Place) {
+    pub(crate) fn place(&mut self, id: u64, place: Place) {
         if let Some(call) = self.by_id(id) {
             assert!(call.left.is_none(), "{id} was sent, and is to be sent again");
             assert!(!call.ended, "{id} has ended, and is to be sent");
@@ -82,7 +82,7 @@ impl Ledger {
     }
 
     /// The kernel took the first byte of a frame of `id`.
-    pub fn leave(&mut self, id: u64, place: Place) {
+    pub(crate) fn leave(&mut self, id: u64, place: Place) {
         if let Some(call) = self.by_id(id) {
             assert!(call.left.is_none(), "{id} was sent twice");
             call.left = Some(place);
@@ -90,7 +90,7 @@ impl Ledger {
     }
 
     /// The engine says that a call ended.
-    pub fn end(&mut self, now: u64, told: &Told) {
+    pub(crate) fn end(&mut self, now: u64, told: &Told) {
         let Told::Ended { id, tag, shared, end } = told else { return };
         let call = self.calls.get_mut(*tag as usize).expect("a tag that was given");
         assert_eq!((call.id, call.shared), (*id, *shared), "the tag {tag} came back with another call");
@@ -110,7 +110,7 @@ impl Ledger {
     }
 
     /// Nobody waits longer than he said.
-    pub fn check_deadlines(&self, now: u64) {
+    pub(crate) fn check_deadlines(&self, now: u64) {
         for tag in &self.live {
             let call = &self.calls[*tag];
             let limit = call.submitted_at + call.wait.at_most.as_nanos() as u64;
@@ -120,7 +120,6 @@ impl Ledger {
 }
 
 fn check_answer(call: &Call, tag: u64, message: &[u8], member: &str) {
-    assert!(call.left.is_some(), "{} was answered and never sent", call.id);
     let message: Value = serde_json::from_slice(message).expect("an answer is JSON");
     let body = &message[member];
     let arg = if member == "result" { &body["arg"] } else { &body["data"]["arg"] };
@@ -129,16 +128,23 @@ fn check_answer(call: &Call, tag: u64, message: &[u8], member: &str) {
         assert!(call.forged.contains(&place), "{} was ended by a server that it was never sent to", call.id);
         return;
     }
+    assert!(call.left.is_some(), "{} was answered and never sent", call.id);
     assert_eq!(*arg, tag, "{} got the answer of another call: {message}", call.id);
 }
 
 fn check_failure(call: &Call, now: u64, kind: ErrorKind, fate: Fate, closed: bool) {
     let id = call.id;
     match fate {
-        Fate::NotSent => assert!(call.left.is_none(), "{id} failed as not sent ({kind:?}), and bytes of it had left"),
+        Fate::NotSent => {
+            assert!(call.left.is_none(), "{id} failed as not sent ({kind:?}), and bytes of it had left")
+        }
         Fate::Unknown => {
-            let may_leave = matches!(kind, ErrorKind::Timeout | ErrorKind::Cancelled) && call.placed.is_some();
-            assert!(call.left.is_some() || may_leave, "{id} failed as unknown ({kind:?}), and no byte of it had left");
+            let may_leave =
+                matches!(kind, ErrorKind::Timeout | ErrorKind::Cancelled) && call.placed.is_some();
+            assert!(
+                call.left.is_some() || may_leave,
+                "{id} failed as unknown ({kind:?}), and no byte of it had left"
+            );
         }
         Fate::Answered => {
             assert!(call.left.is_some(), "{id} was answered and never sent");
@@ -152,7 +158,10 @@ fn check_failure(call: &Call, now: u64, kind: ErrorKind, fate: Fate, closed: boo
         }
         ErrorKind::Cancelled => assert!(call.cancelled, "{id} was cancelled by nobody"),
         ErrorKind::Closed => assert!(closed, "{id} failed as closed, and nobody closed"),
-        ErrorKind::ConnectionLost | ErrorKind::Unreachable | ErrorKind::FrameTooLarge | ErrorKind::Protocol => {}
+        ErrorKind::ConnectionLost
+        | ErrorKind::Unreachable
+        | ErrorKind::FrameTooLarge
+        | ErrorKind::Protocol => {}
         other => panic!("{id} failed with {other:?}"),
     }
 }

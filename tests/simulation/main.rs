@@ -4,23 +4,34 @@
 //! `VOLLEY_SIM_SEED=… cargo test --test simulation` repeats it, and a line in `seeds.txt` keeps it. `VOLLEY_SIM_WORLDS`
 //! says how many fresh worlds there shall be.
 
+mod checks;
+mod driver;
 mod ledger;
+mod nature;
 mod pipe;
 mod properties;
 mod server;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+use volley::Stats;
 
 use world::World;
 
 /// Fresh worlds, unless somebody wants more.
 const WORLDS: u64 = 2000;
 
-/// Steps of a world, at most.
-const STEPS_MAX: usize = 250;
+/// Counters that stay at zero: nothing lives on at the end, and no queue is so short here that it could be full.
+const UNSEEN: [&str; 3] = ["live", "notifications_dropped", "output_suppressed"];
 
-fn run(seed: u64) {
+/// Steps of a world, at most.
+const STEPS_MAX: usize = 600;
+
+fn run(seed: u64) -> Stats {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed);
         for step in 0..world.rng.usize(20..STEPS_MAX) {
@@ -30,11 +41,12 @@ fn run(seed: u64) {
             }
         }
         world.finish();
+        world.core.stats()
     }));
-    if let Err(panic) = ran {
+    ran.unwrap_or_else(|panic| {
         eprintln!("this world repeats with VOLLEY_SIM_SEED={seed}; keep it in tests/simulation/seeds.txt");
-        resume_unwind(panic);
-    }
+        resume_unwind(panic)
+    })
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -52,14 +64,25 @@ fn kept_seeds_hold() {
     }
 }
 
-/// Every call ends once and rightly in every world.
+/// Every call ends once and rightly in every world, and together the worlds have seen everything.
 #[test]
 fn fresh_worlds_hold() {
     if let Some(seed) = number("VOLLEY_SIM_SEED") {
-        return run(seed);
+        println!("{:?}", run(seed));
+        return;
     }
     let first = fastrand::u64(..);
-    for n in 0..number("VOLLEY_SIM_WORLDS").unwrap_or(WORLDS) {
-        run(first.wrapping_add(n));
+    let worlds = number("VOLLEY_SIM_WORLDS").unwrap_or(WORLDS);
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for n in 0..worlds {
+        let stats = serde_json::to_value(run(first.wrapping_add(n))).expect("counters are numbers");
+        for (name, count) in stats.as_object().expect("counters have names") {
+            *seen.entry(name.clone()).or_default() += count.as_u64().unwrap_or_default();
+        }
+    }
+    println!("{worlds} worlds: {seen:?}");
+    if worlds >= WORLDS {
+        let never: Vec<&String> = seen.iter().filter(|(name, n)| **n == 0 && !UNSEEN.contains(&name.as_str())).map(|(name, _)| name).collect();
+        assert!(never.is_empty(), "in {worlds} worlds from {first} on it never came to {never:?}");
     }
 }

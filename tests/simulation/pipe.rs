@@ -18,9 +18,9 @@ use crate::{
 const BUFFER_BYTES: usize = 8 * 1024;
 
 /// A transport and the server behind it.
-pub struct Pipe {
-    pub place: Place,
-    pub server: Server,
+pub(crate) struct Pipe {
+    pub(crate) place: Place,
+    pub(crate) server: Server,
     /// Bytes that the kernel has taken.
     taken: u64,
     /// Bytes of the engine's output that were looked at, from the start of the transport.
@@ -32,22 +32,22 @@ pub struct Pipe {
     /// How much of the server's first line has been delivered.
     delivered: usize,
     /// The kernel takes nothing for the time being.
-    pub blocked: bool,
+    pub(crate) blocked: bool,
     /// The server does not read for the time being.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
     /// Broken: nothing goes in or out any more.
-    pub broken: bool,
+    pub(crate) broken: bool,
     /// Requests that the server sent and that were delivered, while the engine knew it for a server of the handshake era.
-    pub requests: Vec<String>,
+    pub(crate) requests: Vec<String>,
     /// Notifications of the engine's user that were put into the output, and of these those that left.
-    pub notes_placed: u64,
-    pub notes_left: u64,
+    pub(crate) notes_placed: u64,
+    pub(crate) notes_left: u64,
     /// Cancellations put into the output.
-    pub cancellations: u64,
+    pub(crate) cancellations: u64,
 }
 
 impl Pipe {
-    pub fn new(place: Place, server: Server) -> Self {
+    pub(crate) fn new(place: Place, server: Server) -> Self {
         Self {
             place,
             server,
@@ -67,7 +67,7 @@ impl Pipe {
     }
 
     /// Looks at what is new in the engine's output.
-    pub fn watch(&mut self, waiting: &[u8], ledger: &mut Ledger) {
+    pub(crate) fn watch(&mut self, waiting: &[u8], ledger: &mut Ledger) {
         let end = self.taken + waiting.len() as u64;
         if end == self.known {
             return;
@@ -93,7 +93,7 @@ impl Pipe {
     }
 
     /// Takes some of `waiting`, or nothing.
-    pub fn take(&mut self, waiting: &[u8], ledger: &mut Ledger, rng: &mut Rng) -> usize {
+    pub(crate) fn take(&mut self, waiting: &[u8], ledger: &mut Ledger, rng: &mut Rng) -> usize {
         let room = BUFFER_BYTES.saturating_sub(self.buffer.len()).min(waiting.len());
         if self.blocked || room == 0 {
             return 0;
@@ -112,7 +112,7 @@ impl Pipe {
     }
 
     /// The server reads all, or some.
-    pub fn let_server_read(&mut self, rng: &mut Rng) {
+    pub(crate) fn let_server_read(&mut self, rng: &mut Rng) {
         if self.deaf || self.broken || self.buffer.is_empty() {
             return;
         }
@@ -122,7 +122,7 @@ impl Pipe {
     }
 
     /// Bytes that could be delivered now, at most so many.
-    pub fn next_bytes(&self, most: usize) -> Vec<u8> {
+    pub(crate) fn next_bytes(&self, most: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut skip = self.delivered;
         for line in &self.server.out {
@@ -137,7 +137,7 @@ impl Pipe {
     }
 
     /// `bytes` of them were delivered; the meaning of the lines that are complete by that.
-    pub fn delivered(&mut self, bytes: usize) -> Vec<Item> {
+    pub(crate) fn delivered(&mut self, bytes: usize) -> Vec<Item> {
         self.delivered += bytes;
         let mut items = Vec::new();
         while let Some(line) = self.server.out.front()

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// How a server opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Knows `server/discover` and wants no handshake.
     Modern,
     /// Wants a handshake and refuses the probe with some error.
@@ -29,14 +29,14 @@ pub enum Mode {
 
 /// What one line says.
 #[derive(Debug)]
-pub struct Line {
-    pub bytes: Vec<u8>,
-    pub items: Vec<Item>,
+pub(crate) struct Line {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) items: Vec<Item>,
 }
 
 /// The parts of a line that the engine must act upon.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub(crate) enum Item {
     /// Ends the call with this id, if it is one of this connection's.
     Answer(u64),
     /// Is brought to whoever listens.
@@ -47,14 +47,14 @@ pub enum Item {
 
 /// How likely a server does what, in percent of its acts.
 #[derive(Clone, Copy, Debug)]
-pub struct Habits {
-    pub answers: u32,
-    pub odd_spelling: u32,
-    pub twice: u32,
-    pub unusable: u32,
-    pub chatter: u32,
-    pub forges: u32,
-    pub frame_bytes_max: usize,
+pub(crate) struct Habits {
+    pub(crate) answers: u32,
+    pub(crate) odd_spelling: u32,
+    pub(crate) twice: u32,
+    pub(crate) unusable: u32,
+    pub(crate) chatter: u32,
+    pub(crate) forges: u32,
+    pub(crate) frame_bytes_max: usize,
 }
 
 /// Something the server was asked and has not answered.
@@ -66,7 +66,7 @@ struct Asked {
 }
 
 /// One server process, as long as one transport lasts.
-pub struct Server {
+pub(crate) struct Server {
     mode: Mode,
     revision: &'static str,
     /// The handshake was made, in this revision.
@@ -77,18 +77,18 @@ pub struct Server {
     answered: Vec<u64>,
     /// Of these, those whose answer named them.
     settled: Vec<u64>,
-    pub out: VecDeque<Line>,
+    pub(crate) out: VecDeque<Line>,
     /// It has closed its end.
-    pub dead: bool,
+    pub(crate) dead: bool,
     started: u64,
     /// Notifications of the client that arrived, cancellations and the handshake's aside.
-    pub heard: Vec<Value>,
+    pub(crate) heard: Vec<Value>,
     /// Replies of the client to requests of this server.
-    pub replies: Vec<String>,
+    pub(crate) replies: Vec<String>,
 }
 
 impl Server {
-    pub fn new(mode: Mode, rng: &mut Rng) -> Self {
+    pub(crate) fn new(mode: Mode, rng: &mut Rng) -> Self {
         let revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
         Self {
             mode,
@@ -108,17 +108,17 @@ impl Server {
     }
 
     /// Does the engine take it for a server of the handshake era, so that its requests get replies?
-    pub fn has_shaken_hands(&self) -> bool {
+    pub(crate) fn has_shaken_hands(&self) -> bool {
         self.agreed.is_some()
     }
 
     /// Requests that it holds and that were not cancelled.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.asked.iter().filter(|asked| !asked.cancelled).count()
     }
 
     /// Bytes from the kernel.
-    pub fn read(&mut self, bytes: &[u8], rng: &mut Rng) {
+    pub(crate) fn read(&mut self, bytes: &[u8], rng: &mut Rng) {
         self.unread.extend_from_slice(bytes);
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
@@ -144,7 +144,10 @@ impl Server {
             "initialize" => self.hear_initialize(id, &message),
             _ => {
                 if self.agreed.is_some() {
-                    assert!(self.initialized && !is_modern, "a call of the other era after the handshake: {message}");
+                    assert!(
+                        self.initialized && !is_modern,
+                        "a call of the other era after the handshake: {message}"
+                    );
                 }
                 assert!(self.asked.iter().all(|asked| asked.id != id), "asked {id} twice");
                 assert!(!self.answered.contains(&id), "asked {id} again after the answer");
@@ -175,7 +178,10 @@ impl Server {
     fn hear_probe(&mut self, id: u64, rng: &mut Rng) {
         let answer = match self.mode {
             Mode::Modern => json!({"result": {"supportedVersions": ["2026-07-28"], "capabilities": {}}}),
-            Mode::Legacy => json!({"error": {"code": [-32601, -32600, -32000, 7][rng.usize(..4)], "message": "?"}}),
+            Mode::Legacy => {
+                let code = [-32601, -32600, -32000, 7][rng.usize(..4)];
+                json!({"error": {"code": code, "message": "?"}})
+            }
             Mode::LegacyElsewhere => {
                 json!({"error": {"code": -32022, "message": "?", "data": {"supported": [self.revision]}}})
             }
@@ -208,7 +214,7 @@ impl Server {
     }
 
     /// Does one thing, or nothing. `foreign` are ids that this connection has no business with.
-    pub fn act(&mut self, habits: &Habits, foreign: &[u64], rng: &mut Rng) -> Option<u64> {
+    pub(crate) fn act(&mut self, habits: &Habits, foreign: &[u64], rng: &mut Rng) -> Option<u64> {
         let percent = |rng: &mut Rng, likely: u32| rng.u32(..100) < likely;
         if self.mode == Mode::Mute {
             return None;
@@ -218,7 +224,10 @@ impl Server {
         }
         if percent(rng, habits.forges) && !foreign.is_empty() {
             let id = foreign[rng.usize(..foreign.len())];
-            self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"arg":"forged"}}}}"#), vec![Item::Answer(id)]);
+            self.say(
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"arg":"forged"}}}}"#),
+                vec![Item::Answer(id)],
+            );
             return Some(id);
         }
         if !self.asked.is_empty() && percent(rng, habits.answers) {
@@ -255,7 +264,10 @@ impl Server {
             1 => (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"pad":"{pad}"}}}}"#), true),
             2 => (format!(r#"{{"jsonrpc":"2.0","result":{{"pad":"{pad}"}},"id":{id}}}"#), true),
             3 => (format!(r#"{{"result":{{"pad":"{pad}"}},"id":{id},"more":"{pad}"}}"#), false),
-            _ => (format!(r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"{id}?"}}}}"#), false),
+            _ => (
+                format!(r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"{id}?"}}}}"#),
+                false,
+            ),
         };
         self.say(text, if found { vec![Item::Answer(id)] } else { Vec::new() });
     }
@@ -283,8 +295,13 @@ impl Server {
             1 => self.say(["", "  ", "\r", "\u{FEFF}"][rng.usize(..4)].to_owned(), Vec::new()),
             2 => self.say("[INFO] bracketed".to_owned(), Vec::new()),
             3 => {
-                let id = ["9007199254740991", "99999999999999999999", "-3", "0", "null", "\"x\"", "{}", "1.5"][rng.usize(..8)];
-                self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"arg":"nobody's"}}}}"#), Vec::new());
+                let id =
+                    ["9007199254740991", "99999999999999999999", "-3", "0", "null", "\"x\"", "{}", "1.5"]
+                        [rng.usize(..8)];
+                self.say(
+                    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"arg":"nobody's"}}}}"#),
+                    Vec::new(),
+                );
             }
             4 => {
                 if let Some(id) = self.settled.last() {
@@ -296,7 +313,8 @@ impl Server {
                 let token = reported.unwrap_or_default();
                 let token = if rng.bool() { json!(token.to_string()) } else { token };
                 let params = json!({"progressToken": token, "progress": 1});
-                let text = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}).to_string();
+                let text = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+                    .to_string();
                 self.say(text.clone(), vec![Item::Notification(text.into_bytes())]);
             }
             6 => {
@@ -348,7 +366,11 @@ fn odd(id: u64, arg: &Value, rng: &mut Rng) -> String {
         5 => format!(r#"{{"result":{{"arg":{arg}}},"id":{id},"jsonrpc":"2.0"}}"#),
         6 => format!(r#"{{"result":{{"id":12345,"arg":{arg}}},"jsonrpc":"2.0","id":{id}}}"#),
         7 => format!("\u{FEFF} {}\r", plain(id, arg)),
-        8 => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"no","data":{{"arg":{arg}}}}}}}"#),
-        _ => format!(r#"{{"error":{{"code":-32602,"message":"\"id\":1","data":{{"arg":{arg}}}}},"id":{id}}}"#),
+        8 => format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"no","data":{{"arg":{arg}}}}}}}"#
+        ),
+        _ => {
+            format!(r#"{{"error":{{"code":-32602,"message":"\"id\":1","data":{{"arg":{arg}}}}},"id":{id}}}"#)
+        }
     }
 }

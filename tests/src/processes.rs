@@ -82,7 +82,9 @@ pub fn is_stopped(pid: u32) -> bool {
 pub fn is_pending(pid: u32, signal: Signal) -> bool {
     let bit = 1_u64 << (signal.as_raw() - 1);
     ["SigPnd:", "ShdPnd:"].iter().any(|line| {
-        status(pid, line).and_then(|mask| u64::from_str_radix(&mask, 16).ok()).is_some_and(|mask| mask & bit != 0)
+        status(pid, line)
+            .and_then(|mask| u64::from_str_radix(&mask, 16).ok())
+            .is_some_and(|mask| mask & bit != 0)
     })
 }
 

@@ -118,20 +118,34 @@ impl Conversation {
     fn hear(&mut self, line: &Line, shown: &str) {
         let enveloped = !line.meta("protocolVersion").is_null();
         match line.method() {
-            "server/discover" => assert!(enveloped && !self.initialize_sent, "a probe is modern and comes first: {shown}"),
+            "server/discover" => {
+                assert!(enveloped && !self.initialize_sent, "a probe is modern and comes first: {shown}")
+            }
             "initialize" => {
-                assert!(!enveloped && !self.initialize_sent && !self.enveloped, "initialize once, in its era: {shown}");
+                assert!(
+                    !enveloped && !self.initialize_sent && !self.enveloped,
+                    "initialize once, in its era: {shown}"
+                );
                 let offered = line.message["params"]["protocolVersion"].as_str();
-                assert!(offered.is_some_and(|offered| offered < "2026-07-28"), "a legacy version is offered: {shown}");
+                assert!(
+                    offered.is_some_and(|offered| offered < "2026-07-28"),
+                    "a legacy version is offered: {shown}"
+                );
                 self.initialize_sent = true;
             }
             "notifications/initialized" => {
-                assert!(self.initialize_sent && !self.initialized_sent, "initialized follows initialize, once: {shown}");
+                assert!(
+                    self.initialize_sent && !self.initialized_sent,
+                    "initialized follows initialize, once: {shown}"
+                );
                 self.initialized_sent = true;
             }
             _ if line.is_response() => assert!(!self.enveloped, "a modern client never responds: {shown}"),
             _ if self.initialize_sent => {
-                assert!(self.initialized_sent || line.method() == "ping", "nothing before the handshake is done: {shown}");
+                assert!(
+                    self.initialized_sent || line.method() == "ping",
+                    "nothing before the handshake is done: {shown}"
+                );
                 assert!(!enveloped, "eras are not mixed on a connection: {shown}");
             }
             _ if line.is_request() => {

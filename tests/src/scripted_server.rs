@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -163,7 +163,9 @@ impl Peer {
     /// # Panics
     /// If the client hangs up first.
     pub fn read_calls(&mut self, count: usize) -> Vec<Value> {
-        (0..count).map(|n| self.read_until("tools/call").unwrap_or_else(|| panic!("{n} calls came"))).collect()
+        (0..count)
+            .map(|n| self.read_until("tools/call").unwrap_or_else(|| panic!("{n} calls came")))
+            .collect()
     }
 
     /// Reads one call of a tool.
@@ -177,6 +179,19 @@ impl Peer {
     /// Reads to the end and answers nothing.
     pub fn read_rest(&mut self) {
         while self.read().is_some() {}
+    }
+
+    /// Checks that the client writes nothing for so long.
+    ///
+    /// # Panics
+    /// If it does.
+    pub fn expect_silence(&mut self, wait: Duration) {
+        self.reader.get_ref().set_read_timeout(Some(wait)).expect("a time-out");
+        let seen = self.reader.fill_buf().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        if let Ok(bytes) = seen {
+            panic!("connection {}: the client wrote {bytes:?}", self.number);
+        }
     }
 
     /// Writes these bytes, as they are.

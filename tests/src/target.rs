@@ -27,14 +27,24 @@ pub fn loadgen() -> &'static Path {
     LOADGEN.get_or_init(|| {
         // TARGET/PROFILE/deps/faults-0123456789abcdef, or TARGET/PROFILE/fault-client.
         let own = std::env::current_exe().expect("this program has a path");
-        let folder = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a folder of the build");
+        let folder =
+            own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a folder of the build");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             None | Some("debug") => "dev",
             Some(other) => other,
         };
         let built = Command::new(env!("CARGO"))
             // All packages are named so that features, and with them all that is built already, are the same.
-            .args(["build", "--quiet", "--workspace", "--bin", "loadgen", "--profile", profile, "--target-dir"])
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bin",
+                "loadgen",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(folder.parent().expect("the folder of all builds"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()

@@ -6,7 +6,10 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -224,7 +227,9 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             if room == 0 || (outstanding > 0 && room < CLAIM_CALLS_MAX.min(self.bound / 4)) {
                 break;
             }
-            let Some(shard) = (0..self.jobs.len()).min_by_key(|shard| self.outstanding[*shard]) else { break };
+            let Some(shard) = (0..self.jobs.len()).min_by_key(|shard| self.outstanding[*shard]) else {
+                break;
+            };
             let claim = self.jobs[shard].spare_claims.pop().unwrap_or_default();
             let claim = self.fill(claim, room.min(CLAIM_CALLS_MAX));
             if claim.calls.is_empty() {
@@ -232,6 +237,12 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             }
             self.outstanding[shard] += claim.calls.len();
             self.jobs[shard].claims.push(claim);
+            if self.engine.handles[shard].is_refusing() {
+                // Draining or closed: what has been handed in may end, this comes too late.
+                self.jobs[shard].refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+            }
+            // Against a shard that goes away just now: either it sees this claim, or this thread sees that it has gone.
+            fence(Ordering::SeqCst);
             if self.jobs[shard].is_abandoned() {
                 self.jobs[shard].refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
             }

@@ -27,8 +27,11 @@ use crate::{
 /// are in flight together. If all windows and queues are full it waits for a place when it is polled.
 ///
 /// # Cancel safety
-/// Dropping it cancels the call: if it was not sent, it never will be; if it was, the server is told and a late answer is
-/// dropped. An answer that has arrived already is discarded.
+/// Dropping it cancels the call: one that is on no connection yet is never sent; for one that is, the server is told and a late
+/// answer is dropped. An answer that has arrived already is discarded.
+///
+/// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
+/// each of which has its own time-out.
 #[must_use = "a dropped call is a cancelled call"]
 pub struct Call<T = ToolResult> {
     state: State,
@@ -39,9 +42,14 @@ pub struct Call<T = ToolResult> {
 
 enum State {
     /// No place yet.
-    Waiting { request: Request, listener: Option<EventListener> },
+    Waiting {
+        request: Request,
+        listener: Option<EventListener>,
+    },
     /// In a slot.
-    Placed { key: Key },
+    Placed {
+        key: Key,
+    },
     /// Refused before it was placed.
     Refused(Option<Error>),
     Done,
@@ -100,10 +108,11 @@ impl Answer for RawAnswer {
     }
 }
 
-/// Which of the engine's shards get a try when the first is full.
+/// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
+/// refused, if none will ever take it.
 fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Result<(usize, Key), Refused> {
     let shards = engine.handles.len();
-    let mut refused = Refused::Full;
+    let mut refused = None;
     for n in 0..shards {
         let shard = (first + n) % shards;
         let submitted = engine.handles[shard].submit(|question: &mut Question| {
@@ -113,10 +122,11 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
         });
         match submitted {
             Ok(key) => return Ok((shard, key)),
-            Err(why) => refused = why,
+            Err(Refused::Full) => refused = Some(Refused::Full),
+            Err(why) => refused = refused.or(Some(why)),
         }
     }
-    Err(refused)
+    Err(refused.unwrap_or(Refused::Full))
 }
 
 impl<T: Answer> Call<T> {
@@ -143,9 +153,10 @@ impl<T: Answer> Call<T> {
         let (state, shard) = match place(&engine, shard, request, T::is_typed()) {
             Ok((shard, key)) => (State::Placed { key }, shard),
             Err(Refused::Full) => return None,
-            Err(Refused::For(why)) => {
-                (State::Refused(Some(engine.handles[shard].error(Failure { why, fate: Fate::NotSent }))), shard)
-            }
+            Err(Refused::For(why)) => (
+                State::Refused(Some(engine.handles[shard].error(Failure { why, fate: Fate::NotSent }))),
+                shard,
+            ),
         };
         Some(Self { state, engine, shard, answer: PhantomData })
     }
@@ -181,7 +192,8 @@ impl<T: Answer> Future for Call<T> {
             match &mut this.state {
                 State::Placed { key } => {
                     let key = *key;
-                    let cell = this.engine.handles[this.shard].slab.get(key).expect("a placed call's key is live");
+                    let cell =
+                        this.engine.handles[this.shard].slab.get(key).expect("a placed call's key is live");
                     ready!(inbox::poll(cell, cx.waker()));
                     return Poll::Ready(this.take(key));
                 }
@@ -194,7 +206,7 @@ impl<T: Answer> Future for Call<T> {
                         }
                         Err(Refused::Full) => match listener {
                             // Listen first, then look once more: a slot freed in between is not slept over.
-                            None => *listener = Some(this.engine.handles[this.shard].room.listen()),
+                            None => *listener = Some(this.engine.room.listen()),
                             Some(waiting) => {
                                 ready!(Pin::new(waiting).poll(cx));
                                 *listener = None;

@@ -23,9 +23,12 @@ use crate::{
     engine::Engine,
     error::{Error, ErrorKind, Phase},
     model::tool::{ToolCall, ToolDescription},
-    proto::{event::Fate, message::handshake::ServerInfo},
+    proto::{
+        event::{Failure, Fate, Why},
+        message::handshake::ServerInfo,
+    },
     shard::{
-        inbox::{Command, Latch},
+        inbox::{Command, Latch, Note, NoteOutcome},
         mailbox::Notifications,
     },
     telemetry::counters::Stats,
@@ -105,7 +108,7 @@ impl Client {
         Call::try_make(&self.engine, self.next_shard(), &request).ok_or(Full(call))
     }
 
-    /// Sends any request. `params` must become a JSON object (or null for none).
+    /// Sends any request. `params` must become a JSON object (or null for none) without `_meta`, which is the engine's.
     pub fn request(&self, method: &str, params: &impl Serialize) -> Call<RawAnswer> {
         let request = request_body(method, params)
             .map(|body| Request { body, patience: self.engine.config.patience() });
@@ -115,18 +118,29 @@ impl Client {
     /// Sends a notification on one connection; returns when it stands in that connection's output.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `params` become neither a JSON object nor null; [`ErrorKind::Closed`].
+    /// [`ErrorKind::InvalidInput`] if `params` become neither a JSON object nor null; [`ErrorKind::Closed`];
+    /// [`ErrorKind::Unreachable`] when no connection can be had, or a thousand notifications wait for one already.
     pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
         let params = object(method, params)?;
         let handle = &self.engine.handles[self.next_shard()];
-        let done = Arc::new(Latch::default());
         let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
-        handle.command(Command::Notify { method: method.into(), params, done: Arc::clone(&done) });
-        if handle.is_closed() {
-            return Err(Error::new(ErrorKind::Closed, Fate::NotSent, Phase::Close, "the client is closed"));
+        let outcome = Arc::new(NoteOutcome::default());
+        let closed = || Error::from_failure(Failure { why: Why::Closed, fate: Fate::NotSent }, None);
+        if handle.is_refusing() {
+            return Err(closed());
         }
-        done.wait().await;
-        Ok(())
+        handle.command(Command::Notify(Note {
+            method: method.into(),
+            params,
+            outcome: Arc::clone(&outcome),
+        }));
+        if handle.is_closed() {
+            // Nobody may look at the commands any more; whether somebody still did cannot be told apart here.
+            return Err(closed());
+        }
+        outcome.ended.wait().await;
+        let failed = *outcome.failed.lock();
+        failed.map_or(Ok(()), |why| Err(handle.error(Failure { why, fate: Fate::NotSent })))
     }
 
     /// Calls tools in bulk: pulls calls lazily from an iterator, keeps the windows full, and yields each call's index and
@@ -162,7 +176,9 @@ impl Client {
                     ErrorKind::Protocol,
                     Fate::Answered,
                     Phase::Call,
-                    format!("tools/list: cursor {cursor:?} came a second time, or there are more than {LIST_PAGES_MAX} pages"),
+                    format!(
+                        "tools/list: cursor {cursor:?} came a second time, or there are more than {LIST_PAGES_MAX} pages"
+                    ),
                 ));
             }
             params["cursor"] = Value::from(cursor);
@@ -222,7 +238,11 @@ impl Client {
     }
 
     fn next_shard(&self) -> usize {
-        if self.engine.handles.len() == 1 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) % self.engine.handles.len() }
+        if self.engine.handles.len() == 1 {
+            0
+        } else {
+            self.turn.fetch_add(1, Ordering::Relaxed) % self.engine.handles.len()
+        }
     }
 
     fn request_of(&self, call: ToolCall) -> Request {
@@ -263,6 +283,10 @@ fn object(method: &str, params: &impl Serialize) -> Result<Value, Error> {
 /// A request's body as `proto::message::encode` wants it: open at its end.
 fn request_body(method: &str, params: &impl Serialize) -> Result<Vec<u8>, Error> {
     let params = object(method, params)?;
+    if params.get("_meta").is_some() {
+        let context = format!("params of {method} have a member _meta, which the engine writes itself");
+        return Err(Error::input(context));
+    }
     let mut body = format!(r#""method":{},"params":"#, Value::from(method)).into_bytes();
     let text = if params.is_null() { "{}".to_owned() } else { params.to_string() };
     body.extend_from_slice(&text.as_bytes()[..text.len() - 1]);

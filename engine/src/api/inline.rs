@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    base::time::Instant,
+    base::{limits::SLOTS_MAX, time::Instant},
     config::{Config, endpoint::Endpoint},
     error::{Error, ErrorKind, Phase},
     model::tool::Tool,
@@ -90,7 +90,8 @@ impl<F: FnMut(u64, u64, InlineOutcome<'_>)> Sink for InlineSink<F> {
 
 impl Inline {
     /// Connects, finds out the server's era, and returns when the first connection is ready. The others follow during
-    /// the next turns; [`Self::ready_connections`] tells. `Config::shards` has no meaning here: this is one.
+    /// the next turns; [`Self::ready_connections`] tells. `Config::shards` has no meaning here: this is one; nor have the handlers:
+    /// notifications are counted only, and requests of the server other than `ping` are refused.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] with the last reason when the attempts are used up; [`ErrorKind::Config`] for a name
@@ -98,7 +99,14 @@ impl Inline {
     pub fn connect(endpoint: &Endpoint, config: &Config) -> Result<Self, Error> {
         let values = &config.values;
         let connections = values.connections;
-        let window = connections as u32 * values.in_flight;
+        let window = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.in_flight.into());
+        let window = u32::try_from(window).ok().filter(|window| *window < SLOTS_MAX).ok_or_else(|| {
+            Error::config(format!(
+                "in_flight {} on {connections} connections are {window} calls in flight, at most {} on one thread",
+                values.in_flight,
+                SLOTS_MAX - 1
+            ))
+        })?;
         let memory = Arc::new(Memory::default());
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -108,8 +116,15 @@ impl Inline {
         let magazine = Magazine::alone(layout, 1, window);
         let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
         let dial = Arc::new(endpoint.resolve()?);
-        let shard = Shard::new(exchange, connections, dial, values.spin, values.close_grace, values.on_stderr.clone())
-            .map_err(|error| internal(&error))?;
+        let shard = Shard::new(
+            exchange,
+            connections,
+            dial,
+            values.spin,
+            values.close_grace,
+            values.on_stderr.clone(),
+        )
+        .map_err(|error| internal(&error))?;
         let mut inline = Self { shard, memory, patience: config.patience() };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;
@@ -144,7 +159,13 @@ impl Inline {
     /// # Panics
     /// As [`Self::submit`].
     #[inline]
-    pub fn submit_at(&mut self, tool: &Tool, arguments: &[u8], tag: u64, now_ns: u64) -> Result<(), WindowFull> {
+    pub fn submit_at(
+        &mut self,
+        tool: &Tool,
+        arguments: &[u8],
+        tag: u64,
+        now_ns: u64,
+    ) -> Result<(), WindowFull> {
         debug_assert!(memchr::memchr(b'\n', arguments).is_none(), "arguments must stand on one line");
         let submitted = self.shard.exchange.submit(Instant::from_ns(now_ns), tag, &self.patience, |out| {
             out.extend_from_slice(tool.head());
@@ -161,7 +182,8 @@ impl Inline {
     /// Returns whether anything was read.
     ///
     /// # Errors
-    /// [`ErrorKind::Unreachable`] when all connections have given up; calls in flight have been ended before.
+    /// [`ErrorKind::Unreachable`] when all connections have given up; calls in flight have been ended before. A turn after the
+    /// backoff's cap tries again. [`ErrorKind::Exhausted`] when the request ids are used up.
     pub fn turn(
         &mut self,
         wait_max: Duration,
@@ -169,11 +191,14 @@ impl Inline {
     ) -> Result<bool, Error> {
         let mut sink = InlineSink(sink);
         let progress = self.shard.turn(wait_max, &mut sink, &NoGate).map_err(|error| internal(&error))?;
-        if let Some(reason) = self.shard.exchange.down_reason() {
-            let failure = Failure { why: Why::Unreachable, fate: Fate::NotSent };
-            return Err(Error::from_failure(failure, Some(reason)));
+        let now = self.shard.clock.now();
+        match self.shard.exchange.refuses_own(now) {
+            Some(why) => {
+                let reason = self.shard.exchange.down_reason().map(|reason| &**reason);
+                Err(Error::from_failure(Failure { why, fate: Fate::NotSent }, reason))
+            }
+            None => Ok(progress),
         }
-        Ok(progress)
     }
 
     /// The time now, in nanoseconds of this process's clock.

@@ -68,6 +68,9 @@ pub(crate) const STDERR_RING_BYTES: usize = 64 * 1024;
 /// Notifications that wait for a reader, and server requests that wait for a handler.
 pub(crate) const INBOUND_QUEUE_MAX: usize = 1024;
 
+/// Bytes of notifications that wait for one reader; one that is longer by itself is taken when nothing else waits.
+pub(crate) const INBOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Pages of one list; more means that the server's cursor runs in a circle.
 pub(crate) const LIST_PAGES_MAX: usize = 10_000;
 

@@ -1,6 +1,12 @@
 //! Where a server is: `tcp://host:port`, `unix:/path`, `stdio:command args`.
 
-use std::{ffi::OsString, fmt, net::{SocketAddr, ToSocketAddrs}, path::PathBuf, str::FromStr};
+use std::{
+    ffi::OsString,
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use crate::error::Error;
 
@@ -96,7 +102,8 @@ impl Endpoint {
         Ok(match self {
             Self::Tcp { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-                    Error::config(format!("endpoint {self}: the name {host:?} cannot be resolved: {error}")).because(error)
+                    Error::config(format!("endpoint {self}: the name {host:?} cannot be resolved: {error}"))
+                        .because(error)
                 })?;
                 let addresses: Vec<SocketAddr> = found.collect();
                 if addresses.is_empty() {
@@ -198,7 +205,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_value_and_the_way_out() {
-        for text in ["", "tcp://", "tcp://host", "tcp://:80", "tcp://h:0", "tcp://h:99999", "unix:", "stdio:", "stdio:'a", "http://x"] {
+        for text in [
+            "",
+            "tcp://",
+            "tcp://host",
+            "tcp://:80",
+            "tcp://h:0",
+            "tcp://h:99999",
+            "unix:",
+            "stdio:",
+            "stdio:'a",
+            "http://x",
+        ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("expected tcp://"), "{error}");
         }

@@ -128,12 +128,17 @@ impl Config {
 
     pub(crate) fn patience(&self) -> Patience {
         let timeout = self.values.timeout;
-        Patience { timeout, at_most: self.values.timeout_at_most.unwrap_or(timeout.saturating_mul(10)), progress: false }
+        Patience {
+            timeout,
+            at_most: self.values.timeout_at_most.unwrap_or(timeout.saturating_mul(10)),
+            progress: false,
+        }
     }
 
     /// Connections of one of the shards: as even as it goes, the first ones get the odd ones.
     pub(crate) fn connections_of(&self, shard: usize) -> usize {
-        let (each, odd) = (self.values.connections / self.values.shards, self.values.connections % self.values.shards);
+        let (each, odd) =
+            (self.values.connections / self.values.shards, self.values.connections % self.values.shards);
         each + usize::from(shard < odd)
     }
 
@@ -164,7 +169,10 @@ impl Config {
             backoff_cap: values.backoff.1,
             orphan_debt: values.orphan_debt,
             // The longest that a late answer may be expected: request timeout, opening, and the longest wait between.
-            orphan_ttl: values.timeout + values.connect_timeout + values.backoff.1,
+            orphan_ttl: values
+                .timeout
+                .saturating_add(values.connect_timeout)
+                .saturating_add(values.backoff.1),
             silence: Duration::from_secs(5),
             seed,
         }
@@ -375,7 +383,12 @@ impl ConfigBuilder {
                 2 * per_shard + queue + 1
             )));
         }
-        for (name, value) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout), ("probe_timeout", self.probe_timeout), ("backoff base", self.backoff.0)] {
+        for (name, value) in [
+            ("timeout", self.timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("probe_timeout", self.probe_timeout),
+            ("backoff base", self.backoff.0),
+        ] {
             if value.is_zero() {
                 return Err(Error::config(format!("{name} is zero, it must be longer")));
             }
@@ -387,7 +400,10 @@ impl ConfigBuilder {
             )));
         }
         if let Some(at_most) = self.timeout_at_most.filter(|at_most| *at_most < self.timeout) {
-            return Err(Error::config(format!("timeout_at_most {at_most:?} is shorter than timeout {:?}", self.timeout)));
+            return Err(Error::config(format!(
+                "timeout_at_most {at_most:?} is shorter than timeout {:?}",
+                self.timeout
+            )));
         }
         Ok(Config { values: self })
     }

@@ -44,7 +44,9 @@ pub(crate) fn result<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, Error> 
     let length = bytes.len();
     let response = BUFFERS
         .with_borrow_mut(|buffers| simd_json::serde::from_slice_with_buffers::<Response<T>>(bytes, buffers))
-        .map_err(|error| Error::decode(format!("an answer of {length} bytes cannot be read: {error}")).because(error))?;
+        .map_err(|error| {
+            Error::decode(format!("an answer of {length} bytes cannot be read: {error}")).because(error)
+        })?;
     match response {
         Response { result: Some(result), error: None, .. } => Ok(result),
         Response { error: Some(_), .. } => Err(Error::decode("the answer has both a result and an error")),
@@ -65,7 +67,9 @@ pub(crate) fn tool_result(bytes: &mut [u8]) -> Result<ToolResult, Error> {
     let read: ToolResult = result(bytes)?;
     match read.result_type.as_deref() {
         None | Some("complete") => Ok(read),
-        Some(other) => Err(Error::decode(format!("the server answered with result type {other:?}, which was not asked for"))),
+        Some(other) => Err(Error::decode(format!(
+            "the server answered with result type {other:?}, which was not asked for"
+        ))),
     }
 }
 
@@ -112,7 +116,8 @@ mod tests {
 
     #[test]
     fn results_and_errors_are_told_apart() {
-        let mut bytes = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a\nb"}]}}"#.to_vec();
+        let mut bytes =
+            br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a\nb"}]}}"#.to_vec();
         assert_eq!(tool_result(&mut bytes).unwrap().text(), "a\nb");
         let failed = error(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no","data":[1]}}"#);
         assert_eq!(failed.kind(), ErrorKind::Rpc);
@@ -121,7 +126,11 @@ mod tests {
 
     #[test]
     fn hostile_answers_are_errors() {
-        let bomb = format!(r#"{{"id":1,"result":{{"structuredContent":{}{}}}}}"#, "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let bomb = format!(
+            r#"{{"id":1,"result":{{"structuredContent":{}{}}}}}"#,
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
         let cases: Vec<Vec<u8>> = vec![
             bomb.into_bytes(),
             b"".to_vec(),

@@ -67,7 +67,12 @@ fn read(frame: &Frame, read: impl FnOnce(&Frame) -> Result<ToolResult, Error>) -
     catch_unwind(AssertUnwindSafe(|| read(frame))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::new(ErrorKind::Internal, Fate::Answered, Phase::Decode, format!("decoding panicked: {said}")))
+        Err(Error::new(
+            ErrorKind::Internal,
+            Fate::Answered,
+            Phase::Decode,
+            format!("decoding panicked: {said}"),
+        ))
     })
 }
 

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     error::{Error, ErrorKind},
     proto::{
-        event::{Ended, Fate, Inbound, Outcome, OwnerKind, Patience, Sink, Why},
+        event::{Ended, Fate, Inbound, Outcome, OwnerKind, Patience, Reception, Sink, Why},
         exchange::Exchange,
         lifecycle::State,
     },
@@ -352,17 +352,17 @@ impl Sink for Ears<'_> {
         self.told.push(Told::Ended { id: call.key.wire(), tag: call.owner.tag, shared, end });
     }
 
-    fn inbound(&mut self, message: Inbound<'_>) -> bool {
+    fn inbound(&mut self, message: Inbound<'_>) -> Reception {
         match message {
             Inbound::Notification { frame, .. } => {
                 self.told.push(Told::Notification { message: frame.bytes().to_vec() });
-                true
+                Reception::Taken
             }
             Inbound::Request { connection, epoch, frame, .. } => {
                 if self.takes_requests {
                     self.told.push(Told::Request { connection, epoch, message: frame.bytes().to_vec() });
                 }
-                self.takes_requests
+                if self.takes_requests { Reception::Taken } else { Reception::Nobody }
             }
         }
     }

@@ -8,7 +8,8 @@ use crate::{
 };
 
 pub(crate) type NotificationHandler = Arc<dyn Fn(Notification) + Send + Sync>;
-pub(crate) type RequestHandler = Arc<dyn Fn(ServerRequest) -> Result<serde_json::Value, RpcError> + Send + Sync>;
+pub(crate) type RequestHandler =
+    Arc<dyn Fn(ServerRequest) -> Result<serde_json::Value, RpcError> + Send + Sync>;
 pub(crate) type StderrHandler = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// A notification from the server.
@@ -50,7 +51,9 @@ macro_rules! message {
                 }
                 serde_json::from_slice::<Message>(&self.message)
                     .and_then(|message| serde_json::from_value(message.params))
-                    .map_err(|error| Error::decode(format!("params of {}: {error}", self.method)).because(error))
+                    .map_err(|error| {
+                        Error::decode(format!("params of {}: {error}", self.method)).because(error)
+                    })
             }
         }
     };

@@ -26,7 +26,8 @@ impl Tool {
     /// A tool by name. Any name is allowed; the server knows which it has.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let head = format!(r#""method":"tools/call","params":{{"name":{},"arguments":"#, Value::from(name.as_str()));
+        let head =
+            format!(r#""method":"tools/call","params":{{"name":{},"arguments":"#, Value::from(name.as_str()));
         Self { name, head: head.into_bytes() }
     }
 
@@ -121,7 +122,11 @@ impl ToolCall {
 
     pub(crate) fn patience(&self, default: Patience) -> Patience {
         let timeout = self.timeout.unwrap_or(default.timeout);
-        Patience { timeout, at_most: self.at_most.unwrap_or(default.at_most.max(timeout)), progress: self.progress }
+        Patience {
+            timeout,
+            at_most: self.at_most.unwrap_or(default.at_most.max(timeout)),
+            progress: self.progress,
+        }
     }
 
     pub(crate) fn into_body(self) -> Vec<u8> {
@@ -319,7 +324,9 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(result.text(), "a");
-        assert!(matches!(&result.content[0], Content::Text { rest, .. } if rest["annotations"]["priority"] == 1));
+        assert!(
+            matches!(&result.content[0], Content::Text { rest, .. } if rest["annotations"]["priority"] == 1)
+        );
         assert!(matches!(&result.content[4], Content::ResourceLink { rest, .. } if rest["name"] == "x"));
         assert!(matches!(&result.content[5], Content::Other(members) if members["depth"] == 3));
         assert!(matches!(&result.content[6], Content::Other(_)));

@@ -25,7 +25,8 @@ impl Backoff {
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
         let low = self.base.as_nanos() as u64;
-        let high = (self.last.max(self.base).as_nanos() as u64).saturating_mul(3).min(self.cap.as_nanos() as u64);
+        let high =
+            (self.last.max(self.base).as_nanos() as u64).saturating_mul(3).min(self.cap.as_nanos() as u64);
         self.last = Duration::from_nanos(self.rng.u64(low..=high.max(low)));
         self.last
     }

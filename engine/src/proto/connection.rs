@@ -103,7 +103,9 @@ impl Connection {
     /// May a call be put on it now?
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.state == State::Ready && self.window.has_room() && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
+        self.state == State::Ready
+            && self.window.has_room()
+            && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
     }
 
     /// The next moment at which this connection wants to be looked at.
@@ -120,6 +122,8 @@ impl Connection {
     /// Clears what belonged to the transport that is gone. The inbox is cleared by whoever has the pool.
     pub(crate) fn forget_transport(&mut self, frame_bytes_max: usize) {
         self.epoch = self.epoch.wrapping_add(1);
+        // The next server may be of another revision; until it says so, nothing is known.
+        self.revision = None;
         self.framing = Newline::new(frame_bytes_max);
         self.outbox.clear();
         self.window.reset();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{base::{buffer::FrameRef, time::Instant}, slab::key::Key};
+use crate::{
+    base::{buffer::FrameRef, time::Instant},
+    slab::key::Key,
+};
 
 /// How far a call got before it failed; what a caller needs to know before repeating it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, serde::Serialize)]
@@ -89,13 +92,29 @@ pub(crate) enum Inbound<'a> {
     Request { connection: u32, epoch: u32, method: &'a str, frame: FrameRef<'a> },
 }
 
+/// What became of a message that the server started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reception {
+    /// Somebody has it, and will answer it if it is a request.
+    Taken,
+    /// There is nobody for messages of this kind.
+    Nobody,
+    /// There is somebody, who has too much to do already.
+    Full,
+}
+
 /// Where the core puts what it has to tell. Called in the middle of a turn: it must not block.
 pub(crate) trait Sink {
     /// A call ended. Once for each call.
     fn ended(&mut self, now: Instant, call: Ended<'_>);
 
-    /// The server started something. `false`: nobody takes requests, answer "method not found".
-    fn inbound(&mut self, _message: Inbound<'_>) -> bool {
+    /// The server started something.
+    fn inbound(&mut self, _message: Inbound<'_>) -> Reception {
+        Reception::Nobody
+    }
+
+    /// Has it something that its owner has not been told yet? Then a turn must not sleep on it.
+    fn owes(&self) -> bool {
         false
     }
 

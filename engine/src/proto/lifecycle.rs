@@ -246,6 +246,10 @@ mod tests {
     #[test]
     fn the_documented_picture_is_this_table() {
         let document = include_str!("../../../docs/lifecycle.md");
-        assert!(document.contains(&diagram()), "docs/lifecycle.md is not drawn from the table; it should hold:\n{}", diagram());
+        assert!(
+            document.contains(&diagram()),
+            "docs/lifecycle.md is not drawn from the table; it should hold:\n{}",
+            diagram()
+        );
     }
 }

@@ -87,7 +87,11 @@ impl Revision {
 
     /// The revision to use with a server that names `supported`: the newest of `era` that both know.
     pub(crate) fn newest_of<'a>(era: Era, supported: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        supported.into_iter().filter_map(|name| name.parse().ok()).filter(|found: &Self| found.era() == era).max()
+        supported
+            .into_iter()
+            .filter_map(|name| name.parse().ok())
+            .filter(|found: &Self| found.era() == era)
+            .max()
     }
 }
 

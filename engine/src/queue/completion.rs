@@ -34,7 +34,10 @@
 //!
 //! Cost: `pose` a store, `answer` a compare-and-swap, `poll` a load (and another when it has to wait). Proof: the
 //! `loom_*` models and `agrees_with_a_mutex_twin`, below; ledger: `docs/unsafe.md`.
-#![allow(unsafe_code, reason = "lock-free hand-over; the phase decides who owns which field (docs/unsafe.md)")]
+#![allow(
+    unsafe_code,
+    reason = "lock-free hand-over; the phase decides who owns which field (docs/unsafe.md)"
+)]
 
 use std::task::{Poll, Waker};
 
@@ -197,9 +200,9 @@ impl<Q, A> Cell<Q, A> {
     pub(crate) unsafe fn take<R>(&self, read: impl FnOnce(&mut Q, &mut A) -> R) -> R {
         debug_assert!(self.is_answered());
         // SAFETY: ANSWERED: the shard is done with the cell.
-        let taken = self
-            .question
-            .with_mut(|question| self.answer.with_mut(|answer| read(unsafe { &mut *question }, unsafe { &mut *answer })));
+        let taken = self.question.with_mut(|question| {
+            self.answer.with_mut(|answer| read(unsafe { &mut *question }, unsafe { &mut *answer }))
+        });
         // SAFETY: as above; a waker may be left when the answer came between two polls.
         self.waker.with_mut(|waker| unsafe { (*waker).take() });
         self.phase.store(IDLE, Ordering::Relaxed);

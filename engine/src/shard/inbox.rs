@@ -58,9 +58,14 @@ pub(crate) enum ReplyKind {
     #[default]
     Nothing,
     /// In `short`.
-    Short { error: bool },
+    Short {
+        error: bool,
+    },
     /// In its chunk.
-    Long { frame: Frame, error: bool },
+    Long {
+        frame: Frame,
+        error: bool,
+    },
     /// Read by a worker.
     Read(Box<Result<ToolResult, Error>>),
     Failed(Failure),
@@ -72,7 +77,7 @@ pub(crate) type CallCell = Cell<Question, Reply>;
 pub(crate) enum Command {
     Cancel(Key),
     Job(Arc<JobShared>),
-    Notify { method: Box<str>, params: Option<Box<str>>, done: Arc<Latch> },
+    Notify(Note),
     Respond { connection: u32, epoch: u32, id: Box<str>, member: &'static str, value: Box<str> },
     Drain,
     Close,
@@ -90,8 +95,8 @@ pub(crate) struct ShardHandle {
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
-    /// A slot became free.
-    pub(crate) room: Event,
+    /// A slot became free, here or on another shard of the same engine.
+    pub(crate) room: Arc<Event>,
     pub(crate) stats: SharedStats,
     pub(crate) status: Status,
 }
@@ -113,7 +118,7 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, room: Arc<Event>) -> Self {
         Self {
             slab,
             ring: ArrayQueue::new(slots.max(1) as usize),
@@ -124,7 +129,7 @@ impl ShardHandle {
             closed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
-            room: Event::new(),
+            room,
             stats: SharedStats::default(),
             status: Status::default(),
         }
@@ -176,6 +181,11 @@ impl ShardHandle {
     pub(crate) fn release(&self, key: Key) {
         self.slab.release(key);
         self.room.notify(1);
+    }
+
+    /// Does it take no new calls any more?
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -240,7 +250,7 @@ impl ShardHandle {
         self.refuse_all();
         while let Some(command) = self.commands.pop() {
             match command {
-                Command::Notify { done, .. } => done.open(),
+                Command::Notify(note) => note.end(Some(self.why_closed())),
                 Command::Job(job) => job.abandon(),
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
@@ -347,6 +357,28 @@ pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
         ReplyKind::Failed(_) | ReplyKind::Nothing => {
             Err(Error::new(ErrorKind::Internal, Fate::Unknown, Phase::Decode, "a reply was read twice"))
         }
+    }
+}
+
+/// A notification of the caller on its way to a connection.
+pub(crate) struct Note {
+    pub(crate) method: Box<str>,
+    pub(crate) params: Option<Box<str>>,
+    pub(crate) outcome: Arc<NoteOutcome>,
+}
+
+/// What became of a [`Note`].
+#[derive(Default)]
+pub(crate) struct NoteOutcome {
+    pub(crate) ended: Latch,
+    pub(crate) failed: Mutex<Option<Why>>,
+}
+
+impl Note {
+    /// It stands in a connection's output, or will never.
+    pub(crate) fn end(self, failed: Option<Why>) {
+        *self.outcome.failed.lock() = failed;
+        self.outcome.ended.open();
     }
 }
 

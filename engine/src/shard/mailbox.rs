@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -15,11 +15,16 @@ use std::{
 use crossbeam::queue::ArrayQueue;
 use event_listener::{Event, EventListener};
 
-use crate::{base::limits::INBOUND_QUEUE_MAX, model::inbound::Notification};
+use crate::{
+    base::limits::{INBOUND_BYTES_MAX, INBOUND_QUEUE_MAX},
+    model::inbound::Notification,
+};
 
 /// The notifications that wait for one reader.
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Notification>,
+    /// Bytes of the messages in `queue`.
+    bytes: AtomicUsize,
     missed: AtomicU64,
     arrived: Event,
     closed: AtomicBool,
@@ -29,6 +34,7 @@ impl Mailbox {
     pub(crate) fn new() -> Self {
         Self {
             queue: ArrayQueue::new(INBOUND_QUEUE_MAX),
+            bytes: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
             arrived: Event::new(),
             closed: AtomicBool::new(false),
@@ -37,8 +43,12 @@ impl Mailbox {
 
     /// `false` if it was full: the notification is gone, and the reader will be told.
     pub(crate) fn post(&self, notification: Notification) -> bool {
-        let posted = self.queue.push(notification).is_ok();
+        let bytes = notification.raw().len();
+        let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits = waiting == 0 || waiting + bytes <= INBOUND_BYTES_MAX;
+        let posted = fits && self.queue.push(notification).is_ok();
         if !posted {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
         self.arrived.notify(1);
@@ -83,6 +93,7 @@ impl Notifications {
                 return Poll::Ready(Some(Inbound::Missed(missed)));
             }
             if let Some(notification) = self.mailbox.queue.pop() {
+                self.mailbox.bytes.fetch_sub(notification.raw().len(), Ordering::AcqRel);
                 return Poll::Ready(Some(Inbound::Notification(notification)));
             }
             if self.mailbox.closed.load(Ordering::Acquire) && self.mailbox.queue.is_empty() {

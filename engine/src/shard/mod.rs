@@ -8,13 +8,21 @@
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
 pub(crate) mod clock;
+mod dialling;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
 pub(crate) mod runner;
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use mio::{Events, Poll, Token};
 
@@ -65,6 +73,12 @@ pub(crate) struct Shard {
     lines: Vec<Option<Line>>,
     /// Connections that may have unread bytes, each once.
     readable: VecDeque<u32>,
+    /// Scratch for `write_all`.
+    unwritten: Vec<u32>,
+    /// When a connecting line wants its next address; `NEVER` if none does.
+    next_address_at: Instant,
+    /// Some line has more on stderr than it was allowed to bring in one turn.
+    stderr_more: bool,
     spin: Duration,
     close_grace: Duration,
     on_stderr: Option<SeeStderr>,
@@ -77,13 +91,23 @@ struct Line {
     connecting: bool,
     /// Addresses still to be tried by this attempt, after the one in use.
     more: VecDeque<SocketAddr>,
+    /// When the address in use has had its share of the attempt, while there are more.
+    next_address_at: Instant,
     readable: bool,
     writable: bool,
+    /// The poll has told the end of the stream (or an error). It will not tell again, so reading goes on until the end itself
+    /// is read, however short a read is: data and end often come as one event.
+    ended: bool,
     exited: bool,
+    /// There was more on stderr than one turn takes.
+    stderr_more: bool,
 }
 
 /// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
 const WRITE_SLICE_BYTES: usize = 4 * READ_SLICE_BYTES;
+
+/// Pieces of 4 KiB of one child's stderr that one turn reads.
+const STDERR_PIECES_PER_TURN: usize = 16;
 
 /// With at most so many connections a spinning shard reads them directly instead of asking the poll.
 const SPIN_READS_MAX: usize = 4;
@@ -105,6 +129,9 @@ impl Shard {
             dial,
             lines: (0..connections).map(|_| None).collect(),
             readable: VecDeque::with_capacity(connections),
+            unwritten: Vec::new(),
+            next_address_at: Instant::NEVER,
+            stderr_more: false,
             spin,
             close_grace,
             on_stderr,
@@ -117,12 +144,21 @@ impl Shard {
     }
 
     /// One turn; waits at most `wait_max` if there is nothing to do. Returns whether anything was read.
-    pub(crate) fn turn(&mut self, wait_max: Duration, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
+    pub(crate) fn turn(
+        &mut self,
+        wait_max: Duration,
+        sink: &mut impl Sink,
+        gate: &impl Gate,
+    ) -> io::Result<bool> {
         let now = self.clock.now();
         if now >= self.exchange.poll_deadline() {
             self.exchange.handle_time(now, sink);
         }
         self.dial_and_hang_up(now, sink);
+        if now >= self.next_address_at {
+            self.try_next_addresses(now, sink);
+        }
+        self.drain_floods();
         self.exchange.assign(now, sink);
         self.write_all(now, sink);
         self.turns = self.turns.wrapping_add(1);
@@ -140,8 +176,11 @@ impl Shard {
         if !self.spin.is_zero() && self.spin_for_bytes(sink)? {
             return Ok(true);
         }
-        let until_deadline = self.exchange.poll_deadline().since(self.clock.now());
-        let wait = if !self.exchange.has_dirty() && gate.may_sleep() { wait_max.min(until_deadline) } else { Duration::ZERO };
+        let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(self.clock.now());
+        // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
+        let is_told = !self.exchange.take_changed() && !sink.owes();
+        let may_sleep = is_told && !self.exchange.has_dirty() && !self.stderr_more && gate.may_sleep();
+        let wait = if may_sleep { wait_max.min(until_deadline) } else { Duration::ZERO };
         let looked = self.look(wait, sink);
         gate.woke();
         looked?;
@@ -163,15 +202,25 @@ impl Shard {
                 continue;
             }
             let (connection, stream) = transport::of_token(event.token());
-            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            let ended = event.is_read_closed() || event.is_error();
             let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-            self.note(connection, stream, readable, writable, sink);
+            if let Some(line) = self.lines[connection as usize].as_mut().filter(|_| stream == Stream::Main) {
+                line.ended |= ended;
+            }
+            self.note(connection, stream, event.is_readable() || ended, writable, sink);
         }
         self.events = events;
         Ok(())
     }
 
-    fn note(&mut self, connection: u32, stream: Stream, readable: bool, writable: bool, sink: &mut impl Sink) {
+    fn note(
+        &mut self,
+        connection: u32,
+        stream: Stream,
+        readable: bool,
+        writable: bool,
+        sink: &mut impl Sink,
+    ) {
         let Some(line) = self.lines[connection as usize].as_mut() else { return };
         match stream {
             Stream::Main | Stream::Stdin => {
@@ -203,13 +252,26 @@ impl Shard {
     }
 
     fn drain_stderr(&mut self, connection: u32) {
-        let Some(child) = self.lines[connection as usize].as_mut().and_then(|line| line.transport.child()) else {
+        let Some(child) = self.lines[connection as usize].as_mut().and_then(|line| line.transport.child())
+        else {
             return;
         };
-        // Edge-triggered: read until it would block. A flood is read in full because a child blocked on stderr answers
-        // nothing, and 64 KiB pieces of it are cheap; the pipe holds no more than that at a time.
-        let see = self.on_stderr.as_deref();
-        while child.drain_stderr(16, |bytes| see.into_iter().for_each(|see| see(bytes))) {}
+        let more = child.drain_stderr(STDERR_PIECES_PER_TURN, |bytes| show(self.on_stderr.as_ref(), bytes));
+        if let Some(line) = self.lines[connection as usize].as_mut() {
+            line.stderr_more = more;
+        }
+        self.stderr_more |= more;
+    }
+
+    /// Goes on with the floods that one turn did not finish: the poll has told of them and will not tell again.
+    fn drain_floods(&mut self) {
+        if std::mem::take(&mut self.stderr_more) {
+            for connection in 0..self.lines.len() as u32 {
+                if self.lines[connection as usize].as_ref().is_some_and(|line| line.stderr_more) {
+                    self.drain_stderr(connection);
+                }
+            }
+        }
     }
 
     /// Polls without sleeping until something was read or the spin is over.
@@ -270,21 +332,23 @@ impl Shard {
             return Drained::Nothing;
         };
         let space = self.exchange.space(connection);
-        let asked = space.len();
+        let (asked, at_end) = (space.len(), line.ended || line.exited);
         match line.transport.read(space) {
             Ok(0) => {
                 let exited = line.exited;
-                let what = if exited { "the server process exited" } else { "the server closed the connection" };
+                let what =
+                    if exited { "the server process exited" } else { "the server closed the connection" };
                 self.lose(connection, what.to_owned(), sink);
                 Drained::Everything
             }
             Ok(n) => {
                 let now = self.clock.now();
                 self.exchange.handle_received(now, connection, n, sink);
-                // A short read has emptied the kernel's buffer; if more comes, the poll tells.
-                if n < asked { Drained::Everything } else { Drained::Some }
+                // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end.
+                if n < asked && !at_end { Drained::Everything } else { Drained::Some }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                line.ended = false;
                 if line.exited {
                     self.lose(connection, "the server process exited".to_owned(), sink);
                 }
@@ -301,21 +365,22 @@ impl Shard {
     // Writing.
 
     fn write_all(&mut self, now: Instant, sink: &mut impl Sink) {
-        // Connections that become dirty meanwhile (a slice was not all) have their go in the next turn.
-        let mut again = Vec::new();
         while let Some(connection) = self.exchange.poll_dirty() {
             if self.write(now, connection, sink) {
-                again.push(connection);
+                self.unwritten.push(connection);
             }
         }
-        for connection in again {
+        // A slice was not all: these have their next go in the next turn.
+        for connection in self.unwritten.drain(..) {
             self.exchange.more_to_write(connection);
         }
     }
 
     /// Writes one slice. `true` if there is more and the kernel would take it.
     fn write(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) -> bool {
-        let Some(line) = self.lines[connection as usize].as_mut().filter(|line| line.writable && !line.connecting) else {
+        let Some(line) =
+            self.lines[connection as usize].as_mut().filter(|line| line.writable && !line.connecting)
+        else {
             return false;
         };
         loop {
@@ -351,102 +416,17 @@ impl Shard {
                     return false;
                 }
                 Err(error) => {
-                    // What the server said before it closed may still be there to be read.
-                    while self.read(connection, sink) == Drained::Some {}
+                    // What the server said before it closed may still be there to be read, and its end with it, which
+                    // is a better reason than ours.
+                    line.ended = true;
+                    while self.lines[connection as usize].is_some()
+                        && self.read(connection, sink) == Drained::Some
+                    {}
                     self.lose(connection, format!("writing failed: {error}"), sink);
                     return false;
                 }
             }
         }
-    }
-
-    // Connecting and hanging up.
-
-    fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
-        while let Some(connection) = self.exchange.poll_hang_up() {
-            self.lines[connection as usize] = None;
-            self.exchange.handle_gone(connection);
-        }
-        while let Some(connection) = self.exchange.poll_dial(now) {
-            let dial = Arc::clone(&self.dial);
-            let (opened, more) = match &*dial {
-                Dial::Tcp(addresses) => {
-                    let mut more: VecDeque<SocketAddr> = addresses.iter().copied().collect();
-                    let first = more.pop_front();
-                    (first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into()).and_then(Transport::tcp), more)
-                }
-                Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
-                Dial::Stdio(command) => (Transport::stdio(command, self.close_grace), VecDeque::new()),
-            };
-            let connecting = matches!(*dial, Dial::Tcp(_));
-            self.install(connection, opened, more, connecting, sink);
-        }
-    }
-
-    fn install(
-        &mut self,
-        connection: u32,
-        opened: io::Result<Transport>,
-        mut more: VecDeque<SocketAddr>,
-        connecting: bool,
-        sink: &mut impl Sink,
-    ) {
-        let mut opened = opened;
-        loop {
-            let registered = opened.and_then(|mut transport| {
-                transport.register(self.poll.registry(), connection)?;
-                Ok(transport)
-            });
-            match registered {
-                Ok(transport) => {
-                    let line =
-                        Line { transport, connecting, more, readable: false, writable: !connecting, exited: false };
-                    self.lines[connection as usize] = Some(line);
-                    if !connecting {
-                        let now = self.clock.now();
-                        self.exchange.handle_opened(now, connection);
-                        self.write_all(now, sink);
-                    }
-                    return;
-                }
-                Err(error) => match more.pop_front() {
-                    Some(next) => opened = Transport::tcp(next),
-                    None => {
-                        self.lose(connection, format!("connecting failed: {error}"), sink);
-                        return;
-                    }
-                },
-            }
-        }
-    }
-
-    fn finish_connecting(&mut self, connection: u32, sink: &mut impl Sink) {
-        let Some(line) = self.lines[connection as usize].as_mut() else { return };
-        match line.transport.is_connected() {
-            Ok(false) => {}
-            Ok(true) => {
-                (line.connecting, line.writable) = (false, true);
-                let now = self.clock.now();
-                self.exchange.handle_opened(now, connection);
-                self.write_all(now, sink);
-            }
-            Err(error) => {
-                let more = std::mem::take(&mut line.more);
-                self.lines[connection as usize] = None;
-                self.install(connection, Err(error), more, true, sink);
-            }
-        }
-    }
-
-    fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
-        let mut reason = reason;
-        if let Some(mut line) = self.lines[connection as usize].take()
-            && let Some(words) = line.transport.child().and_then(|child| child.last_words())
-        {
-            reason = format!("{reason}; its last words on stderr: {words}");
-        }
-        let now = self.clock.now();
-        self.exchange.handle_lost(now, connection, &reason, sink);
     }
 
     /// Is any connection open or being opened?
@@ -457,6 +437,14 @@ impl Shard {
     /// How many connections take calls.
     pub(crate) fn ready(&self) -> usize {
         (0..self.lines.len() as u32).filter(|n| self.exchange.connection(*n).state() == State::Ready).count()
+    }
+}
+
+/// Shows a piece of stderr to the caller's function. It must not take the event loop down.
+fn show(see: Option<&SeeStderr>, bytes: &[u8]) {
+    if let Some(see) = see {
+        // A function that panics has had its chance at this piece.
+        let _ = catch_unwind(AssertUnwindSafe(|| see(bytes)));
     }
 }
 
@@ -474,5 +462,7 @@ enum Drained {
 /// The kernel is short of something for a moment. Full buffers are no error and say `WouldBlock` instead.
 fn is_busy(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN].iter().any(|busy| error.raw_os_error() == Some(busy.raw_os_error()))
+    [Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN]
+        .iter()
+        .any(|busy| error.raw_os_error() == Some(busy.raw_os_error()))
 }

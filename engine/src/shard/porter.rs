@@ -3,7 +3,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -17,9 +20,13 @@ use super::{
     mailbox::Mailbox,
 };
 use crate::{
-    base::{buffer::Frame, limits::INBOUND_QUEUE_MAX},
+    base::{
+        buffer::Frame,
+        limits::{INBOUND_BYTES_MAX, INBOUND_QUEUE_MAX},
+    },
     error::RpcError,
     model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest},
+    proto::event::Reception,
 };
 
 enum Load {
@@ -33,6 +40,9 @@ pub(crate) struct Porter {
     takes_notifications: bool,
     takes_requests: bool,
     mailboxes: RwLock<Vec<Arc<Mailbox>>>,
+    closed: AtomicBool,
+    /// Bytes of the messages in `queue`.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Porter {
@@ -42,10 +52,13 @@ impl Porter {
         on_request: Option<RequestHandler>,
     ) -> std::io::Result<Self> {
         let (takes_notifications, takes_requests) = (on_notification.is_some(), on_request.is_some());
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let carried = Arc::clone(&bytes);
         let queue = if takes_notifications || takes_requests {
             let (queue, inbox) = bounded::<Load>(INBOUND_QUEUE_MAX);
             thread::Builder::new().name("volley-porter".to_owned()).spawn(move || {
                 for load in inbox {
+                    carried.fetch_sub(load.bytes(), Ordering::AcqRel);
                     carry(load, on_notification.as_ref(), on_request.as_ref());
                 }
             })?;
@@ -53,27 +66,36 @@ impl Porter {
         } else {
             None
         };
-        Ok(Self { queue, takes_notifications, takes_requests, mailboxes: RwLock::default() })
+        let (mailboxes, closed) = (RwLock::default(), AtomicBool::new(false));
+        Ok(Self { queue, takes_notifications, takes_requests, mailboxes, closed, bytes })
     }
 
     /// Opens a mailbox for notifications.
     pub(crate) fn open_mailbox(&self) -> Arc<Mailbox> {
         let mailbox = Arc::new(Mailbox::new());
-        self.mailboxes.write().push(Arc::clone(&mailbox));
+        let mut mailboxes = self.mailboxes.write();
+        if self.closed.load(Ordering::Acquire) {
+            mailbox.close();
+        } else {
+            mailboxes.push(Arc::clone(&mailbox));
+        }
+        drop(mailboxes);
         mailbox
     }
 
     /// Nothing more will come.
     pub(crate) fn close(&self) {
-        self.mailboxes.write().drain(..).for_each(|mailbox| mailbox.close());
+        let mut mailboxes = self.mailboxes.write();
+        self.closed.store(true, Ordering::Release);
+        mailboxes.drain(..).for_each(|mailbox| mailbox.close());
     }
 
     /// Brings a notification to everyone who wants it. Returns for how many of them it was dropped.
     pub(crate) fn bring_notification(&self, method: &str, message: impl Fn() -> Frame) -> u64 {
         let mut dropped = 0;
         let notification = || Notification { method: method.into(), message: message() };
-        if let Some(queue) = self.queue.as_ref().filter(|_| self.takes_notifications) {
-            dropped += u64::from(queue.try_send(Load::Notification(notification())).is_err());
+        if self.takes_notifications {
+            dropped += u64::from(!self.offer(Load::Notification(notification())));
         }
         // Readers that have gone hold no reference any more; their mailboxes are cleared out here.
         let mut gone = false;
@@ -90,7 +112,20 @@ impl Porter {
         dropped
     }
 
-    /// Brings a request to the handler. `false`: nobody takes it.
+    /// Puts a load into the queue, if there is room for it in messages and in bytes.
+    fn offer(&self, load: Load) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        let bytes = load.bytes();
+        let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits = waiting == 0 || waiting + bytes <= INBOUND_BYTES_MAX;
+        let taken = fits && queue.try_send(load).is_ok();
+        if !taken {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    /// Brings a request to the handler.
     pub(crate) fn bring_request(
         &self,
         method: &str,
@@ -98,10 +133,25 @@ impl Porter {
         handle: Arc<ShardHandle>,
         connection: u32,
         epoch: u32,
-    ) -> bool {
-        let Some(queue) = self.queue.as_ref().filter(|_| self.takes_requests) else { return false };
+    ) -> Reception {
+        if !self.takes_requests {
+            return Reception::Nobody;
+        }
         let request = ServerRequest { method: method.into(), message: message() };
-        queue.try_send(Load::Request { request, handle, connection, epoch }).is_ok()
+        if self.offer(Load::Request { request, handle, connection, epoch }) {
+            Reception::Taken
+        } else {
+            Reception::Full
+        }
+    }
+}
+
+impl Load {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Notification(notification) => notification.raw().len(),
+            Self::Request { request, .. } => request.raw().len(),
+        }
     }
 }
 
@@ -124,7 +174,11 @@ fn carry(load: Load, on_notification: Option<&NotificationHandler>, on_request: 
             let answer = on_request
                 .and_then(|handler| catch_unwind(AssertUnwindSafe(|| handler(request.clone()))).ok())
                 .unwrap_or_else(|| {
-                    Err(RpcError { code: -32603, message: "the client's handler failed".to_owned(), data: None })
+                    Err(RpcError {
+                        code: -32603,
+                        message: "the client's handler failed".to_owned(),
+                        data: None,
+                    })
                 });
             let (member, value) = match answer {
                 Ok(value) => ("result", value.to_string()),

@@ -72,7 +72,9 @@ impl KeyLayout {
     #[inline]
     pub(crate) fn key(self, generation: u64, slot: u32) -> Key {
         debug_assert!(generation <= self.generation_max() && slot < self.slots());
-        Key((generation << (self.slot_bits + self.shard_bits)) | (self.shard << self.slot_bits) | u64::from(slot))
+        Key((generation << (self.slot_bits + self.shard_bits))
+            | (self.shard << self.slot_bits)
+            | u64::from(slot))
     }
 
     #[inline]

@@ -12,6 +12,8 @@ use super::key::{Key, KeyLayout};
 pub(crate) struct Magazine {
     layout: KeyLayout,
     free: Vec<Key>,
+    /// Slots that have not been retired, free or in use.
+    slots: usize,
 }
 
 impl Magazine {
@@ -24,7 +26,7 @@ impl Magazine {
     }
 
     pub(super) fn new(layout: KeyLayout, free: Vec<Key>) -> Self {
-        Self { layout, free }
+        Self { layout, slots: free.len(), free }
     }
 
     #[inline]
@@ -35,9 +37,15 @@ impl Magazine {
     /// Ends a key; its slot's next one is free, unless the slot has to retire.
     #[inline]
     pub(crate) fn give_back(&mut self, key: Key) {
-        if let Some(next) = self.layout.next(key) {
-            self.free.push(next);
+        match self.layout.next(key) {
+            Some(next) => self.free.push(next),
+            None => self.slots -= 1,
         }
+    }
+
+    /// Have all slots been retired?
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.slots == 0
     }
 
     pub(crate) fn len(&self) -> usize {

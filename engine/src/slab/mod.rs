@@ -34,7 +34,7 @@ pub(crate) struct Slab<T> {
     slots: Box<[Slot<T>]>,
     free: FreeList,
     layout: KeyLayout,
-    /// Slots whose generations are used up.
+    /// Slots that `reserve` will never give again: their generations are used up, or they were drawn.
     retired: AtomicU64,
 }
 
@@ -104,6 +104,7 @@ impl<T> Slab<T> {
     /// Moves up to `count` slots out for good, to a single owner who then needs no atomics for them.
     pub(crate) fn draw(&self, count: u32) -> Magazine {
         let mut keys: Vec<Key> = (0..count).map_while(|_| self.reserve()).collect();
+        self.retired.fetch_add(keys.len() as u64, Ordering::Relaxed);
         keys.reverse();
         Magazine::new(self.layout, keys)
     }
@@ -211,7 +212,8 @@ mod loom_tests {
     #[test]
     fn loom_reserve_and_release_by_two() {
         loom::model(|| {
-            let slab = Arc::new(Slab::new(KeyLayout::new(1, 0, 1), 2, || loom::sync::atomic::AtomicU32::new(0)));
+            let slab =
+                Arc::new(Slab::new(KeyLayout::new(1, 0, 1), 2, || loom::sync::atomic::AtomicU32::new(0)));
             let work = |slab: Arc<Slab<loom::sync::atomic::AtomicU32>>| {
                 for _ in 0..2 {
                     if let Some(key) = slab.reserve() {

@@ -1,7 +1,8 @@
 //! Counters: plain integers in the shard that counts, copied to shared memory once a turn.
 //!
-//! Counting costs one add to a line the shard owns; reading costs the reader, who adds up the shards. A reading is of one
-//! turn's end for each shard, so `submitted = answered + failed + cancelled + live` holds in it.
+//! Counting costs one add to a line the shard owns; reading costs the reader, who adds up the shards. At rest
+//! `submitted = answered + failed + cancelled + live` holds; a reading in the middle of a storm may mix two turns, since the
+//! numbers are copied one by one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,7 +73,7 @@ counters! {
     oversized,
     /// Notifications that the server sent.
     notifications,
-    /// Requests that the server sent; each got one reply.
+    /// Requests that the server sent. Each got one reply, but for those of a modern server, which may not send any.
     server_requests,
     /// Notifications that found their queue full.
     notifications_dropped,

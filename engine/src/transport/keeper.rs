@@ -19,7 +19,9 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group};
+use rustix::process::{
+    Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group,
+};
 
 use crate::config::endpoint::Command;
 
@@ -32,10 +34,18 @@ pub(super) struct Started {
 }
 
 enum Order {
-    Start { command: Box<Command>, started: Sender<io::Result<Started>> },
-    End { pid: u32, grace: Duration },
+    Start {
+        command: Box<Command>,
+        started: Sender<io::Result<Started>>,
+    },
+    End {
+        pid: u32,
+        grace: Duration,
+    },
     /// Answered when no child is being ended any more.
-    Settled { settled: Sender<()> },
+    Settled {
+        settled: Sender<()>,
+    },
 }
 
 /// A child on its way out.

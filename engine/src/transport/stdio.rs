@@ -76,7 +76,11 @@ impl Child {
             stderr.register(registry, token(connection, Stream::Stderr), Interest::READABLE)?;
         }
         if let Some(exit) = &self.exit {
-            SourceFd(&exit.as_raw_fd()).register(registry, token(connection, Stream::Exit), Interest::READABLE)?;
+            SourceFd(&exit.as_raw_fd()).register(
+                registry,
+                token(connection, Stream::Exit),
+                Interest::READABLE,
+            )?;
         }
         Ok(())
     }
@@ -115,12 +119,16 @@ impl Child {
         true
     }
 
-    /// The last line it said on stderr, for the error message.
-    pub(crate) fn last_words(&mut self) -> Option<String> {
-        self.drain_stderr(STDERR_RING_BYTES / 4096, |_| ());
+    /// The last line it said on stderr, for the error message. Shows what was not yet seen to `see`.
+    pub(crate) fn last_words(&mut self, see: impl FnMut(&[u8])) -> Option<String> {
+        self.drain_stderr(STDERR_RING_BYTES / 4096, see);
         let said: Vec<u8> = self.said.iter().copied().collect();
         let text = String::from_utf8_lossy(&said);
-        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(|line| line.chars().take(300).collect())
+        text.lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .map(|line| line.chars().take(300).collect())
     }
 }
 

@@ -17,8 +17,28 @@ pub(crate) struct Engine<'a> {
 
 /// A shard of the engine, driven inline, with the tool prepared.
 pub(crate) struct EngineShard {
-    inline: Inline,
+    /// There until it is dropped.
+    inline: Option<Inline>,
     tool: Tool,
+}
+
+impl EngineShard {
+    fn inline(&self) -> &Inline {
+        self.inline.as_ref().expect("there until dropped")
+    }
+
+    fn inline_mut(&mut self) -> &mut Inline {
+        self.inline.as_mut().expect("there until dropped")
+    }
+}
+
+impl Drop for EngineShard {
+    fn drop(&mut self) {
+        // Waits until the servers it started are gone, which ending the process would not.
+        if let Some(inline) = self.inline.take() {
+            inline.close(|_, _, _| ());
+        }
+    }
 }
 
 /// All connections of a shard have to be ready within this.
@@ -62,10 +82,12 @@ impl Connect for Engine<'_> {
             inline.turn(Duration::from_millis(20), |_, _, _| ()).map_err(say)?;
             if Instant::now() > until {
                 let ready = inline.ready_connections();
-                return Err(format!("only {ready} of {connections} connections were ready within {READY_WITHIN:?}"));
+                return Err(format!(
+                    "only {ready} of {connections} connections were ready within {READY_WITHIN:?}"
+                ));
             }
         }
-        Ok(EngineShard { inline, tool: Tool::new(&self.plan.tool) })
+        Ok(EngineShard { inline: Some(inline), tool: Tool::new(&self.plan.tool) })
     }
 }
 
@@ -84,11 +106,13 @@ impl fmt::Display for Words {
 
 impl Shard for EngineShard {
     fn room(&self) -> usize {
-        self.inline.room()
+        self.inline().room()
     }
 
     fn submit(&mut self, args: &[u8], tag: u64, now_ns: u64) -> Result<(), Full> {
-        self.inline.submit_at(&self.tool, args, tag, now_ns).map_err(|_| Full)
+        let Self { inline, tool } = self;
+        let inline = inline.as_mut().expect("there until dropped");
+        inline.submit_at(tool, args, tag, now_ns).map_err(|_| Full)
     }
 
     fn turn(
@@ -96,7 +120,7 @@ impl Shard for EngineShard {
         wait_max: Duration,
         sink: &mut impl FnMut(u64, u64, Outcome<'_>),
     ) -> Result<(), String> {
-        let turned = self.inline.turn(wait_max, |tag, now_ns, outcome| match outcome {
+        let turned = self.inline_mut().turn(wait_max, |tag, now_ns, outcome| match outcome {
             InlineOutcome::Result(line) => sink(tag, now_ns, Outcome::Answer(line)),
             InlineOutcome::RpcError(line) => sink(tag, now_ns, Outcome::RpcError(line)),
             InlineOutcome::Failed { kind: ErrorKind::Timeout, .. } => sink(tag, now_ns, Outcome::TimedOut),
@@ -107,10 +131,10 @@ impl Shard for EngineShard {
     }
 
     fn now_ns(&self) -> u64 {
-        self.inline.now_ns()
+        self.inline().now_ns()
     }
 
     fn revision(&self) -> String {
-        self.inline.revision().map_or_else(String::new, |revision| revision.to_string())
+        self.inline().revision().map_or_else(String::new, |revision| revision.to_string())
     }
 }

@@ -19,14 +19,18 @@ async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hold", program, ref args @ ..] => hold(program, args).await,
-        ["flood", endpoint, frame_bytes_max, tool, args] => flood(endpoint, frame_bytes_max, tool, args).await,
+        ["flood", endpoint, frame_bytes_max, tool, args] => {
+            flood(endpoint, frame_bytes_max, tool, args).await
+        }
         _ => panic!("usage: fault-client hold COMMAND ARGS | flood ENDPOINT FRAME_BYTES_MAX TOOL ARGS"),
     }
 }
 
 async fn hold(program: &str, args: &[&str]) {
     let command = Command::new(program).args(args.iter().copied());
-    let client = Client::connect(command, Config::builder().build().expect("the defaults fit")).await.expect("a server");
+    let client = Client::connect(command, Config::builder().build().expect("the defaults fit"))
+        .await
+        .expect("a server");
     client.call(echo(0)).await.expect("an answer");
     println!("ready");
     // Held open by the test, so this ends only by a signal.
@@ -57,7 +61,9 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
     }
     let large = match large.await {
         Ok(answer) => json!({ "bytes": answer.message().len() }),
-        Err(error) => json!({ "kind": format!("{:?}", error.kind()), "fate": error.fate(), "says": error.to_string() }),
+        Err(error) => {
+            json!({ "kind": format!("{:?}", error.kind()), "fate": error.fate(), "says": error.to_string() })
+        }
     };
     // The same connections go on.
     for n in 100..200 {
@@ -66,5 +72,8 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
     let stats = books_balance(&client).await;
     client.close().await;
     let rss_bytes = peak_rss_bytes() - before;
-    println!("{}", json!({"right": right, "others": others, "large": large, "rss_bytes": rss_bytes, "stats": stats}));
+    println!(
+        "{}",
+        json!({"right": right, "others": others, "large": large, "rss_bytes": rss_bytes, "stats": stats})
+    );
 }

@@ -33,7 +33,8 @@ impl Exchange {
 
     /// The transport that `poll_dial` asked for stands.
     pub(crate) fn handle_opened(&mut self, now: Instant, connection: u32) {
-        let known = self.memory.recall().or(self.settings.revision.filter(|pinned| pinned.era() == Era::Legacy));
+        let known =
+            self.memory.recall().or(self.settings.revision.filter(|pinned| pinned.era() == Era::Legacy));
         let conn = &mut self.connections[connection as usize];
         if conn.state() != State::Starting {
             return;
@@ -136,7 +137,8 @@ impl Exchange {
         for connection in 0..self.connections.len() as u32 {
             let conn = &self.connections[connection as usize];
             if !matches!(conn.state(), State::Closing | State::Closed) {
-                let had_transport = conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
+                let had_transport =
+                    conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
                 self.end_calls_on(now, connection, Some(why), sink);
                 let conn = &mut self.connections[connection as usize];
                 conn.step(Event::Close);
@@ -167,7 +169,8 @@ impl Exchange {
         let mut may_probe = self.memory.may_probe() || self.ever_ready;
         may_probe &= !self.connections.iter().any(|conn| conn.dialling || conn.state().is_opening());
         for (n, conn) in self.connections.iter_mut().enumerate() {
-            if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe)) {
+            if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe))
+            {
                 conn.dialling = true;
                 self.wanted.push_back(n as u32);
             }
@@ -226,7 +229,9 @@ impl Exchange {
                 let again = conn.probes < PROBES_MAX;
                 self.handle_probe(now, connection, handshake::probe(frame, again), sink);
             }
-            State::Initializing => self.handle_initialized(now, connection, handshake::initialized(frame), sink),
+            State::Initializing => {
+                self.handle_initialized(now, connection, handshake::initialized(frame), sink)
+            }
             _ => self.stats.unknown += 1,
         }
     }
@@ -236,9 +241,18 @@ impl Exchange {
         match probe {
             Probe::Modern(found, result) => {
                 let revision = match pinned {
-                    Some(pinned) if !result["supportedVersions"].as_array().is_some_and(|all| all.contains(&pinned.as_str().into())) => {
+                    Some(pinned)
+                        if !result["supportedVersions"]
+                            .as_array()
+                            .is_some_and(|all| all.contains(&pinned.as_str().into())) =>
+                    {
                         let offer = result["supportedVersions"].to_string();
-                        self.fail_opening(now, connection, &format!("the server offers revisions {offer}, not the configured {pinned}"), sink);
+                        self.fail_opening(
+                            now,
+                            connection,
+                            &format!("the server offers revisions {offer}, not the configured {pinned}"),
+                            sink,
+                        );
                         return;
                     }
                     Some(pinned) => pinned,
@@ -257,10 +271,22 @@ impl Exchange {
             Probe::Legacy if pinned.is_none() => self.fall_back(connection),
             Probe::Legacy | Probe::LegacyElsewhere => {
                 let pinned = pinned.map_or("", Revision::as_str);
-                self.fail_opening(now, connection, &format!("the server is of the handshake era and cannot speak the configured revision {pinned}"), sink);
+                self.fail_opening(
+                    now,
+                    connection,
+                    &format!(
+                        "the server is of the handshake era and cannot speak the configured revision {pinned}"
+                    ),
+                    sink,
+                );
             }
             Probe::NothingInCommon(said) => {
-                self.fail_opening(now, connection, &format!("no revision in common with the server: {said}"), sink);
+                self.fail_opening(
+                    now,
+                    connection,
+                    &format!("no revision in common with the server: {said}"),
+                    sink,
+                );
             }
         }
     }
@@ -271,12 +297,23 @@ impl Exchange {
         self.send_initialize(connection);
     }
 
-    fn handle_initialized(&mut self, now: Instant, connection: u32, answer: Initialized, sink: &mut impl Sink) {
+    fn handle_initialized(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        answer: Initialized,
+        sink: &mut impl Sink,
+    ) {
         let pinned = self.settings.revision;
         match answer {
             Initialized::Agreed(revision, _) if pinned.is_some_and(|pinned| pinned != revision) => {
                 let pinned = pinned.map_or("", Revision::as_str);
-                self.fail_opening(now, connection, &format!("the server offers revision {revision}, not the configured {pinned}"), sink);
+                self.fail_opening(
+                    now,
+                    connection,
+                    &format!("the server offers revision {revision}, not the configured {pinned}"),
+                    sink,
+                );
             }
             Initialized::Agreed(revision, result) => {
                 let conn = &mut self.connections[connection as usize];
@@ -293,7 +330,12 @@ impl Exchange {
             }
             Initialized::Modern => {
                 let pinned = pinned.map_or("", Revision::as_str);
-                self.fail_opening(now, connection, &format!("the server has no handshake and cannot speak the configured revision {pinned}"), sink);
+                self.fail_opening(
+                    now,
+                    connection,
+                    &format!("the server has no handshake and cannot speak the configured revision {pinned}"),
+                    sink,
+                );
             }
             Initialized::Refused(reason) => self.fail_opening(now, connection, &reason, sink),
         }
@@ -307,6 +349,7 @@ impl Exchange {
         conn.opening = Key::NONE;
         conn.skip_probe = false;
         (self.ever_ready, self.down_until) = (true, None);
+        self.changed = true;
         self.stats.connects += 1;
         self.list(connection);
         if self.memory.recall() != Some(revision) {
@@ -318,6 +361,7 @@ impl Exchange {
     /// The opening failed, and the same would happen again on the next transport for all we know.
     fn fail_opening(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
         self.blame(reason);
+        self.stats.disconnects += 1;
         self.unwanted.push_back(connection);
         self.let_go(now, connection, Event::OpeningFailed, sink);
     }
@@ -334,6 +378,7 @@ impl Exchange {
     /// Everything that follows when a transport ends, by whoever's doing.
     fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
         let frame_bytes_max = self.settings.frame_bytes_max;
+        self.changed = true;
         self.end_calls_on(now, connection, None, sink);
         let conn = &mut self.connections[connection as usize];
         self.noise_before.0 += conn.framing.counters().noise_lines;
@@ -341,7 +386,10 @@ impl Exchange {
         let (never_proven, was_ready) = (conn.attempts > 0, conn.state() == State::Ready);
         conn.inbox.clear(&mut self.pool);
         conn.forget_transport(frame_bytes_max);
+        let before = conn.state();
         match conn.step(event) {
+            // It had ended already, for another reason; that one counts.
+            after if after == before => {}
             State::Backoff => {
                 conn.attempts += 1;
                 // After a proven connection the first attempt is at once.
@@ -352,9 +400,22 @@ impl Exchange {
                     // It opened in the remembered era and never answered: find out anew.
                     self.memory.remember(None);
                 }
-                let attempts_max =
-                    if self.ever_ready { self.settings.attempts_max } else { self.settings.first_attempts_max };
-                if self.connections[connection as usize].attempts >= attempts_max {
+                let attempts_max = if self.ever_ready {
+                    self.settings.attempts_max
+                } else {
+                    self.settings.first_attempts_max
+                };
+                if was_ready && self.ready_connections() == 0 {
+                    // The last one that worked is gone. Those that failed beside it failed for reasons of their own; now
+                    // that nobody is left, each has its full number of attempts again.
+                    for conn in &mut self.connections {
+                        conn.attempts = conn.attempts.min(1);
+                    }
+                }
+                // While another connection works there is no need to give this one up: it goes on at the longest wait.
+                if self.connections[connection as usize].attempts >= attempts_max
+                    && self.ready_connections() == 0
+                {
                     self.give_up(now, connection, sink);
                 }
             }
@@ -367,9 +428,6 @@ impl Exchange {
 
     fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.connections[connection as usize].step(Event::GaveUp);
-        if self.ready_connections() > 0 {
-            return;
-        }
         // The others would meet the same server.
         for conn in &mut self.connections {
             if conn.state() == State::Backoff || conn.state() == State::Starting && !conn.dialling {
@@ -480,7 +538,8 @@ impl Exchange {
         if now.since(conn.last_heard) >= silence && conn.orphans.unheard_for(now, silence) > bound {
             self.stats.retired += 1;
             self.unwanted.push_back(connection);
-            let reason = format!("the server answered none of more than {bound} calls and was silent for {silence:?}");
+            let reason =
+                format!("the server answered none of more than {bound} calls and was silent for {silence:?}");
             self.handle_lost(now, connection, &reason, sink);
         }
     }

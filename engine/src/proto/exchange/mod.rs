@@ -109,6 +109,8 @@ pub(crate) struct Exchange {
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
+    /// A connection became ready or was lost; whoever watches is told at the end of the turn.
+    changed: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
     /// Noise and blank lines counted by framings that are gone.
@@ -166,6 +168,7 @@ impl Exchange {
             closing: false,
             reason: None,
             reason_is_news: false,
+            changed: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
             noise_before: (0, 0),
@@ -193,12 +196,27 @@ impl Exchange {
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
-        self.put(now, connection, key, owner, patience, now.after(patience.timeout.min(patience.at_most)), body);
+        self.put(
+            now,
+            connection,
+            key,
+            owner,
+            patience,
+            now.after(patience.timeout.min(patience.at_most)),
+            body,
+        );
         Ok(key)
     }
 
     /// Takes a call whose key is from the client's slab; it is put on a connection by [`Self::assign`].
-    pub(crate) fn enqueue(&mut self, now: Instant, key: Key, tag: u64, patience: &Patience, sink: &mut impl Sink) {
+    pub(crate) fn enqueue(
+        &mut self,
+        now: Instant,
+        key: Key,
+        tag: u64,
+        patience: &Patience,
+        sink: &mut impl Sink,
+    ) {
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Shared };
         let deadline = now.after(patience.timeout.min(patience.at_most));
@@ -246,8 +264,18 @@ impl Exchange {
         }
     }
 
+    /// As [`Self::refuses`], for calls with the exchange's own keys, which can be used up.
+    pub(crate) fn refuses_own(&mut self, now: Instant) -> Option<Why> {
+        if self.magazine.is_exhausted() { Some(Why::Exhausted) } else { self.refuses(now) }
+    }
+
     /// Ends all calls whose owner `is_gone` says has gone.
-    pub(crate) fn cancel_owned(&mut self, now: Instant, is_gone: impl Fn(Owner) -> bool, sink: &mut impl Sink) {
+    pub(crate) fn cancel_owned(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(Owner) -> bool,
+        sink: &mut impl Sink,
+    ) {
         let mut keys = Vec::new();
         self.correlation.all(&mut keys);
         for key in keys {
@@ -272,7 +300,8 @@ impl Exchange {
             assigned += 1;
         }
         while let Some(&key) = self.waiting.front() {
-            let Some(row) = self.correlation.get(key).filter(|row| row.connection == NO_CONNECTION).copied() else {
+            let Some(row) = self.correlation.get(key).filter(|row| row.connection == NO_CONNECTION).copied()
+            else {
                 self.waiting.pop_front();
                 continue;
             };
@@ -300,9 +329,10 @@ impl Exchange {
 
     /// Sends a notification on a ready connection; `false` if there is none or it is clogged.
     pub(crate) fn notify(&mut self, method: &str, params: Option<&str>) -> bool {
-        let ready = self.connections.iter().position(|conn| {
-            conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH
-        });
+        let ready = self
+            .connections
+            .iter()
+            .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH);
         let Some(connection) = ready else { return false };
         encode::notification(self.connections[connection].outbox.bytes(), method, params);
         self.mark_dirty(connection as u32);
@@ -313,7 +343,9 @@ impl Exchange {
     /// unread output drops them.
     pub(crate) fn respond(&mut self, connection: u32, epoch: u32, id: &str, member: &str, value: &str) {
         let conn = &mut self.connections[connection as usize];
-        if conn.epoch != epoch || !matches!(conn.state(), State::Initializing | State::Ready | State::Draining) {
+        if conn.epoch != epoch
+            || !matches!(conn.state(), State::Initializing | State::Ready | State::Draining)
+        {
             return;
         }
         if conn.outbox.waiting().len() > OUTBOX_BYTES_MAX {
@@ -406,6 +438,11 @@ impl Exchange {
         std::mem::take(&mut self.reason_is_news).then(|| self.reason.clone()).flatten()
     }
 
+    /// Has a connection become ready or been lost since this was last asked?
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
     pub(crate) fn ready_connections(&self) -> usize {
         self.connections.iter().filter(|conn| conn.state() == State::Ready).count()
     }
@@ -470,7 +507,10 @@ impl Exchange {
 
     /// Encodes a call onto `connection`, which has room.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call; a struct would be built for this line only")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one call; a struct would be built for this line only"
+    )]
     fn put(
         &mut self,
         now: Instant,

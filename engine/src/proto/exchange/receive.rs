@@ -9,7 +9,7 @@ use super::Exchange;
 use crate::{
     base::{buffer::FrameRef, time::Instant},
     proto::{
-        event::{Fate, Inbound, Outcome, Sink, Why},
+        event::{Fate, Inbound, Outcome, Reception, Sink, Why},
         framing::newline::{Oversized, Split},
         lifecycle::State,
         message::{
@@ -35,7 +35,10 @@ struct ProgressParams<'a> {
     token: &'a RawValue,
 }
 
-const METHOD_NOT_FOUND: &str = r#"{"code":-32601,"message":"method not found: this client declares no such capability"}"#;
+const METHOD_NOT_FOUND: &str =
+    r#"{"code":-32601,"message":"method not found: this client declares no such capability"}"#;
+
+const TOO_BUSY: &str = r#"{"code":-32603,"message":"the client's handler is too busy"}"#;
 
 impl Exchange {
     /// Room for the next read from `connection`.
@@ -44,7 +47,13 @@ impl Exchange {
     }
 
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
-    pub(crate) fn handle_received(&mut self, now: Instant, connection: u32, bytes: usize, sink: &mut impl Sink) {
+    pub(crate) fn handle_received(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        bytes: usize,
+        sink: &mut impl Sink,
+    ) {
         let conn = &mut self.connections[connection as usize];
         let epoch = conn.epoch;
         conn.inbox.filled(bytes);
@@ -93,8 +102,11 @@ impl Exchange {
                     return;
                 };
                 self.stats.lenient_ids += u64::from(matches!(envelope.echo, Echo::Lenient));
-                let outcome =
-                    if matches!(envelope.kind, Kind::Result) { Outcome::Result(frame) } else { Outcome::Error(frame) };
+                let outcome = if matches!(envelope.kind, Kind::Result) {
+                    Outcome::Result(frame)
+                } else {
+                    Outcome::Error(frame)
+                };
                 self.handle_answer(now, connection, id, outcome, sink);
             }
             Kind::Request | Kind::Notification => self.handle_started(now, connection, frame, sink),
@@ -109,7 +121,14 @@ impl Exchange {
     }
 
     #[inline]
-    fn handle_answer(&mut self, now: Instant, connection: u32, id: u64, outcome: Outcome<'_>, sink: &mut impl Sink) {
+    fn handle_answer(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        id: u64,
+        outcome: Outcome<'_>,
+        sink: &mut impl Sink,
+    ) {
         let Some(key) = Key::from_wire(id) else {
             self.stats.unknown += 1;
             return;
@@ -177,7 +196,8 @@ impl Exchange {
         match array::elements(frame.bytes()).filter(|elements| allowed && !elements.is_empty()) {
             Some(elements) => {
                 for element in elements {
-                    let element = FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
+                    let element =
+                        FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
                     if element.bytes().first() == Some(&b'{') {
                         self.handle_frame(now, connection, element, sink);
                     } else {
@@ -219,8 +239,12 @@ impl Exchange {
         }
         if method == "ping" {
             self.respond(connection, epoch, id.get(), "result", "{}");
-        } else if !sink.inbound(Inbound::Request { connection, epoch, method: &method, frame }) {
-            self.respond(connection, epoch, id.get(), "error", METHOD_NOT_FOUND);
+            return;
+        }
+        match sink.inbound(Inbound::Request { connection, epoch, method: &method, frame }) {
+            Reception::Taken => {}
+            Reception::Nobody => self.respond(connection, epoch, id.get(), "error", METHOD_NOT_FOUND),
+            Reception::Full => self.respond(connection, epoch, id.get(), "error", TOO_BUSY),
         }
     }
 

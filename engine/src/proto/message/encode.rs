@@ -6,7 +6,10 @@
 //! A *body* is a request without its head and its end: `"method":"tools/call","params":{"name":"echo"` and so on, up
 //! to the last member of `params`. The tail adds `_meta` where the era or the call demands it, and closes.
 
-use crate::{proto::revision::{Era, Revision}, slab::key::Key};
+use crate::{
+    proto::revision::{Era, Revision},
+    slab::key::Key,
+};
 
 const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 
@@ -28,18 +31,21 @@ impl Tail {
             )
             .into_bytes(),
         };
-        let plain = if meta.is_empty() {
-            b"}}\n".to_vec()
-        } else {
-            [br#","_meta":{"#, &meta[..], b"}}}\n"].concat()
-        };
+        let plain =
+            if meta.is_empty() { b"}}\n".to_vec() } else { [br#","_meta":{"#, &meta[..], b"}}}\n"].concat() };
         Self { meta, plain }
     }
 }
 
 /// Writes a request: head, id, the body, and the tail. `body` must write what the module calls a body.
 #[inline]
-pub(crate) fn request(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn request(
+    out: &mut Vec<u8>,
+    key: Key,
+    tail: &Tail,
+    progress: bool,
+    body: impl FnOnce(&mut Vec<u8>),
+) {
     out.reserve(256);
     out.extend_from_slice(HEAD);
     out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
@@ -118,7 +124,10 @@ mod tests {
     fn requests_are_valid_in_both_eras_with_and_without_params_and_progress() {
         for revision in Revision::all() {
             for progress in [false, true] {
-                for body in [&br#""method":"m","params":{"#[..], br#""method":"m","params":{"name":"x","arguments":{}"#] {
+                for body in [
+                    &br#""method":"m","params":{"#[..],
+                    br#""method":"m","params":{"name":"x","arguments":{}"#,
+                ] {
                     let message = written(revision, progress, body);
                     assert_eq!(message["jsonrpc"], "2.0");
                     assert_eq!(message["id"], 77);
@@ -145,8 +154,11 @@ mod tests {
         notification(&mut out, "notifications/initialized", None);
         notification(&mut out, "n\"x", Some(r#"{"a":1}"#));
         reply(&mut out, "\"srv-1\"", "result", "{}");
-        let lines: Vec<Value> =
-            out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let lines: Vec<Value> = out
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
         assert_eq!(lines[0]["params"]["requestId"], 5);
         assert_eq!(lines[1], json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
         assert_eq!(lines[2]["method"], "n\"x");

@@ -52,7 +52,9 @@ impl ServerInfo {
     }
 
     fn implementation(&self) -> Option<&Value> {
-        self.result.get("serverInfo").or_else(|| self.result["_meta"].get("io.modelcontextprotocol/serverInfo"))
+        self.result
+            .get("serverInfo")
+            .or_else(|| self.result["_meta"].get("io.modelcontextprotocol/serverInfo"))
     }
 }
 
@@ -115,7 +117,9 @@ pub(crate) enum Initialized {
 pub(crate) fn initialized(frame: &[u8]) -> Initialized {
     let mut message = match serde_json::from_slice::<Value>(frame) {
         Ok(message) => message,
-        Err(error) => return Initialized::Refused(format!("the answer to initialize is not valid JSON: {error}")),
+        Err(error) => {
+            return Initialized::Refused(format!("the answer to initialize is not valid JSON: {error}"));
+        }
     };
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
         if error["code"].as_i64() == Some(UNSUPPORTED_VERSION) {
@@ -127,7 +131,9 @@ pub(crate) fn initialized(frame: &[u8]) -> Initialized {
     let offered = result["protocolVersion"].as_str().unwrap_or_default();
     match Revision::newest_of(Era::Legacy, [offered]) {
         Some(revision) => Initialized::Agreed(revision, result),
-        None => Initialized::Refused(format!("the server offers revision {offered:?}, which this client cannot speak")),
+        None => Initialized::Refused(format!(
+            "the server offers revision {offered:?}, which this client cannot speak"
+        )),
     }
 }
 
@@ -159,7 +165,9 @@ mod tests {
     fn a_modern_refusal_never_leads_to_initialize_here() {
         for code in [-32020, -32021, -32022] {
             let frame = |supported: &str| {
-                format!(r#"{{"id":1,"error":{{"code":{code},"message":"m","data":{{"supported":[{supported}]}}}}}}"#)
+                format!(
+                    r#"{{"id":1,"error":{{"code":{code},"message":"m","data":{{"supported":[{supported}]}}}}}}"#
+                )
             };
             assert_eq!(probe(frame(r#""2026-07-28""#).as_bytes(), true), Probe::Again(Revision::V2026_07_28));
             assert!(matches!(probe(frame(r#""2026-07-28""#).as_bytes(), false), Probe::NothingInCommon(_)));
@@ -173,11 +181,20 @@ mod tests {
         let all = br#"{"id":1,"result":{"supportedVersions":["2024-11-05","2025-11-25","2026-07-28"],"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}}"#;
         let Probe::Modern(Revision::V2026_07_28, result) = probe(all, true) else { panic!("modern") };
         assert_eq!(ServerInfo { revision: None, result }.name(), Some("s"));
-        let counter = br#"{"id":1,"result":{"protocolVersion":"2025-06-18","serverInfo":{"name":"t","version":"1"}}}"#;
-        let Initialized::Agreed(Revision::V2025_06_18, result) = initialized(counter) else { panic!("agreed") };
+        let counter =
+            br#"{"id":1,"result":{"protocolVersion":"2025-06-18","serverInfo":{"name":"t","version":"1"}}}"#;
+        let Initialized::Agreed(Revision::V2025_06_18, result) = initialized(counter) else {
+            panic!("agreed")
+        };
         assert_eq!(ServerInfo { revision: None, result }.version(), Some("1"));
-        assert!(matches!(initialized(br#"{"id":1,"result":{"protocolVersion":"2026-07-28"}}"#), Initialized::Refused(_)));
-        assert!(matches!(initialized(br#"{"id":1,"result":{"protocolVersion":"1999-01-01"}}"#), Initialized::Refused(_)));
+        assert!(matches!(
+            initialized(br#"{"id":1,"result":{"protocolVersion":"2026-07-28"}}"#),
+            Initialized::Refused(_)
+        ));
+        assert!(matches!(
+            initialized(br#"{"id":1,"result":{"protocolVersion":"1999-01-01"}}"#),
+            Initialized::Refused(_)
+        ));
         assert_eq!(initialized(br#"{"id":1,"error":{"code":-32022,"message":""}}"#), Initialized::Modern);
     }
 }

@@ -10,14 +10,17 @@ use std::{
 
 use super::job::{Batch, Claim, JobShared};
 use crate::{
-    base::{limits::ANSWER_COPY_BYTES_MAX, time::Instant},
+    base::{
+        limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
+        time::Instant,
+    },
     decode::pool::{Deliver, Pool},
     proto::{
-        event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Sink},
+        event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Reception, Sink, Why},
         exchange::Exchange,
     },
     shard::{
-        inbox::{self, Latch, Reply, ReplyKind, ShardHandle},
+        inbox::{self, Note, Reply, ReplyKind, ShardHandle},
         porter::Porter,
     },
     slab::key::Key,
@@ -27,6 +30,9 @@ use crate::{
 /// A job's index among the shard's jobs stands above the index of the call in the tag.
 const INDEX_BITS: u32 = 48;
 
+/// Notifications of the caller that may wait for a connection; more are refused.
+const NOTES_MAX: usize = INBOUND_QUEUE_MAX;
+
 /// Jobs of one shard at a time; a further one waits for nothing but memory, so this is a bound on the tag only.
 const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
 
@@ -35,12 +41,6 @@ struct Job {
     claim: Option<Claim>,
     batch: Batch,
     in_flight: u64,
-}
-
-struct Note {
-    method: Box<str>,
-    params: Option<Box<str>>,
-    done: Arc<Latch>,
 }
 
 /// Where outcomes go.
@@ -57,7 +57,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(handle: Arc<ShardHandle>, porter: Arc<Porter>, pool: Pool, offload_bytes: usize) -> Self {
+    pub(crate) fn new(
+        handle: Arc<ShardHandle>,
+        porter: Arc<Porter>,
+        pool: Pool,
+        offload_bytes: usize,
+    ) -> Self {
         Self {
             handle,
             porter,
@@ -83,12 +88,12 @@ impl Desk {
 
     /// Puts calls of the jobs on connections that have room, in turn. Returns whether there are more and room for them.
     pub(super) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
-        self.send_notes(exchange);
+        self.send_notes(now, exchange);
         if self.jobs.iter().all(Option::is_none) {
             return false;
         }
         self.close_left_jobs(now, exchange);
-        if let Some(why) = exchange.refuses(now) {
+        if let Some(why) = exchange.refuses_own(now) {
             self.fail_claims(Failure { why, fate: Fate::NotSent });
             return false;
         }
@@ -103,7 +108,8 @@ impl Desk {
                 let Some(claim) = &mut job.claim else { continue };
                 while let Some((index, body)) = claim.next() {
                     let tag = (place as u64) << INDEX_BITS | index;
-                    if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err() {
+                    if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err()
+                    {
                         return false;
                     }
                     claim.taken += 1;
@@ -159,25 +165,29 @@ impl Desk {
 
     // Notifications of the caller.
 
-    pub(super) fn notify(
-        &mut self,
-        exchange: &mut Exchange,
-        method: Box<str>,
-        params: Option<Box<str>>,
-        done: Arc<Latch>,
-    ) {
-        self.notes.push(Note { method, params, done });
-        self.send_notes(exchange);
+    /// Takes a notification on; it is sent when a connection is ready.
+    pub(super) fn notify(&mut self, note: Note) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        } else {
+            note.end(Some(Why::Unreachable));
+        }
     }
 
-    fn send_notes(&mut self, exchange: &mut Exchange) {
-        self.notes.retain(|note| {
-            let sent = exchange.notify(&note.method, note.params.as_deref());
-            if sent {
-                note.done.open();
+    fn send_notes(&mut self, now: Instant, exchange: &mut Exchange) {
+        if self.notes.is_empty() {
+            return;
+        }
+        let refused = exchange.refuses(now);
+        for note in std::mem::take(&mut self.notes) {
+            if exchange.notify(&note.method, note.params.as_deref()) {
+                note.end(None);
+            } else if refused.is_some() {
+                note.end(refused);
+            } else {
+                self.notes.push(note);
             }
-            !sent
-        });
+        }
     }
 
     // The end of a turn.
@@ -262,17 +272,22 @@ impl Sink for Desk {
         }
     }
 
-    fn inbound(&mut self, message: Inbound<'_>) -> bool {
+    fn inbound(&mut self, message: Inbound<'_>) -> Reception {
         match message {
             Inbound::Notification { method, frame } => {
-                self.notifications_dropped += self.porter.bring_notification(method, || frame.keep().detach());
-                true
+                self.notifications_dropped +=
+                    self.porter.bring_notification(method, || frame.keep().detach());
+                Reception::Taken
             }
             Inbound::Request { connection, epoch, method, frame } => {
                 let handle = Arc::clone(&self.handle);
                 self.porter.bring_request(method, || frame.keep().detach(), handle, connection, epoch)
             }
         }
+    }
+
+    fn owes(&self) -> bool {
+        !self.wakers.is_empty() || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
     }
 
     fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {
@@ -285,7 +300,7 @@ impl Sink for Desk {
 impl Drop for Desk {
     fn drop(&mut self) {
         for note in self.notes.drain(..) {
-            note.done.open();
+            note.end(Some(Why::Closed));
         }
         // Nobody may sleep on a shard that is gone.
         self.handle.status.ready.store(0, Ordering::Release);

@@ -11,7 +11,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering, fence},
     },
     task::Waker,
 };
@@ -167,6 +167,7 @@ impl JobShared {
     /// The shard will not look at this job again: calls in claims fail.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
     }
 

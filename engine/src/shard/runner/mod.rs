@@ -144,9 +144,7 @@ impl Runner {
                     self.shard.exchange.cancel(now, key, &mut self.desk);
                 }
                 Command::Job(job) => self.desk.open_job(job),
-                Command::Notify { method, params, done } => {
-                    self.desk.notify(&mut self.shard.exchange, method, params, done);
-                }
+                Command::Notify(note) => self.desk.notify(note),
                 Command::Respond { connection, epoch, id, member, value } => {
                     self.shard.exchange.respond(connection, epoch, &id, member, &value);
                 }

@@ -1,0 +1,147 @@
+//! How a shard's lines begin and end: dialling, the next address when one is silent, hanging up, and the reason when a line is
+//! lost.
+
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{Line, Shard, show};
+use crate::{base::time::Instant, config::endpoint::Dial, proto::event::Sink, transport::Transport};
+
+/// How long one of several addresses may be silent before the next is tried; the least that RFC 8305 recommends is 100 ms, and
+/// two seconds its most.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Shard {
+    pub(super) fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
+        while let Some(connection) = self.exchange.poll_hang_up() {
+            self.lines[connection as usize] = None;
+            self.exchange.handle_gone(connection);
+        }
+        while let Some(connection) = self.exchange.poll_dial(now) {
+            let dial = Arc::clone(&self.dial);
+            let (opened, more) = match &*dial {
+                Dial::Tcp(addresses) => {
+                    let mut more: VecDeque<SocketAddr> = addresses.iter().copied().collect();
+                    // Each attempt begins with another address, so that none that is silent is the only one ever tried.
+                    more.rotate_left(
+                        self.exchange.connection(connection).attempts as usize % addresses.len(),
+                    );
+                    let first = more.pop_front();
+                    (
+                        first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into()).and_then(Transport::tcp),
+                        more,
+                    )
+                }
+                Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
+                Dial::Stdio(command) => (Transport::stdio(command, self.close_grace), VecDeque::new()),
+            };
+            let connecting = matches!(*dial, Dial::Tcp(_));
+            self.install(connection, opened, more, connecting, sink);
+        }
+    }
+
+    fn install(
+        &mut self,
+        connection: u32,
+        opened: io::Result<Transport>,
+        mut more: VecDeque<SocketAddr>,
+        connecting: bool,
+        sink: &mut impl Sink,
+    ) {
+        let mut opened = opened;
+        loop {
+            let registered = opened.and_then(|mut transport| {
+                transport.register(self.poll.registry(), connection)?;
+                Ok(transport)
+            });
+            match registered {
+                Ok(transport) => {
+                    let next_address_at = if connecting && !more.is_empty() {
+                        self.clock.now().after(ADDRESS_PATIENCE)
+                    } else {
+                        Instant::NEVER
+                    };
+                    self.next_address_at = self.next_address_at.min(next_address_at);
+                    self.lines[connection as usize] = Some(Line {
+                        transport,
+                        connecting,
+                        more,
+                        next_address_at,
+                        readable: false,
+                        writable: !connecting,
+                        ended: false,
+                        exited: false,
+                        stderr_more: false,
+                    });
+                    if !connecting {
+                        let now = self.clock.now();
+                        self.exchange.handle_opened(now, connection);
+                        self.write_all(now, sink);
+                    }
+                    return;
+                }
+                Err(error) => match more.pop_front() {
+                    Some(next) => opened = Transport::tcp(next),
+                    None => {
+                        let now = self.clock.now();
+                        self.exchange.handle_lost(
+                            now,
+                            connection,
+                            &format!("connecting failed: {error}"),
+                            sink,
+                        );
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    pub(super) fn finish_connecting(&mut self, connection: u32, sink: &mut impl Sink) {
+        let Some(line) = self.lines[connection as usize].as_mut() else { return };
+        match line.transport.is_connected() {
+            Ok(false) => {}
+            Ok(true) => {
+                (line.connecting, line.writable) = (false, true);
+                let now = self.clock.now();
+                self.exchange.handle_opened(now, connection);
+                self.write_all(now, sink);
+            }
+            Err(error) => {
+                let more = std::mem::take(&mut line.more);
+                self.lines[connection as usize] = None;
+                self.install(connection, Err(error), more, true, sink);
+            }
+        }
+    }
+
+    /// Tries the next address of those lines whose present one has been silent for long enough.
+    pub(super) fn try_next_addresses(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.next_address_at = Instant::NEVER;
+        for connection in 0..self.lines.len() as u32 {
+            let Some(line) = self.lines[connection as usize].as_mut().filter(|line| line.connecting) else {
+                continue;
+            };
+            if line.next_address_at <= now {
+                let more = std::mem::take(&mut line.more);
+                self.lines[connection as usize] = None;
+                self.install(connection, Err(io::ErrorKind::TimedOut.into()), more, true, sink);
+            } else {
+                self.next_address_at = self.next_address_at.min(line.next_address_at);
+            }
+        }
+    }
+
+    /// The line has ended, for the first reason that is found; a line that is gone cannot end again.
+    pub(super) fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
+        let Some(mut line) = self.lines[connection as usize].take() else { return };
+        let mut reason = reason;
+        let see = self.on_stderr.as_ref();
+        if let Some(words) =
+            line.transport.child().and_then(|child| child.last_words(|bytes| show(see, bytes)))
+        {
+            reason = format!("{reason}; its last words on stderr: {words}");
+        }
+        let now = self.clock.now();
+        self.exchange.handle_lost(now, connection, &reason, sink);
+    }
+}

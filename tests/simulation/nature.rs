@@ -1,0 +1,93 @@
+//! What a world is like: how many of everything, and how often it goes wrong.
+
+use fastrand::Rng;
+
+use crate::server::{Habits, Mode};
+
+/// What a world is like; drawn from its seed, or set by a test.
+#[derive(Clone, Debug)]
+pub(crate) struct Nature {
+    pub(crate) connections: usize,
+    pub(crate) in_flight: u32,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) mode: Mode,
+    pub(crate) habits: Habits,
+    /// Percent of steps in which a transport breaks, an opening fails, the kernel blocks.
+    pub(crate) breaks: u32,
+    pub(crate) fails_to_open: u32,
+    pub(crate) blocks: u32,
+    /// Percent of transports on which another sort of server answers than before.
+    pub(crate) changes: u32,
+    /// Percent of steps in which somebody cancels.
+    pub(crate) cancels: u32,
+    /// Percent of steps in which much time passes.
+    pub(crate) naps: u32,
+}
+
+impl Nature {
+    pub(crate) fn drawn(rng: &mut Rng) -> Self {
+        let some = |rng: &mut Rng, most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
+        let frame_bytes_max = 1024 + rng.usize(..512);
+        Self {
+            connections: [1, 1, 2, 3, 5][rng.usize(..5)],
+            in_flight: [1, 2, 4, 16][rng.usize(..4)],
+            frame_bytes_max,
+            mode: draw_mode(rng),
+            habits: Habits {
+                answers: [15, 60, 95][rng.usize(..3)],
+                odd_spelling: some(rng, 60),
+                twice: some(rng, 30),
+                unusable: some(rng, 20),
+                chatter: some(rng, 40),
+                forges: some(rng, 10),
+                frame_bytes_max,
+            },
+            breaks: some(rng, 6),
+            fails_to_open: some(rng, 40),
+            blocks: some(rng, 10),
+            changes: some(rng, 30),
+            cancels: some(rng, 20),
+            naps: some(rng, 10),
+        }
+    }
+
+    /// Servers that do as they should, on transports that never break.
+    pub(crate) fn calm(connections: usize, in_flight: u32, mode: Mode) -> Self {
+        let habits = Habits {
+            answers: 100,
+            odd_spelling: 0,
+            twice: 0,
+            unusable: 0,
+            chatter: 0,
+            forges: 0,
+            frame_bytes_max: 1024,
+        };
+        Self {
+            connections,
+            in_flight,
+            frame_bytes_max: 1024,
+            mode,
+            habits,
+            breaks: 0,
+            fails_to_open: 0,
+            blocks: 0,
+            changes: 0,
+            cancels: 0,
+            naps: 0,
+        }
+    }
+}
+
+pub(crate) fn draw_mode(rng: &mut Rng) -> Mode {
+    [
+        Mode::Modern,
+        Mode::Modern,
+        Mode::Modern,
+        Mode::Legacy,
+        Mode::Legacy,
+        Mode::LegacyElsewhere,
+        Mode::DiesOfProbe,
+        Mode::DeafToProbe,
+        Mode::Mute,
+    ][rng.usize(..9)]
+}
