@@ -399,7 +399,7 @@ pub(crate) mod tests {
     fn a_refusal_names_flag_value_bound_and_remedy() {
         assert_eq!(
             refused(&["-c", "0"]),
-            "--connections `0`: not from 1 to 100000; write it like 64, 10k or 1m"
+            "--connections `0`: not from 1 to 65536; write it like 64, 10k or 1m"
         );
         assert_eq!(
             refused(&["-z", "10"]),

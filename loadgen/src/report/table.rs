@@ -142,7 +142,11 @@ fn verdict(result: &RunResult) -> String {
         _ if !result.faults.is_empty() => "FAILED: the run did not get to its end".to_owned(),
         _ if ending.failed => "FAILED: no call was answered".to_owned(),
         _ if ending.broken => format!("BROKEN: {} of {} thresholds", broken, result.thresholds.len()),
-        _ => format!("good, {} calls/s", brief(result.calls_per_s)),
+        _ => {
+            let errors = result.calls.errors();
+            let word = if errors == 0 { "good".to_owned() } else { format!("done, with {} errors", grouped(errors)) };
+            format!("{word}, {} calls/s", brief(result.calls_per_s))
+        }
     }
 }
 
