@@ -406,7 +406,7 @@ pub(crate) mod tests {
             "--duration `10`: a duration needs a unit (ns, us, ms, s, m, h); write it like 50us, 500ms, 10s or 2m"
         );
         assert!(refused(&["--shards", "2"]).contains("more shards than connections (1)"));
-        assert!(refused(&["-c", "100k", "-p", "1k"]).contains("4194304 calls in flight in all"));
+        assert!(refused(&["-c", "60k", "-p", "1k"]).contains("262144 calls in flight on one shard"));
         assert!(refused(&["--args", "[1]"]).contains("not an object"));
         assert!(refused(&["--revision", "2025-01-01"]).contains("2025-06-18"));
         assert!(refused(&["--threshold", "speed>3"]).starts_with("--threshold `speed>3`: "));

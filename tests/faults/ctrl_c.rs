@@ -6,9 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use volley_tests::byte_server::{ByteServer, Peer};
 use volley_tests::processes::{MARK, Mark, children, exists, is_pending, signal, status};
-use volley_tests::target::{Target, loadgen};
-use volley_tests::wait::{story, until};
+use volley_tests::target::loadgen;
+use volley_tests::wait::{PATIENCE, story, until};
 
 const INTERRUPTED: i32 = 105;
 
@@ -100,10 +101,14 @@ fn ctrl_c_prints_what_was_measured_and_leaves_no_target() {
 #[test]
 fn a_second_ctrl_c_ends_it_on_the_spot() {
     story(async {
-        let target = Target::tcp(&["--never-answer"]);
-        let mark = Mark::new();
-        let mut run = Run::start(&mark, &["-z", "10m", &target.endpoint().to_string()]);
-        run.await_handlers().await;
+        let (tell, heard) = std::sync::mpsc::channel();
+        let server = ByteServer::tcp("modern", move |_, peer: &mut Peer| {
+            while let Some(asked) = peer.next_call() {
+                let _ = tell.send(asked);
+            }
+        });
+        let mut run = Run::start(&Mark::new(), &["-z", "10m", &server.endpoint().to_string()]);
+        heard.recv_timeout(PATIENCE).expect("it calls");
         run.interrupt().await;
         let second = Instant::now();
         run.interrupt().await;

@@ -4,6 +4,13 @@ use std::collections::HashSet;
 
 use crate::world::{Line, MS, World};
 
+/// Turns that one moment may take: bytes come singly in some of them, and a line has some thousands.
+const TURNS_AT_ONCE_MAX: usize = 20_000;
+
+/// Transports that one connection may ask for at one moment: the era may turn out to be another twice, and the first
+/// attempt after a success is at once.
+const DIALS_AT_ONCE_MAX: usize = 6;
+
 impl World {
     /// After every turn.
     pub(crate) fn check(&mut self) {
@@ -33,13 +40,14 @@ impl World {
 
     /// With time standing still and nothing happening, the driver soon has nothing left to do.
     pub(crate) fn come_to_rest(&mut self) {
-        let mut turns = 0;
-        let mut quiet = 0;
+        let (mut turns, mut quiet) = (0, 0);
+        let dials_most = self.dials + DIALS_AT_ONCE_MAX * self.lines.len();
         // A turn may by chance have read nothing; a dozen of these in a row is no chance.
         while quiet < 12 {
             quiet = if self.turn() == 0 { quiet + 1 } else { 0 };
             turns += 1;
-            assert!(turns < 5000, "no rest after {turns} turns at one moment");
+            assert!(turns < TURNS_AT_ONCE_MAX, "no rest after {turns} turns at one moment");
+            assert!(self.dials <= dials_most, "dials without end at one moment");
         }
         let deadline = self.core.poll_deadline();
         assert!(deadline > self.now, "at rest, and due since {} ns", self.now - deadline);
@@ -120,12 +128,16 @@ impl World {
         assert!(self.ledger.calls.iter().all(|call| call.ended), "a call did not end");
         // A few deadlines of what has ended may still stand; none may be set anew.
         for _ in 0..3 {
-            self.now = self.core.poll_deadline().min(self.now + 60_000 * MS);
-            self.come_to_rest();
+            if self.core.poll_deadline() != u64::MAX {
+                self.now = self.core.poll_deadline();
+                self.come_to_rest();
+            }
         }
         assert_eq!(self.core.poll_deadline(), u64::MAX, "closed, and waiting for something");
         let stats = self.core.stats();
         assert!(self.cancellations <= stats.cancellations_sent);
-        assert_eq!(self.notes_placed, self.notes_taken, "notifications taken, and put on a wire");
+        assert_eq!(self.notes_placed, self.notes_taken, "notifications taken, and put into an output");
+        let unsent = stats.notifications_unsent;
+        assert_eq!(self.notes_left + unsent, self.notes_taken, "notifications that left, and that were counted as unsent");
     }
 }

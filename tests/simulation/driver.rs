@@ -26,6 +26,7 @@ impl World {
         }
         while let Some(connection) = self.core.poll_dial(self.now) {
             assert!(matches!(self.lines[connection as usize], Line::Nothing), "dialled twice");
+            self.dials += 1;
             did += 1;
             if self.chance(self.nature.fails_to_open) {
                 self.lose(connection, "cannot open");

@@ -28,6 +28,9 @@ impl Nature {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
         let some = |rng: &mut Rng, most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let frame_bytes_max = 1024 + rng.usize(..512);
+        if rng.u32(..16) == 0 {
+            return Self::hung(rng);
+        }
         Self {
             connections: [1, 1, 2, 3, 5][rng.usize(..5)],
             in_flight: [1, 2, 4, 16][rng.usize(..4)],
@@ -49,6 +52,14 @@ impl Nature {
             cancels: some(rng, 20),
             naps: some(rng, 10),
         }
+    }
+
+    /// Servers that open and answer no call.
+    fn hung(rng: &mut Rng) -> Self {
+        let mut nature = Self::calm(rng.usize(1..3), 128, Mode::Modern);
+        nature.habits.answers = 0;
+        nature.naps = 30;
+        nature
     }
 
     /// Servers that do as they should, on transports that never break.

@@ -17,6 +17,15 @@ use crate::{
 /// Bytes towards a server that does not read.
 const BUFFER_BYTES: usize = 8 * 1024;
 
+/// A message of the engine's.
+#[derive(Clone, Copy)]
+enum What {
+    Request(u64),
+    /// A notification of the engine's user.
+    Note,
+    Other,
+}
+
 /// A transport and the server behind it.
 pub(crate) struct Pipe {
     pub(crate) place: Place,
@@ -25,8 +34,8 @@ pub(crate) struct Pipe {
     taken: u64,
     /// Bytes of the engine's output that were looked at, from the start of the transport.
     known: u64,
-    /// Frames of the output that stand there still: offset and id, if it is a request.
-    frames: VecDeque<(u64, Option<u64>)>,
+    /// Messages of which no byte has left, and where they begin.
+    frames: VecDeque<(u64, What)>,
     /// Taken, and not yet read by the server.
     buffer: Vec<u8>,
     /// How much of the server's first line has been delivered.
@@ -77,16 +86,17 @@ impl Pipe {
         let mut at = self.known;
         for line in fresh.split_inclusive(|byte| *byte == b'\n') {
             let message: Value = serde_json::from_slice(line).expect("the engine writes JSON");
-            let id = message["method"].as_str().and(message["id"].as_u64());
-            match message["method"].as_str() {
-                Some("notifications/cancelled") => self.cancellations += 1,
-                Some("user/note") => self.notes_placed += 1,
-                _ => {}
+            let what = match (message["method"].as_str(), message["id"].as_u64()) {
+                (Some(_), Some(id)) => What::Request(id),
+                (Some("user/note"), None) => What::Note,
+                _ => What::Other,
+            };
+            match what {
+                What::Request(id) => ledger.place(id, self.place),
+                What::Note => self.notes_placed += 1,
+                What::Other => self.cancellations += u64::from(message["method"] == "notifications/cancelled"),
             }
-            if let Some(id) = id {
-                ledger.place(id, self.place);
-            }
-            self.frames.push_back((at, id));
+            self.frames.push_back((at, what));
             at += line.len() as u64;
         }
         self.known = end;
@@ -101,12 +111,12 @@ impl Pipe {
         let taken = if rng.bool() { room } else { rng.usize(1..=room) };
         self.buffer.extend_from_slice(&waiting[..taken]);
         self.taken += taken as u64;
-        while let Some(&(start, id)) = self.frames.front().filter(|(start, _)| *start < self.taken) {
-            self.frames.pop_front();
-            if let Some(id) = id {
-                ledger.leave(id, self.place);
+        while let Some((_, what)) = self.frames.pop_front_if(|(start, _)| *start < self.taken) {
+            match what {
+                What::Request(id) => ledger.leave(id, self.place),
+                What::Note => self.notes_left += 1,
+                What::Other => {}
             }
-            let _ = start;
         }
         taken
     }

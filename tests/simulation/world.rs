@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) handler: Vec<(u32, u32, String)>,
     /// Ended shared calls whose slot was not given back yet.
     pub(crate) unreleased: Vec<u64>,
+    /// Transports that the engine asked for.
+    pub(crate) dials: usize,
     pub(crate) notes_taken: u64,
     pub(crate) notes_placed: u64,
     pub(crate) notes_left: u64,
@@ -80,6 +82,7 @@ impl World {
             told: Vec::new(),
             handler: Vec::new(),
             unreleased: Vec::new(),
+            dials: 0,
             notes_taken: 0,
             notes_placed: 0,
             notes_left: 0,
@@ -233,7 +236,7 @@ impl World {
         self.note();
     }
 
-    fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         let keep = self.rng.usize(..=self.unreleased.len());
         for id in self.unreleased.split_off(keep) {
             self.core.release(id);

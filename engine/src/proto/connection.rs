@@ -4,12 +4,12 @@
 //!
 //! Owner: one shard, on one thread, for life; `epoch` counts the transports it has had.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use super::{
     framing::newline::Newline,
     lifecycle::{Event, State},
-    message::encode::Tail,
+    message::encode::{self, Tail},
     orphans::Orphans,
     outbox::Outbox,
     revision::Revision,
@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     /// Sends in a row that found the kernel busy, and when to try again.
     pub(crate) busy_retries: u32,
     pub(crate) write_again_at: Instant,
+    /// Where the notifications of the caller begin in the output, of those of which no byte has left.
+    notes: VecDeque<u64>,
 }
 
 impl Connection {
@@ -87,6 +89,7 @@ impl Connection {
             last_heard: Instant::default(),
             busy_retries: 0,
             write_again_at: Instant::NEVER,
+            notes: VecDeque::new(),
         }
     }
 
@@ -119,8 +122,24 @@ impl Connection {
         own.min(self.orphans.next_expiry(orphan_debt)).min(self.write_again_at)
     }
 
-    /// Clears what belonged to the transport that is gone. The inbox is cleared by whoever has the pool.
-    pub(crate) fn forget_transport(&mut self, frame_bytes_max: usize) {
+    /// Puts a notification of the caller into the output.
+    pub(crate) fn notify(&mut self, method: &str, params: Option<&str>) {
+        self.notes.push_back(self.outbox.end());
+        encode::notification(self.outbox.bytes(), method, params);
+    }
+
+    /// The kernel took `bytes` of the output.
+    pub(crate) fn written(&mut self, bytes: usize) {
+        self.outbox.written(bytes);
+        while self.notes.front().is_some_and(|start| self.outbox.has_left(*start)) {
+            self.notes.pop_front();
+        }
+    }
+
+    /// Clears what belonged to the transport that is gone; returns how many notifications of the caller went with it unsent.
+    /// The inbox is cleared by whoever has the pool.
+    #[must_use]
+    pub(crate) fn forget_transport(&mut self, frame_bytes_max: usize) -> u64 {
         self.epoch = self.epoch.wrapping_add(1);
         // The next server may be of another revision; until it says so, nothing is known.
         self.revision = None;
@@ -136,5 +155,8 @@ impl Connection {
         self.dirty = false;
         self.busy_retries = 0;
         self.write_again_at = Instant::NEVER;
+        let unsent = self.notes.len() as u64;
+        self.notes.clear();
+        unsent
     }
 }

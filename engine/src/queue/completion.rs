@@ -199,9 +199,12 @@ impl<Q, A> Cell<Q, A> {
     /// Only the caller, only after [`Self::poll`] was ready or [`Self::is_answered`], once.
     pub(crate) unsafe fn take<R>(&self, read: impl FnOnce(&mut Q, &mut A) -> R) -> R {
         debug_assert!(self.is_answered());
-        // SAFETY: ANSWERED: the shard is done with the cell.
         let taken = self.question.with_mut(|question| {
-            self.answer.with_mut(|answer| read(unsafe { &mut *question }, unsafe { &mut *answer }))
+            self.answer.with_mut(|answer| {
+                // SAFETY: ANSWERED: the shard is done with the cell.
+                let (question, answer) = unsafe { (&mut *question, &mut *answer) };
+                read(question, answer)
+            })
         });
         // SAFETY: as above; a waker may be left when the answer came between two polls.
         self.waker.with_mut(|waker| unsafe { (*waker).take() });

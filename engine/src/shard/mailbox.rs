@@ -118,3 +118,54 @@ impl futures_core::Stream for Notifications {
         self.poll_next_item(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::buffer::Frame;
+
+    proptest! {
+        /// However slow the reader, what it reads and what it is told that it missed are together all that was posted, in
+        /// the order in which it was posted.
+        #[test]
+        fn notifications_are_never_dropped_silently(bursts in proptest::collection::vec((0usize..3000, 0usize..3000), 1..20)) {
+            let mailbox = Arc::new(Mailbox::new());
+            let mut reader = Notifications { mailbox: Arc::clone(&mailbox), listener: None };
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut posted, mut read, mut missed, mut refused) = (0_u64, 0_u64, 0, 0);
+            let mut last = None;
+            for (posts, reads) in bursts {
+                for _ in 0..posts {
+                    let message = Frame::from_vec(posted.to_be_bytes().to_vec());
+                    refused += u64::from(!mailbox.post(Notification { method: "n".into(), message }));
+                    posted += 1;
+                }
+                for _ in 0..reads {
+                    match reader.poll_next_item(&mut cx) {
+                        Poll::Ready(Some(Inbound::Notification(notification))) => {
+                            let number = u64::from_be_bytes(notification.raw().try_into().unwrap());
+                            prop_assert!(last < Some(number), "{number} came after {last:?}");
+                            (last, read) = (Some(number), read + 1);
+                        }
+                        Poll::Ready(Some(Inbound::Missed(n))) => missed += n,
+                        _ => break,
+                    }
+                }
+                prop_assert_eq!(refused, posted - read - mailbox.queue.len() as u64);
+            }
+            mailbox.close();
+            while let Poll::Ready(Some(item)) = reader.poll_next_item(&mut cx) {
+                match item {
+                    Inbound::Notification(_) => read += 1,
+                    Inbound::Missed(n) => missed += n,
+                }
+            }
+            prop_assert_eq!(posted, read + missed);
+            prop_assert_eq!(missed, refused);
+        }
+    }
+}

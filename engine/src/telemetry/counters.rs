@@ -75,8 +75,10 @@ counters! {
     notifications,
     /// Requests that the server sent. Each got one reply, but for those of a modern server, which may not send any.
     server_requests,
-    /// Notifications that found their queue full.
+    /// Notifications of the server that found their queue full.
     notifications_dropped,
+    /// Notifications of the caller that were on a connection which ended before a byte of them had left.
+    notifications_unsent,
     /// Cancellations told to the server.
     cancellations_sent,
     /// Cancellations and replies not sent because the server does not read.

@@ -80,7 +80,7 @@ impl Exchange {
         self.stats.bytes_out += bytes as u64;
         let conn = &mut self.connections[connection as usize];
         conn.busy_retries = 0;
-        conn.outbox.written(bytes);
+        conn.written(bytes);
         self.list(connection);
     }
 
@@ -143,7 +143,7 @@ impl Exchange {
                 let conn = &mut self.connections[connection as usize];
                 conn.step(Event::Close);
                 conn.inbox.clear(&mut self.pool);
-                conn.forget_transport(self.settings.frame_bytes_max);
+                self.stats.notifications_unsent += conn.forget_transport(self.settings.frame_bytes_max);
                 if had_transport {
                     self.unwanted.push_back(connection);
                 } else {
@@ -385,7 +385,7 @@ impl Exchange {
         self.noise_before.1 += conn.framing.counters().blank_lines;
         let (never_proven, was_ready) = (conn.attempts > 0, conn.state() == State::Ready);
         conn.inbox.clear(&mut self.pool);
-        conn.forget_transport(frame_bytes_max);
+        self.stats.notifications_unsent += conn.forget_transport(frame_bytes_max);
         let before = conn.state();
         match conn.step(event) {
             // It had ended already, for another reason; that one counts.

@@ -334,7 +334,7 @@ impl Exchange {
             .iter()
             .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH);
         let Some(connection) = ready else { return false };
-        encode::notification(self.connections[connection].outbox.bytes(), method, params);
+        self.connections[connection].notify(method, params);
         self.mark_dirty(connection as u32);
         true
     }
