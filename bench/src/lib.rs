@@ -3,7 +3,7 @@
 //! Two kinds of measurement live here. *Unit costs* are work on bytes in memory: [`corpus`] has
 //! the bytes as real servers send them, [`scenario`] the work, each with its expected answer, and
 //! `benches/` runs them under a clock or an instruction counter. *The hot path* is whole calls
-//! over real sockets: [`contestant`] lists who runs, [`target`] answers all of them alike, [`floor`]
+//! over real sockets: [`registry`] lists who runs, [`target`] answers all of them alike, [`floor`]
 //! says what the kernel leaves, [`meter`] what it cost, [`report`] makes the table; `hot-path` runs it.
 //!
 //! [`target`] and [`splice`] share no code with the engine or with loadgen.
@@ -16,6 +16,7 @@ pub mod link;
 pub mod meter;
 pub mod peer;
 pub mod pin;
+pub mod registry;
 pub mod report;
 pub mod scenario;
 pub mod splice;

@@ -7,10 +7,10 @@
 use std::fmt::Write;
 use std::io;
 
-use crate::contestant::Conditions;
 use crate::floor::Era;
 use crate::link::Transport;
 use crate::meter::Run;
+use crate::registry::Conditions;
 
 /// Everything one invocation measured; this is also the JSON.
 #[derive(Debug, serde::Serialize)]

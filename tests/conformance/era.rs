@@ -35,7 +35,10 @@ fn legacy_after(answer: impl Fn(&mut Peer, &Value) + Send + Sync + 'static) {
 
 #[test]
 fn must_48_any_other_error_leads_to_initialize_on_the_same_channel() {
-    let codes = [-32601, -32600, -32602, -32603, -32700, -32000, -32001, -32002, -32003, -32004, -32019, -32042, -1, 0, 1, 404];
+    let codes = [
+        -32601, -32600, -32602, -32603, -32700, -32000, -32001, -32002, -32003, -32004, -32019, -32042, -1,
+        0, 1, 404,
+    ];
     for code in codes {
         legacy_after(move |peer, probe| peer.error(probe, code, &json!({"supported": ["2026-07-28"]})));
     }
@@ -43,7 +46,9 @@ fn must_48_any_other_error_leads_to_initialize_on_the_same_channel() {
 
 #[test]
 fn must_48_a_result_that_is_no_discovery_leads_to_initialize() {
-    for result in [json!({}), json!({"tools": []}), json!({"supportedVersions": "2026-07-28"}), json!(null), json!([1])] {
+    for result in
+        [json!({}), json!({"tools": []}), json!({"supportedVersions": "2026-07-28"}), json!(null), json!([1])]
+    {
         legacy_after(move |peer, probe| peer.result(probe, &result));
     }
 }
@@ -52,7 +57,9 @@ fn must_48_a_result_that_is_no_discovery_leads_to_initialize() {
 fn must_48_silence_leads_to_initialize() {
     legacy_after(|_, _| ());
     // As do errors that name no request.
-    legacy_after(|peer, _| peer.say("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"\"}}\n"));
+    legacy_after(|peer, _| {
+        peer.say("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"\"}}\n")
+    });
     legacy_after(|peer, _| peer.say("error: not initialized\n"));
 }
 
@@ -176,7 +183,11 @@ fn must_49_an_unheard_probe_and_a_modern_refusal_of_initialize_lead_to_a_fresh_c
             let first = peer.read().expect("a request");
             if peer.number() == 0 {
                 let initialize = peer.read().expect("initialize, since the probe met silence");
-                peer.error(&initialize, -32022, &json!({"supported": ["2026-07-28"], "requested": "2025-11-25"}));
+                peer.error(
+                    &initialize,
+                    -32022,
+                    &json!({"supported": ["2026-07-28"], "requested": "2025-11-25"}),
+                );
                 assert_eq!(peer.read(), None, "nothing more on this channel");
                 return;
             }
@@ -197,7 +208,9 @@ fn must_52_the_era_is_found_out_once_for_all_shards_and_connections() {
             move |peer| {
                 while let Some(message) = peer.read() {
                     match (message["method"].as_str(), revision) {
-                        (Some("server/discover"), Revision::V2026_07_28) => peer.result(&message, &discovered(&["2026-07-28"])),
+                        (Some("server/discover"), Revision::V2026_07_28) => {
+                            peer.result(&message, &discovered(&["2026-07-28"]))
+                        }
                         (Some("server/discover"), _) => peer.error(&message, -32601, &Value::Null),
                         (Some("initialize"), Revision::V2025_11_25) => peer.agree(&message, "2025-11-25"),
                         (Some("tools/call"), _) => peer.echo(&message),

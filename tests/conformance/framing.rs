@@ -8,7 +8,14 @@ use crate::play::{ERAS, all_answered, auto, call, play, text};
 
 #[test]
 fn must_08_each_line_is_one_message_in_utf8_whatever_the_arguments() {
-    let messages = ["line\nfeed\r\n", "\u{2028}\u{2029}\u{85}", "\u{1F3D0}\u{10FFFF}", "\u{0}\u{1}\u{1f}\u{7f}", "\\\"/", "{\"id\":1}"];
+    let messages = [
+        "line\nfeed\r\n",
+        "\u{2028}\u{2029}\u{85}",
+        "\u{1F3D0}\u{10FFFF}",
+        "\u{0}\u{1}\u{1f}\u{7f}",
+        "\\\"/",
+        "{\"id\":1}",
+    ];
     for revision in ERAS {
         let (record, _) = play(
             auto(),
@@ -126,7 +133,9 @@ fn must_12_lines_that_are_no_messages_disturb_nothing_after_them() {
             },
             |client, _| {
                 for n in 0..=garbage.len() as u64 {
-                    let answer = client.call(call(n)).unwrap_or_else(|error| panic!("call {n} in {revision}: {error}"));
+                    let answer = client
+                        .call(call(n))
+                        .unwrap_or_else(|error| panic!("call {n} in {revision}: {error}"));
                     assert_eq!(answer.text(), text(n));
                 }
             },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use volley::{ErrorKind, Era, Fate, Revision};
+use volley::{Era, ErrorKind, Fate, Revision};
 use volley_tests::scripted_server::{ScriptedServer, discovered, initialized};
 
 use crate::play::{all_answered, auto, connect, play};
@@ -27,7 +27,8 @@ fn must_19_initialize_is_the_first_request_and_carries_a_legacy_version() {
         assert_eq!(record.with("initialize").len(), 1);
     }
     // Without a revision to insist on, the newest legacy one is offered, never the modern one.
-    let (record, _) = play(auto(), |peer| peer.serve(Revision::V2024_11_05), |client, _| all_answered(client, 3));
+    let (record, _) =
+        play(auto(), |peer| peer.serve(Revision::V2024_11_05), |client, _| all_answered(client, 3));
     assert_eq!(record.with("initialize")[0]["params"]["protocolVersion"], "2025-11-25");
 }
 
@@ -37,7 +38,8 @@ fn must_19_initialize_is_never_cancelled() {
         // It reads, and never says a word.
         peer.read_rest();
     });
-    let config = auto().revision(Revision::V2025_11_25).connect_timeout(Duration::from_millis(100)).attempts_max(2);
+    let config =
+        auto().revision(Revision::V2025_11_25).connect_timeout(Duration::from_millis(100)).attempts_max(2);
     let Err(error) = connect(&server, config) else { panic!("nobody answered") };
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Unreachable, Fate::NotSent));
     let record = server.finish();
@@ -68,7 +70,8 @@ fn must_20_initialized_follows_the_result_and_nothing_comes_before_it() {
         },
     );
     for connection in 0..2 {
-        let methods: Vec<_> = record.on(connection).iter().map(|line| line.method().to_owned()).take(3).collect();
+        let methods: Vec<_> =
+            record.on(connection).iter().map(|line| line.method().to_owned()).take(3).collect();
         assert_eq!(methods, ["initialize", "notifications/initialized", "tools/call"]);
     }
 }
@@ -103,7 +106,14 @@ fn must_21_a_counter_offer_that_we_speak_is_adopted() {
 
 #[test]
 fn must_21_an_offer_that_we_do_not_speak_leads_to_disconnect() {
-    for offer in [json!("2024-10-07"), json!("1999-01-01"), json!("2026-07-28"), json!(""), json!(20251125), Value::Null] {
+    for offer in [
+        json!("2024-10-07"),
+        json!("1999-01-01"),
+        json!("2026-07-28"),
+        json!(""),
+        json!(20251125),
+        Value::Null,
+    ] {
         let shown = offer.clone();
         let server = ScriptedServer::start(move |peer| {
             let first = peer.read().expect("initialize");
@@ -112,7 +122,9 @@ fn must_21_an_offer_that_we_do_not_speak_leads_to_disconnect() {
             peer.result(&first, &result);
             assert_eq!(peer.read(), None, "nothing more, but the end");
         });
-        let Err(error) = connect(&server, auto().revision(Revision::V2025_11_25)) else { panic!("{shown} was taken") };
+        let Err(error) = connect(&server, auto().revision(Revision::V2025_11_25)) else {
+            panic!("{shown} was taken")
+        };
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.to_string().contains("revision"), "{error}");
         let record = server.finish();
@@ -127,14 +139,18 @@ fn must_21_a_refusal_to_initialize_is_told_with_the_servers_words() {
         peer.error(&first, -32602, &json!({"supported": ["2199-01-01"], "requested": "2025-11-25"}));
         assert_eq!(peer.read(), None);
     });
-    let Err(error) = connect(&server, auto().revision(Revision::V2025_11_25)) else { panic!("it was refused") };
+    let Err(error) = connect(&server, auto().revision(Revision::V2025_11_25)) else {
+        panic!("it was refused")
+    };
     assert!(error.to_string().contains("2199-01-01"), "{error}");
     server.finish();
 }
 
 #[test]
 fn must_22_no_capability_is_declared_and_so_none_is_used() {
-    for (revision, handler) in [Revision::V2025_11_25, Revision::V2026_07_28].into_iter().flat_map(|r| [(r, false), (r, true)]) {
+    for (revision, handler) in
+        [Revision::V2025_11_25, Revision::V2026_07_28].into_iter().flat_map(|r| [(r, false), (r, true)])
+    {
         let config = if handler { auto().on_request(|_| Ok(json!({"roots": []}))) } else { auto() };
         let (record, _) = play(
             config,

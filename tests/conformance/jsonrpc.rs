@@ -75,7 +75,9 @@ fn must_03_no_two_requests_share_an_id_across_shards_in_the_modern_era() {
             }
         },
         |client, _| {
-            volley_tests::wait::until_blocking("all are ready", || client.as_async().ready_connections() == 6);
+            volley_tests::wait::until_blocking("all are ready", || {
+                client.as_async().ready_connections() == 6
+            });
             all_answered(client, 3_000);
         },
     );
@@ -87,7 +89,9 @@ fn must_03_no_two_requests_share_an_id_across_shards_in_the_modern_era() {
 fn in_some_shape(call: &Value, n: usize) -> String {
     let (id, said) = (&call["id"], &call["params"]["arguments"]["message"]);
     let other = id.as_u64().unwrap() + 1;
-    let result = format!(r#"{{"content":[{{"type":"text","text":{said}}}],"structuredContent":{{"id":{other},"error":{{"code":1}}}}}}"#);
+    let result = format!(
+        r#"{{"content":[{{"type":"text","text":{said}}}],"structuredContent":{{"id":{other},"error":{{"code":1}}}}}}"#
+    );
     match n % 8 {
         0 => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
         1 => format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#),
@@ -95,8 +99,12 @@ fn in_some_shape(call: &Value, n: usize) -> String {
         3 => format!(r#"{{"id":{id},"result":{result},"jsonrpc":"2.0"}}"#),
         4 => format!("{{ \"jsonrpc\" : \"2.0\" ,\t\"id\" : {id} , \"result\" : {result} }}"),
         5 => format!(r#"{{"\u006asonrpc":"2.0","\u0069d":{id},"r\u0065sult":{result}}}"#),
-        6 => format!(r#"{{"_meta":{{"id":{other},"note":"\"id\":{other}}}"}},"result":{result},"id":{id},"jsonrpc":"2.0"}}"#),
-        _ => format!(r#"{{"x":["id",{other},{{"id":{other}}}],"jsonrpc":"2.0","id":{id},"y":"}}","result":{result}}}"#),
+        6 => format!(
+            r#"{{"_meta":{{"id":{other},"note":"\"id\":{other}}}"}},"result":{result},"id":{id},"jsonrpc":"2.0"}}"#
+        ),
+        _ => format!(
+            r#"{{"x":["id",{other},{{"id":{other}}}],"jsonrpc":"2.0","id":{id},"y":"}}","result":{result}}}"#
+        ),
     }
 }
 
@@ -197,8 +205,14 @@ fn must_06_notifications_are_never_answered_and_unknown_ones_ignored() {
             move |peer| {
                 peer.open(revision);
                 let asked = peer.read_call();
-                for (n, method) in ["notifications/tools/list_changed", "notifications/nobody/knows", "ping", ""].iter().enumerate() {
-                    for params in [json!({}), json!({"requestId": n, "progressToken": asked["id"], "progress": n})] {
+                for (n, method) in
+                    ["notifications/tools/list_changed", "notifications/nobody/knows", "ping", ""]
+                        .iter()
+                        .enumerate()
+                {
+                    for params in
+                        [json!({}), json!({"requestId": n, "progressToken": asked["id"], "progress": n})]
+                    {
                         peer.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
                     }
                 }
@@ -256,7 +270,9 @@ fn must_01_a_request_has_one_meta_and_in_the_modern_era_always() {
                 }
             },
             |client, _| {
-                let refused = client.request("some/method", &json!({"_meta": {"traceparent": "00-1-2-01"}})).unwrap_err();
+                let refused = client
+                    .request("some/method", &json!({"_meta": {"traceparent": "00-1-2-01"}}))
+                    .unwrap_err();
                 assert_eq!((refused.kind(), refused.fate()), (ErrorKind::InvalidInput, Fate::NotSent));
                 for params in [json!(null), json!({}), json!({"x": 1}), json!({"x": {}}), json!({"x": "{"})] {
                     client.request("some/method", &params).unwrap();

@@ -9,7 +9,11 @@ use volley_tests::scripted_server::Peer;
 use crate::play::{ERAS, auto, call, play, text};
 
 /// One call, one answer, and what the caller is told, by a single call and by a bulk job.
-fn told(revision: Revision, answer: impl Fn(&mut Peer, &Value) + Send + Sync + 'static, check: impl Fn(Result<volley::ToolResult, volley::Error>)) {
+fn told(
+    revision: Revision,
+    answer: impl Fn(&mut Peer, &Value) + Send + Sync + 'static,
+    check: impl Fn(Result<volley::ToolResult, volley::Error>),
+) {
     play(
         auto(),
         move |peer| {
@@ -49,7 +53,12 @@ fn must_53_a_result_of_a_type_nobody_asked_for_is_a_failed_call() {
         let shown = result_type.clone();
         told(
             Revision::V2026_07_28,
-            move |peer, call| peer.result(call, &json!({"content": [], "resultType": result_type, "taskId": "t", "inputRequests": {}})),
+            move |peer, call| {
+                peer.result(
+                    call,
+                    &json!({"content": [], "resultType": result_type, "taskId": "t", "inputRequests": {}}),
+                )
+            },
             |outcome| {
                 let error = outcome.expect_err(&format!("{shown}"));
                 assert_eq!((error.kind(), error.fate()), (ErrorKind::Decode, Fate::Answered), "{error}");
@@ -63,7 +72,9 @@ fn must_57_a_tools_failure_is_a_result_and_a_protocol_error_an_error() {
     for revision in ERAS {
         told(
             revision,
-            |peer, call| peer.result(call, &json!({"content": [{"type": "text", "text": "no"}], "isError": true, "structuredContent": {"error": {"code": 1}}})),
+            |peer, call| {
+                peer.result(call, &json!({"content": [{"type": "text", "text": "no"}], "isError": true, "structuredContent": {"error": {"code": 1}}}))
+            },
             |outcome| {
                 let result = outcome.unwrap();
                 assert!(result.is_error && result.text() == "no");
@@ -93,7 +104,9 @@ fn must_57_a_response_has_exactly_one_of_result_and_error() {
         ] {
             told(
                 revision,
-                move |peer, call| peer.say(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{members}}}\n", call["id"])),
+                move |peer, call| {
+                    peer.say(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{members}}}\n", call["id"]))
+                },
                 |outcome| {
                     let error = outcome.expect_err(members);
                     assert_eq!(error.fate(), Fate::Answered, "{members}: {error}");

@@ -53,7 +53,16 @@ fn must_61_ping_is_answered_at_once_even_with_a_full_window() {
 
 #[test]
 fn must_62_requests_that_are_not_supported_get_method_not_found_with_the_same_id() {
-    let methods = ["roots/list", "sampling/createMessage", "elicitation/create", "tasks/get", "tasks/list", "tools/call", "x", ""];
+    let methods = [
+        "roots/list",
+        "sampling/createMessage",
+        "elicitation/create",
+        "tasks/get",
+        "tasks/list",
+        "tools/call",
+        "x",
+        "",
+    ];
     for revision in Revision::all().filter(|revision| revision.era() == Era::Legacy) {
         let (record, _) = play(
             auto(),
@@ -68,7 +77,10 @@ fn must_62_requests_that_are_not_supported_get_method_not_found_with_the_same_id
                 for _ in 0..methods.len() * IDS.len() {
                     let answer = next_raw(peer);
                     assert_eq!(answer["error"]["code"], -32601, "{answer}");
-                    assert!(answer["error"]["message"].is_string() && answer.get("result").is_none(), "{answer}");
+                    assert!(
+                        answer["error"]["message"].is_string() && answer.get("result").is_none(),
+                        "{answer}"
+                    );
                 }
                 peer.echo(&first);
                 peer.echo_rest();

@@ -121,8 +121,24 @@ fn refusals_are_answers() {
 #[test]
 fn every_call_has_its_own_answer_in_the_worst_of_company() {
     let switches = [
-        "--duplicate", "0.3", "--unknown", "0.3", "--string-id", "--escaped-keys", "--spaced", "--id-last",
-        "--null-id-errors", "0.3", "--noise", "0.5", "--notify", "0.3", "--reorder", "16", "--delay", "0ms..2ms",
+        "--duplicate",
+        "0.3",
+        "--unknown",
+        "0.3",
+        "--string-id",
+        "--escaped-keys",
+        "--spaced",
+        "--id-last",
+        "--null-id-errors",
+        "0.3",
+        "--noise",
+        "0.5",
+        "--notify",
+        "0.3",
+        "--reorder",
+        "16",
+        "--delay",
+        "0ms..2ms",
     ];
     story(async {
         for era in ERAS {

@@ -43,7 +43,8 @@ impl Run {
     async fn await_handlers(&self) {
         let bit = 1_u64 << (Signal::INT.as_raw() - 1);
         until("loadgen listens for Ctrl-C", || {
-            let caught = status(self.child.id(), "SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+            let caught =
+                status(self.child.id(), "SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
             caught.is_some_and(|caught| caught & bit != 0)
         })
         .await;
@@ -85,7 +86,8 @@ fn ctrl_c_prints_what_was_measured_and_leaves_no_target() {
             let family = mark.await_processes(2).await;
             assert_eq!(children(run.child.id()).len(), 1);
             // It has measured something when its CPU clock has moved.
-            let cpu = || std::fs::read_to_string(format!("/proc/{}/schedstat", family[0])).unwrap_or_default();
+            let cpu =
+                || std::fs::read_to_string(format!("/proc/{}/schedstat", family[0])).unwrap_or_default();
             let before = cpu();
             until("it runs", || cpu() != before).await;
             run.interrupt().await;

@@ -15,8 +15,9 @@ const WINDOW: u64 = 32;
 
 /// All places can be taken at once, and none more: nothing has been lost and nothing won.
 async fn has_all_its_places(client: &Client, places: u64) {
-    let calls: Vec<Call> =
-        (0..places).map(|n| client.try_call(echo(n)).unwrap_or_else(|_| panic!("place {n} is lost"))).collect();
+    let calls: Vec<Call> = (0..places)
+        .map(|n| client.try_call(echo(n)).unwrap_or_else(|_| panic!("place {n} is lost")))
+        .collect();
     for call in calls {
         call.await.expect("an answer");
     }
@@ -39,7 +40,11 @@ fn calls_dropped_in_flight_are_cancelled_and_leave_no_trace() {
                     call.await.expect("an answer");
                 }
                 let stats = books_balance(&client).await;
-                assert_eq!((stats.cancelled, stats.answered), (round * WINDOW / 2, round * WINDOW / 2), "{stats:?}");
+                assert_eq!(
+                    (stats.cancelled, stats.answered),
+                    (round * WINDOW / 2, round * WINDOW / 2),
+                    "{stats:?}"
+                );
             }
             has_all_its_places(&client, 2 * WINDOW).await;
             books_balance(&client).await;
@@ -62,7 +67,8 @@ fn calls_dropped_before_they_are_sent_never_are() {
                 let _ = go.lock().expect("one script").recv();
                 peer.say_line(&answer(&first.id, &first.message));
                 while let Some(message) = peer.next_after_opening() {
-                    let text = message["params"]["arguments"]["message"].as_str().unwrap_or_default().to_owned();
+                    let text =
+                        message["params"]["arguments"]["message"].as_str().unwrap_or_default().to_owned();
                     peer.say_line(&answer(&message["id"].to_string(), &text));
                     let _ = heard_tell.send(message);
                 }

@@ -68,7 +68,9 @@ fn draining_does_not_wait_for_the_end_of_an_endless_bulk() {
         let refused = loop {
             let (index, outcome) = bulk.next().await.expect("endless");
             match outcome {
-                Ok(answer) => assert_eq!(first_text(&answer.tool_result().expect("a result")), message(index)),
+                Ok(answer) => {
+                    assert_eq!(first_text(&answer.tool_result().expect("a result")), message(index))
+                }
                 Err(error) => break error,
             }
         };
@@ -85,8 +87,10 @@ fn closing_ends_every_call_with_closed() {
     story(async {
         for era in ERAS {
             let mark = Mark::new();
-            let client =
-                connect(target::stdio(&mark, &["--revisions", era, "--never-answer"]), |config| config.in_flight(4)).await;
+            let client = connect(target::stdio(&mark, &["--revisions", era, "--never-answer"]), |config| {
+                config.in_flight(4)
+            })
+            .await;
             let mut bulk = client.bulk((0..20).map(echo)).ordered();
             let bulk = tokio::spawn(async move {
                 let mut errors = Vec::new();
@@ -122,7 +126,8 @@ fn closing_ends_every_call_with_closed() {
                 outcomes += 1;
             }
             assert_eq!(outcomes, 3);
-            let error = client.notify("notifications/roots/list_changed", &()).await.expect_err("it is closed");
+            let error =
+                client.notify("notifications/roots/list_changed", &()).await.expect_err("it is closed");
             assert_eq!(error.kind(), ErrorKind::Closed);
             assert!(client.notifications().next().await.is_none(), "a stream of a closed client ends");
             client.close().await;

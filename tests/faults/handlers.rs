@@ -66,7 +66,8 @@ fn a_request_that_nobody_takes_is_refused() {
     story(async {
         let target = Target::tcp(&["--revisions", "legacy"]);
         let client = connect(target.endpoint(), |config| config).await;
-        let result = client.call(call("request_client", json!({"method": "roots/list"}))).await.expect("an answer");
+        let result =
+            client.call(call("request_client", json!({"method": "roots/list"}))).await.expect("an answer");
         assert!(first_text(&result).contains("-32601"), "{}", result.text());
         let result = client.call(call("request_client", json!({"method": "ping"}))).await.expect("an answer");
         assert!(first_text(&result).contains(r#""result":{}"#), "{}", result.text());

@@ -43,7 +43,11 @@ fn a_line_of_17_mib_fails_its_own_call_only() {
                     assert_eq!(first_text(&end.outcome.expect("an answer")), message(n as u64));
                 }
                 let error = long.await.expect_err("it is too long");
-                assert_eq!((error.kind(), error.fate()), (ErrorKind::FrameTooLarge, Fate::Answered), "{error}");
+                assert_eq!(
+                    (error.kind(), error.fate()),
+                    (ErrorKind::FrameTooLarge, Fate::Answered),
+                    "{error}"
+                );
                 let stats = books_balance(&client).await;
                 assert_eq!((stats.oversized, stats.failed, stats.disconnects), (1, 1, 0), "{stats:?}");
                 client.close().await;
@@ -59,7 +63,10 @@ fn a_line_that_is_too_long_is_skipped_in_bounded_memory() {
         let target = Target::tcp(shape);
         let report = flood(&target.endpoint(), 16 * MIB, "blob", json!({"bytes": 100 * MIB}));
         assert_eq!((&report["right"], &report["others"]), (&json!(200), &json!([])), "{report}");
-        assert_eq!((&report["large"]["kind"], &report["large"]["fate"]), (&json!("FrameTooLarge"), &json!("answered")));
+        assert_eq!(
+            (&report["large"]["kind"], &report["large"]["fate"]),
+            (&json!("FrameTooLarge"), &json!("answered"))
+        );
         // The buffer doubles until the bound is passed: at most twice the bound.
         let rss_bytes = report["rss_bytes"].as_u64().expect("a number");
         assert!(rss_bytes < 2 * 16 * MIB + RSS_BESIDES, "{} MiB", rss_bytes / MIB);
@@ -71,7 +78,11 @@ fn a_line_that_is_too_long_is_skipped_in_bounded_memory() {
 fn the_memory_for_a_long_line_is_that_of_the_bound() {
     let target = Target::unix(&[]);
     let report = flood(&target.endpoint(), MIB, "blob", json!({"bytes": 200 * MIB}));
-    assert_eq!((&report["right"], &report["large"]["kind"]), (&json!(200), &json!("FrameTooLarge")), "{report}");
+    assert_eq!(
+        (&report["right"], &report["large"]["kind"]),
+        (&json!(200), &json!("FrameTooLarge")),
+        "{report}"
+    );
     let rss_bytes = report["rss_bytes"].as_u64().expect("a number");
     assert!(rss_bytes < 2 * MIB + RSS_BESIDES, "{} MiB", rss_bytes / MIB);
 }
@@ -147,7 +158,9 @@ fn an_answer_may_be_cut_at_any_byte() {
                     let (client, at) = (in_script.wait(), cut % bytes.len());
                     let before = client.stats().bytes_in;
                     peer.say(&bytes[..at]);
-                    until_blocking("the first part is read", || client.stats().bytes_in == before + at as u64);
+                    until_blocking("the first part is read", || {
+                        client.stats().bytes_in == before + at as u64
+                    });
                     peer.say(&bytes[at..]);
                     // The next call may be asked before the end of this piece was read.
                     until_blocking("the second part is read", || {

@@ -20,8 +20,10 @@ fn the_whole_tree_is_gone_after_close() {
         for era in ERAS {
             let mark = Mark::new();
             let switches = ["--revisions", era, "--fork-children", "3", "--ignore-eof", "--ignore-term"];
-            let client =
-                connect(target::stdio(&mark, &switches), |config| config.close_grace(Duration::from_millis(100))).await;
+            let client = connect(target::stdio(&mark, &switches), |config| {
+                config.close_grace(Duration::from_millis(100))
+            })
+            .await;
             echoes_work(&client, 0..10).await;
             let pids = mark.await_processes(4).await;
             let began = Instant::now();
@@ -42,7 +44,8 @@ fn the_whole_tree_is_gone_after_close() {
 fn a_polite_server_goes_by_itself() {
     story(async {
         let mark = Mark::new();
-        let client = connect(target::stdio(&mark, &[]), |config| config.close_grace(Duration::from_secs(30))).await;
+        let client =
+            connect(target::stdio(&mark, &[]), |config| config.close_grace(Duration::from_secs(30))).await;
         echoes_work(&client, 0..10).await;
         let pid = mark.await_processes(1).await[0];
         let began = Instant::now();
@@ -64,7 +67,10 @@ fn the_children_of_a_dead_server_are_ended_too() {
         .await;
         echoes_work(&client, 0..10).await;
         let first = mark.await_processes(3).await;
-        let server = *first.iter().find(|pid| processes::status(**pid, "PPid:") == Some(own_pid())).expect("our child");
+        let server = *first
+            .iter()
+            .find(|pid| processes::status(**pid, "PPid:") == Some(own_pid()))
+            .expect("our child");
         signal(server, Signal::KILL);
         until("the old family is gone", || first.iter().all(|pid| !exists(*pid))).await;
         echoes_work(&client, 10..20).await;

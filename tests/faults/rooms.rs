@@ -1,11 +1,14 @@
 //! Windows that are full, and bulks under stress: nobody is lost in the queue, nobody is served twice.
 
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use volley::{Call, ErrorKind, Fate};
-use volley_tests::calls::{all_ends, books_balance, echo, echoes_work, first_text, message};
+use volley_tests::calls::{books_balance, echo, echoes_work, first_text, message};
 use volley_tests::target::{ERAS, Target};
-use volley_tests::wait::{story, until};
+use volley_tests::wait::{PATIENCE, story, until};
 
 use super::connect;
 
@@ -35,52 +38,42 @@ fn a_full_window_gives_the_call_back() {
     });
 }
 
-/// Callers wait for a place in one executor thread, so that several places become free before the first of them runs. If a
-/// place that is given back woke only one of them at a time, the window would be used one call at a time from then on.
-#[test]
-fn every_free_place_wakes_a_waiter() {
-    const CALLS: u64 = 400;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let target = Target::tcp(&["--delay", "10ms"]);
-        let client = connect(target.endpoint(), |config| config.in_flight(8).queue(0)).await;
-        let began = Instant::now();
-        for (n, end) in all_ends((0..CALLS).map(|n| client.call(echo(n))).collect()).await.into_iter().enumerate() {
-            assert_eq!(first_text(&end.outcome.expect("an answer")), message(n as u64));
-        }
-        // Eight at a time take 0.5 s, one at a time 4 s.
-        assert!(began.elapsed() < Duration::from_secs(2), "the window was not used: {:?}", began.elapsed());
-        books_balance(&client).await;
-        client.close().await;
-    });
+/// Puts the number of a task at the end of the line when it is woken.
+struct Turn(mpsc::Sender<usize>, usize);
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        // The line is gone when all tasks are done.
+        let _ = self.0.send(self.1);
+    }
 }
 
-/// Readings of the counters add up at every moment, not only at the end.
+/// An executor of the plainest sort: first woken, first run. So ten callers who are answered together all give their places
+/// back before the first of those who wait has run. If that woke only one of them, the window would be used by one call at
+/// a time from then on.
 #[test]
-fn any_reading_of_the_counters_adds_up() {
-    story(async {
-        let target = Target::tcp(&[]);
-        let client = connect(target.endpoint(), |config| config.in_flight(256)).await;
-        let reads = client.clone();
-        let (tell, over) = std::sync::mpsc::channel::<()>();
-        let reader = std::thread::spawn(move || {
-            let mut readings = 0;
-            while over.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
-                let stats = reads.stats();
-                assert_eq!(stats.submitted, stats.answered + stats.failed + stats.cancelled + stats.live, "{stats:?}");
-                readings += 1;
+fn every_free_place_wakes_a_waiter() {
+    const CALLERS: usize = 100;
+    let target = Target::tcp(&["--delay", "50ms"]);
+    let client = pollster::block_on(connect(target.endpoint(), |config| config.in_flight(10).queue(0)));
+    let began = Instant::now();
+    let mut callers: Vec<Call> = (0..CALLERS as u64).map(|n| client.call(echo(n))).collect();
+    let (tell, line) = mpsc::channel();
+    (0..CALLERS).for_each(|n| tell.send(n).expect("we hold the line"));
+    for _ in 0..CALLERS {
+        loop {
+            let n = line.recv_timeout(PATIENCE).expect("nobody is forgotten");
+            let waker = Waker::from(Arc::new(Turn(tell.clone(), n)));
+            if let Poll::Ready(outcome) = pin!(&mut callers[n]).poll(&mut Context::from_waker(&waker)) {
+                assert_eq!(first_text(&outcome.expect("an answer")), message(n as u64));
+                break;
             }
-            readings
-        });
-        let mut bulk = client.bulk((0..20_000).map(echo));
-        while let Some((_, outcome)) = bulk.next().await {
-            outcome.expect("an answer");
         }
-        drop(tell);
-        assert!(reader.join().expect("every reading adds up") > 0);
-        books_balance(&client).await;
-        client.close().await;
-    });
+    }
+    // Ten at a time take 0.5 s, one at a time 5 s.
+    assert!(began.elapsed() < Duration::from_millis(2500), "the window was not used: {:?}", began.elapsed());
+    pollster::block_on(client.close());
+    assert_eq!(client.stats().answered, CALLERS as u64);
 }
 
 /// A bulk over several connections while the server is killed and comes back, twice. Every index has one outcome.
@@ -106,9 +99,15 @@ fn a_bulk_over_a_dying_server_tells_every_index_once() {
                 seen[index as usize] += 1;
                 outcomes += 1;
                 match outcome {
-                    Ok(answer) => assert_eq!(first_text(&answer.tool_result().expect("a result")), message(index)),
+                    Ok(answer) => {
+                        assert_eq!(first_text(&answer.tool_result().expect("a result")), message(index))
+                    }
                     Err(error) => {
-                        assert_eq!((error.kind(), error.fate()), (ErrorKind::ConnectionLost, Fate::Unknown), "{error}");
+                        assert_eq!(
+                            (error.kind(), error.fate()),
+                            (ErrorKind::ConnectionLost, Fate::Unknown),
+                            "{error}"
+                        );
                         lost += 1;
                     }
                 }
@@ -118,7 +117,8 @@ fn a_bulk_over_a_dying_server_tells_every_index_once() {
                 }
             }
             assert!(seen.iter().all(|times| *times == 1), "each once");
-            assert!(lost <= 2 * 4 * 32, "at most what was in flight: {lost}");
+            // Two deaths, four windows; and what a turn puts into a window whose last answers it reads with the end.
+            assert!(lost <= 2 * 4 * 2 * 32, "at most what was in flight: {lost}");
             let stats = books_balance(&client).await;
             assert_eq!(stats.failed, lost);
             echoes_work(&client, 0..100).await;

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use volley::{Call, ErrorKind, Fate};
 use volley_tests::byte_server::{ByteServer, answer};
-use volley_tests::calls::{all_ends, books_balance, call, echo, echoes_work, first_text, long_echo, long_message};
+use volley_tests::calls::{
+    all_ends, books_balance, call, echo, echoes_work, first_text, long_echo, long_message,
+};
 use volley_tests::target::{ERAS, Target};
 use volley_tests::wait::{story, until};
 
@@ -25,7 +27,11 @@ fn a_server_that_never_reads_is_unreachable_with_a_reason() {
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Unreachable, Fate::NotSent));
             assert!(error.to_string().contains("did not answer its opening request within 100ms"), "{error}");
             // Three attempts of 100 ms.
-            assert!(began.elapsed() >= 3 * SHORT && began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            assert!(
+                began.elapsed() >= 3 * SHORT && began.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                began.elapsed()
+            );
         }
     });
 }
@@ -44,7 +50,8 @@ fn a_connection_that_is_not_read_harms_no_other() {
                 peer.answer_all();
             });
             let client =
-                connect(server.endpoint(), |config| config.connections(2).in_flight(64).timeout(5 * SHORT)).await;
+                connect(server.endpoint(), |config| config.connections(2).in_flight(64).timeout(5 * SHORT))
+                    .await;
             until("both connections are ready", || client.ready_connections() == 2).await;
             let calls: Vec<Call> = (0..256).map(|n| client.call(long_echo(n, 16_000))).collect();
             let (mut answered, mut timed_out) = (0, 0);
@@ -79,7 +86,8 @@ fn the_window_of_a_server_that_never_answers_recovers() {
         for era in ERAS {
             let target = Target::tcp(&["--revisions", era, "--never-answer"]);
             let client =
-                connect(target.endpoint(), |config| config.in_flight(4).timeout(SHORT).orphan_debt(SHORT)).await;
+                connect(target.endpoint(), |config| config.in_flight(4).timeout(SHORT).orphan_debt(SHORT))
+                    .await;
             let mut sent = 0;
             for round in 0..3 {
                 // Before the debt is over a call may wait longer than its own time allows, and then it is never sent.
@@ -88,11 +96,14 @@ fn the_window_of_a_server_that_never_answers_recovers() {
                     stats.cancellations_sent == sent
                 })
                 .await;
-                let calls: Vec<Call> =
-                    (0..4).map(|n| client.call(echo(n).timeout(5 * SHORT))).collect();
+                let calls: Vec<Call> = (0..4).map(|n| client.call(echo(n).timeout(5 * SHORT))).collect();
                 for end in all_ends(calls).await {
                     let error = end.outcome.expect_err("nobody answers");
-                    assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown), "round {round}: {error}");
+                    assert_eq!(
+                        (error.kind(), error.fate()),
+                        (ErrorKind::Timeout, Fate::Unknown),
+                        "round {round}: {error}"
+                    );
                 }
                 sent += 4;
             }
@@ -152,10 +163,9 @@ fn late_answers_are_counted_and_dropped() {
 fn a_connection_that_is_silent_to_many_calls_is_retired() {
     story(async {
         let target = Target::tcp(&["--never-answer"]);
-        let client = connect(target.endpoint(), |config| {
-            config.in_flight(64).timeout(SHORT).orphan_debt(SHORT / 2)
-        })
-        .await;
+        let client =
+            connect(target.endpoint(), |config| config.in_flight(64).timeout(SHORT).orphan_debt(SHORT / 2))
+                .await;
         let began = Instant::now();
         let mut n = 0;
         while client.stats().retired == 0 {

@@ -23,12 +23,13 @@ fn a_flood_of_10_mib_on_stderr_stalls_nothing() {
             let seen = Arc::new(AtomicU64::new(0));
             let sees = Arc::clone(&seen);
             let flood = FLOOD.to_string();
-            let client = connect(target::stdio(&mark, &["--revisions", era, "--stderr-flood", &flood]), |config| {
-                config.on_stderr(move |bytes| {
-                    sees.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            let client =
+                connect(target::stdio(&mark, &["--revisions", era, "--stderr-flood", &flood]), |config| {
+                    config.on_stderr(move |bytes| {
+                        sees.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                    })
                 })
-            })
-            .await;
+                .await;
             echoes_work(&client, 0..1000).await;
             until("all of it is seen", || seen.load(Ordering::SeqCst) == FLOOD + 1000 * 200).await;
             books_balance(&client).await;
@@ -43,7 +44,8 @@ fn a_flood_of_10_mib_on_stderr_stalls_nothing() {
 fn an_endless_stderr_does_not_occupy_the_event_loop() {
     story(async {
         let mark = Mark::new();
-        let script = format!("yes 'this line comes again and again' >&2 & exec {} serve --stdio", loadgen().display());
+        let script =
+            format!("yes 'this line comes again and again' >&2 & exec {} serve --stdio", loadgen().display());
         let command = Command::new("sh").args(["-c", &script]).env(MARK, mark.as_str());
         let client = connect(command.into(), |config| config).await;
         for n in 0..20 {

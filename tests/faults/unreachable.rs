@@ -32,7 +32,9 @@ fn a_wrong_port_is_told_at_once() {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
         let error = unreachable(format!("tcp://{free}").parse().expect("an endpoint"), |config| config).await;
         assert!(error.to_string().contains("refused"), "{error}");
-        let error = unreachable("unix:/tmp/volley-no-such-socket".parse().expect("an endpoint"), |config| config).await;
+        let error =
+            unreachable("unix:/tmp/volley-no-such-socket".parse().expect("an endpoint"), |config| config)
+                .await;
         assert!(error.to_string().contains("No such file"), "{error}");
     });
 }
@@ -104,7 +106,8 @@ fn a_server_that_begins_to_hang_up_is_given_up_and_tried_again_later() {
                 // Calls made while the client knows that nobody is there fail at once; do not burn a core on them.
                 tokio::task::yield_now().await;
             }
-            assert_eq!(lost, 5, "one call on each of the five");
+            // One on each of the five, and perhaps one more on the first, between its answer and its end.
+            assert!((5..=6).contains(&lost), "{lost}");
             assert!(unreachable > 0, "five attempts in a row are allowed");
             assert!(server.accepted() <= 8, "{} connections", server.accepted());
             books_balance(&client).await;
@@ -126,9 +129,7 @@ fn a_server_that_hangs_in_its_opening_meets_the_deadline() {
         let mark = Mark::new();
         let silent = Command::new("sleep").arg("1000").env(MARK, mark.as_str());
         let error = unreachable(silent.into(), |config| {
-            brisk(config)
-                .connect_timeout(Duration::from_millis(100))
-                .close_grace(Duration::from_millis(10))
+            brisk(config).connect_timeout(Duration::from_millis(100)).close_grace(Duration::from_millis(10))
         })
         .await;
         assert!(error.to_string().contains("did not answer its opening request within 100ms"), "{error}");
@@ -141,11 +142,14 @@ fn a_server_that_hangs_in_its_opening_meets_the_deadline() {
 fn gibberish_is_no_opening() {
     story(async {
         let server = ByteServer::tcp("modern", |_, peer: &mut Peer| {
-            let gibberish = b"HTTP/1.1 400 Bad Request\r\n\r\n{\"half\": \n[[[[[\n\x00\xff\xfe{}\n{}\n[]\n\"id\":1\n";
+            let gibberish =
+                b"HTTP/1.1 400 Bad Request\r\n\r\n{\"half\": \n[[[[[\n\x00\xff\xfe{}\n{}\n[]\n\"id\":1\n";
             while peer.say(gibberish) {}
         });
-        let error =
-            unreachable(server.endpoint(), |config| brisk(config).connect_timeout(Duration::from_millis(200))).await;
+        let error = unreachable(server.endpoint(), |config| {
+            brisk(config).connect_timeout(Duration::from_millis(200))
+        })
+        .await;
         assert!(error.to_string().contains("did not answer its opening request"), "{error}");
     });
 }
@@ -158,7 +162,8 @@ fn a_server_that_comes_up_late_is_reached() {
         let endpoint = target.endpoint();
         drop(target);
         let connecting = tokio::spawn(async move {
-            connect(endpoint, |config| config.backoff(Duration::from_millis(500), Duration::from_secs(2))).await
+            connect(endpoint, |config| config.backoff(Duration::from_millis(500), Duration::from_secs(2)))
+                .await
         });
         let _target = Target::tcp_at(port, &[]).expect("the port is free");
         let client = connecting.await.expect("it connects");
@@ -187,7 +192,11 @@ fn calls_fail_while_a_server_is_away_and_work_when_it_is_back() {
             let mut bulk = client.bulk((0..100).map(echo));
             while let Some((index, outcome)) = bulk.next().await {
                 let error = outcome.expect_err("nobody is there");
-                assert_eq!((error.kind(), error.fate()), (ErrorKind::Unreachable, Fate::NotSent), "{index}: {error}");
+                assert_eq!(
+                    (error.kind(), error.fate()),
+                    (ErrorKind::Unreachable, Fate::NotSent),
+                    "{index}: {error}"
+                );
             }
             let _target = Target::tcp_at(port, &switches).expect("the port is free");
             let began = Instant::now();

@@ -50,10 +50,8 @@ fn ordered_bulk_keeps_the_order_of_the_calls_when_answers_are_shuffled() {
     let server = Server::target(&["--reorder", "16"]);
     let client = server.connect(Config::builder());
     let mut account = Account::new(CALLS);
-    let mut expected = 0;
-    for (n, outcome) in client.bulk(echoes(CALLS)).ordered().blocking() {
-        assert_eq!(n, expected, "in order");
-        expected += 1;
+    for (expected, (n, outcome)) in client.bulk(echoes(CALLS)).ordered().blocking().enumerate() {
+        assert_eq!(n, expected as u64, "in order");
         account.enter_raw(n, outcome);
     }
     pollster::block_on(client.close());

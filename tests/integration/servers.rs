@@ -28,7 +28,7 @@ impl Server {
 
     /// Our own target over all transports.
     pub(crate) fn targets() -> [Self; 3] {
-        let stdio = target::stdio(&Mark::new(), &[]).into();
+        let stdio = target::stdio(&Mark::new(), &[]);
         [
             Self::target(&[]),
             Self::running("target over unix", Target::unix(&[])),

@@ -43,7 +43,7 @@ fn no_progress_pushes_the_absolute_bound() {
         let error = pollster::block_on(client.call(call)).unwrap_err();
         let took = started.elapsed();
         assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));
-        assert!((Duration::from_millis(790)..Duration::from_millis(1_150)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(790)..Duration::from_millis(1_500)).contains(&took), "{took:?}");
         pollster::block_on(client.close());
         adds_up(&client.stats());
     }

@@ -43,7 +43,13 @@ impl Server {
             .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
             .find(|fields| fields[0] == self.name && fields.get(1) == Some(&"stdio"))
             .unwrap_or_else(|| panic!("servers.txt does not start {} over stdio", self.name));
-        assert_eq!(line[2].contains("modern"), self.finds == Era::Modern, "{}: eras {:?}", self.name, line[2]);
+        assert_eq!(
+            line[2].contains("modern"),
+            self.finds == Era::Modern,
+            "{}: eras {:?}",
+            self.name,
+            line[2]
+        );
         let mut words = line[3].split_whitespace();
         let program = match words.next().expect("a command") {
             // The program is looked up before the child has changed its folder.
@@ -79,7 +85,8 @@ fn works(server: &Server, pinned: Option<Revision>) {
         assert_eq!(echo.input_schema["properties"]["message"]["type"], "string");
 
         let message = |n: u64| format!("call {n} of {CALLS}, \"{n}\" \u{1F3D0}");
-        let calls = (0..CALLS).map(|n| ToolCall::new("echo", &json!({"message": message(n)})).expect("an object"));
+        let calls =
+            (0..CALLS).map(|n| ToolCall::new("echo", &json!({"message": message(n)})).expect("an object"));
         let mut ended = vec![false; CALLS as usize];
         let started = Instant::now();
         let mut bulk = client.bulk(calls);
@@ -101,7 +108,11 @@ fn works(server: &Server, pinned: Option<Revision>) {
         let stats = client.stats();
         // The list of tools was a call too.
         assert_eq!((stats.submitted, stats.answered, stats.live), (CALLS + 1, CALLS + 1, 0), "{stats:?}");
-        assert_eq!((stats.late, stats.unknown, stats.malformed, stats.disconnects), (0, 0, 0, 0), "{stats:?}");
+        assert_eq!(
+            (stats.late, stats.unknown, stats.malformed, stats.disconnects),
+            (0, 0, 0, 0),
+            "{stats:?}"
+        );
         println!(
             "{:10} {:4} {revision}: ready after {:.2} s, {} tools, {CALLS} calls in {:.2} s = {:.0} calls/s, closed in {:.0} ms",
             server.name,

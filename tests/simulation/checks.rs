@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::world::{Line, MS, World};
+use crate::world::{BACKOFF_CAP, Line, MS, World};
 
 /// Turns that one moment may take: bytes come singly in some of them, and a line has some thousands.
 const TURNS_AT_ONCE_MAX: usize = 20_000;
@@ -51,6 +51,9 @@ impl World {
         }
         let deadline = self.core.poll_deadline();
         assert!(deadline > self.now, "at rest, and due since {} ns", self.now - deadline);
+        if self.lines.iter().all(|line| matches!(line, Line::Nothing)) && !self.core.is_closed() {
+            assert!(deadline <= self.now + BACKOFF_CAP, "nobody is there, and nobody is going to be dialled");
+        }
     }
 
     /// The end: no new calls; then everything has to end by itself, and nothing may be left.
@@ -59,7 +62,7 @@ impl World {
         let last = last
             .map(|call| call.submitted_at + call.wait.at_most.as_nanos() as u64)
             .max()
-            .unwrap_or(self.now);
+            .map_or(self.now, |last| last.max(self.now));
         while !self.core.is_idle() {
             assert!(self.now <= last + 50 * MS, "calls live on");
             self.now = self.core.poll_deadline().clamp(self.now + MS, self.now + 20 * MS);
@@ -138,6 +141,10 @@ impl World {
         assert!(self.cancellations <= stats.cancellations_sent);
         assert_eq!(self.notes_placed, self.notes_taken, "notifications taken, and put into an output");
         let unsent = stats.notifications_unsent;
-        assert_eq!(self.notes_left + unsent, self.notes_taken, "notifications that left, and that were counted as unsent");
+        assert_eq!(
+            self.notes_left + unsent,
+            self.notes_taken,
+            "notifications that left, and that were counted as unsent"
+        );
     }
 }

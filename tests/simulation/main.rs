@@ -10,6 +10,7 @@ mod ledger;
 mod nature;
 mod pipe;
 mod properties;
+mod regressions;
 mod server;
 mod world;
 
@@ -82,7 +83,11 @@ fn fresh_worlds_hold() {
     }
     println!("{worlds} worlds: {seen:?}");
     if worlds >= WORLDS {
-        let never: Vec<&String> = seen.iter().filter(|(name, n)| **n == 0 && !UNSEEN.contains(&name.as_str())).map(|(name, _)| name).collect();
+        let never: Vec<&String> = seen
+            .iter()
+            .filter(|(name, n)| **n == 0 && !UNSEEN.contains(&name.as_str()))
+            .map(|(name, _)| name)
+            .collect();
         assert!(never.is_empty(), "in {worlds} worlds from {first} on it never came to {never:?}");
     }
 }

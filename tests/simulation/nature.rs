@@ -100,5 +100,6 @@ pub(crate) fn draw_mode(rng: &mut Rng) -> Mode {
         Mode::DiesOfProbe,
         Mode::DeafToProbe,
         Mode::Mute,
-    ][rng.usize(..9)]
+        Mode::Crashes,
+    ][rng.usize(..10)]
 }

@@ -94,7 +94,9 @@ impl Pipe {
             match what {
                 What::Request(id) => ledger.place(id, self.place),
                 What::Note => self.notes_placed += 1,
-                What::Other => self.cancellations += u64::from(message["method"] == "notifications/cancelled"),
+                What::Other => {
+                    self.cancellations += u64::from(message["method"] == "notifications/cancelled")
+                }
             }
             self.frames.push_back((at, what));
             at += line.len() as u64;
@@ -108,7 +110,16 @@ impl Pipe {
         if self.blocked || room == 0 {
             return 0;
         }
-        let taken = if rng.bool() { room } else { rng.usize(1..=room) };
+        let taken = match rng.u32(..6) {
+            0..=2 => room,
+            // Just before a message ends, or just inside the next one.
+            3 => self.frames.back().map_or(room, |(start, _)| start.saturating_sub(self.taken) as usize),
+            4 => {
+                self.frames.back().map_or(room, |(start, _)| (start + 1).saturating_sub(self.taken) as usize)
+            }
+            _ => rng.usize(1..=room),
+        };
+        let taken = taken.clamp(1, room);
         self.buffer.extend_from_slice(&waiting[..taken]);
         self.taken += taken as u64;
         while let Some((_, what)) = self.frames.pop_front_if(|(start, _)| *start < self.taken) {

@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     DeafToProbe,
     /// Opens, and then never says a word.
     Mute,
+    /// Opens, and is gone.
+    Crashes,
 }
 
 /// What one line says.
@@ -100,7 +102,7 @@ impl Server {
             answered: Vec::new(),
             settled: Vec::new(),
             out: VecDeque::new(),
-            dead: false,
+            dead: mode == Mode::Crashes,
             started: 0,
             heard: Vec::new(),
             replies: Vec::new(),
@@ -189,14 +191,14 @@ impl Server {
                 self.dead = true;
                 return;
             }
-            Mode::DeafToProbe | Mode::Mute => return,
+            Mode::DeafToProbe | Mode::Mute | Mode::Crashes => return,
         };
         self.write_opening(id, answer);
     }
 
     fn hear_initialize(&mut self, id: u64, message: &Value) {
         assert!(self.agreed.is_none(), "initialized twice: {message}");
-        if self.mode == Mode::Mute {
+        if matches!(self.mode, Mode::Mute | Mode::Crashes) {
             return;
         }
         if self.mode == Mode::Modern {
@@ -216,7 +218,7 @@ impl Server {
     /// Does one thing, or nothing. `foreign` are ids that this connection has no business with.
     pub(crate) fn act(&mut self, habits: &Habits, foreign: &[u64], rng: &mut Rng) -> Option<u64> {
         let percent = |rng: &mut Rng, likely: u32| rng.u32(..100) < likely;
-        if self.mode == Mode::Mute {
+        if matches!(self.mode, Mode::Mute | Mode::Crashes) {
             return None;
         }
         if percent(rng, habits.chatter) {

@@ -47,6 +47,9 @@ pub(crate) struct World {
     pub(crate) cancellations: u64,
 }
 
+/// The longest wait before the next attempt to open a connection.
+pub(crate) const BACKOFF_CAP: u64 = 200 * MS;
+
 /// A millisecond.
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -64,7 +67,7 @@ impl World {
             .frame_bytes_max(nature.frame_bytes_max)
             .connect_timeout(Duration::from_millis(800))
             .probe_timeout(Duration::from_millis(100))
-            .backoff(Duration::from_millis(5), Duration::from_millis(200))
+            .backoff(Duration::from_millis(5), Duration::from_nanos(BACKOFF_CAP))
             .orphan_debt(Duration::from_millis(rng.u64(1..300)))
             .attempts_max(rng.u32(2..8))
             .build()

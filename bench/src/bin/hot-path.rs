@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use volley_bench::contestant::{Conditions, Contestant, Failure, registry};
+use volley_bench::contestant::{Contestant, Failure};
 use volley_bench::floor::Era;
 use volley_bench::link::Transport;
 use volley_bench::pin;
+use volley_bench::registry::{Conditions, registry};
 use volley_bench::report::{Entry, Report, Row};
 
 /// Measures calls per second on one connection: the floor, and who tries to reach it.

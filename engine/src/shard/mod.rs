@@ -45,6 +45,8 @@ pub(crate) const WAKE: Token = Token(usize::MAX);
 pub(crate) trait Gate {
     /// About to wait. `false`: there is work, only look.
     fn may_sleep(&self) -> bool;
+    /// It will wait now: a good moment to show where the calls stand.
+    fn rests(&self, _exchange: &mut Exchange) {}
     /// Awake again.
     fn woke(&self);
 }
@@ -180,7 +182,12 @@ impl Shard {
         // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
         let is_told = !self.exchange.take_changed() && !sink.owes();
         let may_sleep = is_told && !self.exchange.has_dirty() && !self.stderr_more && gate.may_sleep();
-        let wait = if may_sleep { wait_max.min(until_deadline) } else { Duration::ZERO };
+        let wait = if may_sleep {
+            gate.rests(&mut self.exchange);
+            wait_max.min(until_deadline)
+        } else {
+            Duration::ZERO
+        };
         let looked = self.look(wait, sink);
         gate.woke();
         looked?;

@@ -17,7 +17,10 @@ use mio::{
     unix::{SourceFd, pipe},
 };
 
-use super::{Stream, keeper, token};
+use super::{
+    keeper,
+    token::{Stream, token},
+};
 use crate::{base::limits::STDERR_RING_BYTES, config::endpoint::Command};
 
 /// A running server. Dropping it closes its stdin and has the keeper end its process tree.

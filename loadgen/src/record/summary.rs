@@ -6,7 +6,7 @@
 //! flatter or spoil it; counters and latencies have all of them. Over several workers the span
 //! is the longest of theirs.
 
-use super::{Latencies, Tally};
+use super::{histogram::Latencies, tally::Tally};
 
 /// What one phase came to.
 #[derive(Debug, Default)]

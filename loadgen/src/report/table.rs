@@ -144,7 +144,11 @@ fn verdict(result: &RunResult) -> String {
         _ if ending.broken => format!("BROKEN: {} of {} thresholds", broken, result.thresholds.len()),
         _ => {
             let errors = result.calls.errors();
-            let word = if errors == 0 { "good".to_owned() } else { format!("done, with {} errors", grouped(errors)) };
+            let word = if errors == 0 {
+                "good".to_owned()
+            } else {
+                format!("done, with {} errors", grouped(errors))
+            };
             format!("{word}, {} calls/s", brief(result.calls_per_s))
         }
     }

@@ -12,10 +12,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::envelope::{Members, Request};
+use super::owed::{Answer, Destination, IdKey, Progress};
 use super::reply::{Fault, Outcome, quote};
 use super::revision::Revision;
-use super::session::{Answer, Destination, Era, Session};
-use super::tools::{self, Execution, Progress};
+use super::session::{Era, Session};
+use super::tools::{self, Execution};
 use super::world::{Turn, Work, World};
 
 impl Session {
@@ -158,20 +159,6 @@ impl Session {
         let id = IdKey::new(id);
         let ticket = turn.world.arm(wait, Some(turn.key), work);
         self.held.insert(id, ticket);
-    }
-}
-
-/// A request id, for finding the request again.
-#[derive(PartialEq, Eq, Hash)]
-pub(super) enum IdKey {
-    Number(u64),
-    Text(Box<[u8]>),
-}
-
-impl IdKey {
-    fn new(json: &[u8]) -> Self {
-        let number = std::str::from_utf8(json).ok().and_then(|text| text.parse().ok());
-        number.map_or_else(|| Self::Text(json.into()), Self::Number)
     }
 }
 

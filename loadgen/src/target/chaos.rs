@@ -7,9 +7,10 @@
 
 use std::io::Write as _;
 
+use super::owed::{Answer, Destination};
 use super::reply::{self, Fault, Outcome};
 use super::revision::Revision;
-use super::session::{Answer, Destination, Session};
+use super::session::Session;
 use super::tools;
 use super::world::{Turn, World};
 

@@ -25,6 +25,7 @@ mod connection;
 mod cursor;
 mod envelope;
 mod listener;
+mod owed;
 #[cfg(test)]
 mod peer;
 mod protocol;

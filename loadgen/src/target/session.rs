@@ -18,8 +18,8 @@
 use std::collections::HashMap;
 
 use super::args::BatchPolicy;
-use super::calls::IdKey;
 use super::envelope::{self, Message, Request};
+use super::owed::{Answer, Destination, IdKey};
 use super::protocol;
 use super::reply::{Fault, Outcome};
 use super::revision::Revision;
@@ -53,21 +53,6 @@ pub(super) enum Era {
     Undecided,
     Legacy(Revision),
     Modern(Revision),
-}
-
-/// An answer and where it goes.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// As JSON.
-    pub(super) id: Vec<u8>,
-    pub(super) outcome: Outcome,
-    pub(super) to: Destination,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Destination {
-    Line,
-    Batch(u32),
 }
 
 /// An array that is being answered.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::envelope::Members;
 use super::reply::{Fault, Outcome, ToolResult, quote};
 use super::revision::Revision;
-use super::session::Answer;
 use super::world::World;
 
 /// What a call comes to.
@@ -25,16 +24,6 @@ pub(super) enum Execution {
     Steps { steps: u64, each: Duration, outcome: Outcome },
     /// It asks the client first, and the answer is what the client says.
     AskClient { method: String },
-}
-
-/// A call that reports its progress, between two steps.
-pub(super) struct Progress {
-    pub(super) answer: Answer,
-    /// The client's token as JSON; without one nothing is reported.
-    pub(super) token: Option<String>,
-    pub(super) step: u64,
-    pub(super) steps: u64,
-    pub(super) each: Duration,
 }
 
 /// Why a call was not executed.

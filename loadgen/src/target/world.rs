@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
+use super::owed::{Answer, Progress};
 use super::reply;
 use super::revision::Revision;
-use super::session::Answer;
 use super::timer::{Ticket, Timers};
-use super::tools::Progress;
 
 /// The state that outlives any connection.
 pub(super) struct World {

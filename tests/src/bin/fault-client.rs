@@ -41,7 +41,7 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
     let config = Config::builder()
         .connections(2)
         .frame_bytes_max(frame_bytes_max.parse().expect("a number"))
-        .timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(4))
         .build()
         .expect("a configuration");
     let client = Client::connect(endpoint, config).await.expect("a server");
@@ -66,8 +66,9 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
         }
     };
     // The same connections go on.
-    for n in 100..200 {
-        ended(n, client.call(echo(n)).await);
+    let after: Vec<Call> = (100..200).map(|n| client.call(echo(n))).collect();
+    for (n, call) in (100..).zip(after) {
+        ended(n, call.await);
     }
     let stats = books_balance(&client).await;
     client.close().await;

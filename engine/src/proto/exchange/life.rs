@@ -405,8 +405,9 @@ impl Exchange {
                 } else {
                     self.settings.first_attempts_max
                 };
-                if was_ready && self.ready_connections() == 0 {
-                    // The last one that worked is gone. Those that failed beside it failed for reasons of their own; now
+                if was_ready && !never_proven && self.ready_connections() == 0 {
+                    // The last one that worked is gone. (One that opens and never answers has not worked: a server that dies
+                    // of each call would be tried for ever.) Those that failed beside it failed for reasons of their own; now
                     // that nobody is left, each has its full number of attempts again.
                     for conn in &mut self.connections {
                         conn.attempts = conn.attempts.min(1);

@@ -76,9 +76,11 @@ pub(crate) fn scan(frame: &[u8]) -> Envelope {
     scan_other_shapes(frame)
 }
 
-/// Finds the id in a line of which only the edges are known, if it is an answer.
+/// Finds the id in a line of which only the edges are known, if it is an answer. An id in quotes will do.
 pub(crate) fn id_at_edges(head: &[u8], tail: &[u8]) -> Option<u64> {
-    response_by_edges(head, tail).map(|(_, id)| id)
+    response_by_edges(head, tail, decimal, decimal_before)
+        .or_else(|| response_by_edges(head, tail, quoted, quoted_before))
+        .map(|(_, id)| id)
 }
 
 /// The method of a request or notification; `None` where there is none, or it is not text.
@@ -91,7 +93,7 @@ pub(crate) fn method(frame: &[u8]) -> Option<Cow<'_, str>> {
 
 #[inline(never)]
 fn scan_other_shapes(frame: &[u8]) -> Envelope {
-    if let Some((kind, id)) = response_by_edges(frame, frame) {
+    if let Some((kind, id)) = response_by_edges(frame, frame, decimal, decimal_before) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
     if let Some(elements) = token(frame, b"[") {
@@ -161,10 +163,16 @@ fn plain_opening(frame: &[u8]) -> Option<(Kind, u64)> {
 ///
 /// The opening may have blanks between its tokens, and `id` and `jsonrpc` in either order. It must come
 /// to `result`, or to an `error` that is an object: the id of a server's own request is no id of ours.
-fn response_by_edges(head: &[u8], tail: &[u8]) -> Option<(Kind, u64)> {
+/// `id_at_start` and `id_at_end` read the id itself.
+fn response_by_edges(
+    head: &[u8],
+    tail: &[u8],
+    id_at_start: impl Fn(&[u8]) -> Option<(u64, &[u8])>,
+    id_at_end: impl Fn(&[u8]) -> Option<(u64, &[u8])>,
+) -> Option<(Kind, u64)> {
     let rest = token(head, b"{")?;
     let rest = version_then_comma(rest).unwrap_or(rest);
-    let (id, rest) = id_then_comma(rest).map_or((None, rest), |(id, rest)| (Some(id), rest));
+    let (id, rest) = id_then_comma(rest, id_at_start).map_or((None, rest), |(id, rest)| (Some(id), rest));
     let rest = version_then_comma(rest).unwrap_or(rest);
     let kind = if token(rest, br#""result""#).and_then(|rest| token(rest, b":")).is_some() {
         Kind::Result
@@ -172,24 +180,24 @@ fn response_by_edges(head: &[u8], tail: &[u8]) -> Option<(Kind, u64)> {
         token(token(token(rest, br#""error""#)?, b":")?, b"{")?;
         Kind::Error
     };
-    Some((kind, id.or_else(|| id_in_tail(tail))?))
+    Some((kind, id.or_else(|| id_in_tail(tail, id_at_end))?))
 }
 
 fn version_then_comma(rest: &[u8]) -> Option<&[u8]> {
     token(token(token(token(rest, br#""jsonrpc""#)?, b":")?, br#""2.0""#)?, b",")
 }
 
-fn id_then_comma(rest: &[u8]) -> Option<(u64, &[u8])> {
+fn id_then_comma(rest: &[u8], id_at_start: impl Fn(&[u8]) -> Option<(u64, &[u8])>) -> Option<(u64, &[u8])> {
     let rest = token(token(rest, br#""id""#)?, b":")?;
-    let (id, rest) = decimal(skip_blanks(rest))?;
+    let (id, rest) = id_at_start(skip_blanks(rest))?;
     Some((id, token(rest, b",")?))
 }
 
 /// The id that is the last member of the root, or the last but `jsonrpc`.
-fn id_in_tail(tail: &[u8]) -> Option<u64> {
+fn id_in_tail(tail: &[u8], id_at_end: impl Fn(&[u8]) -> Option<(u64, &[u8])>) -> Option<u64> {
     let rest = token_before(tail, b"}")?;
     let rest = comma_and_version_before(rest).unwrap_or(rest);
-    let (id, rest) = decimal_before(trim_blanks_end(rest))?;
+    let (id, rest) = id_at_end(trim_blanks_end(rest))?;
     token_before(token_before(token_before(rest, b":")?, br#""id""#)?, b",")?;
     Some(id)
 }
@@ -274,6 +282,19 @@ fn decimal_before(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (rest, number_bytes) = bytes.split_at(bytes.len() - digits as usize);
     // A seventeenth digit is not looked for: what must precede the number is a colon.
     is_id(number_bytes, number).then_some((number, rest))
+}
+
+/// As [`decimal`], for an id that came as text. The digits stand right between the quotes, so nothing inside a text can
+/// look like it: there a quote has a backslash before it.
+fn quoted(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = decimal(bytes.strip_prefix(b"\"")?)?;
+    Some((number, rest.strip_prefix(b"\"")?))
+}
+
+/// As [`decimal_before`], for an id that came as text.
+fn quoted_before(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = decimal_before(bytes.strip_suffix(b"\"")?)?;
+    Some((number, rest.strip_suffix(b"\"")?))
 }
 
 fn is_id(digits: &[u8], number: u64) -> bool {
@@ -687,6 +708,12 @@ mod tests {
             edges(r#"{"jsonrpc":"2.0","error":{"te"#, "xt\"}, \"id\": 7, \"jsonrpc\": \"2.0\" }"),
             Some(7)
         );
+        assert_eq!(edges(r#"{"jsonrpc":"2.0","id":"7","result":{"te"#, "xt\"}}"), Some(7));
+        assert_eq!(
+            edges(r#"{"result":{"te"#, "xt, and more of it\"},\"id\":\"7\",\"jsonrpc\":\"2.0\"}"),
+            Some(7)
+        );
+        assert_eq!(edges(r#"{"result":{"te"#, r#"xt, and more of it\",\"id\":\"7"}"#), None);
         assert_eq!(edges(r#"{"jsonrpc":"2.0","id":7,"method":"sampling"#, "\"}}"), None);
         assert_eq!(edges(r#"{"jsonrpc":"2.0","method":"sampling"#, "},\"id\":7}"), None);
         assert_eq!(edges(r#"{"params":{"#, "},\"id\":7}"), None);

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     base::limits::SUBMISSIONS_PER_TURN_MAX,
-    proto::event::{Failure, Fate, Why},
+    proto::{
+        event::{Failure, Fate, Why},
+        exchange::Exchange,
+    },
     slab::key::Key,
 };
 
@@ -47,6 +50,13 @@ struct InboxGate<'a> {
 impl Gate for InboxGate<'_> {
     fn may_sleep(&self) -> bool {
         self.handle.may_sleep(self.claims_seen)
+    }
+
+    /// Without this, calls that were taken on would show only when the next answer comes, and that may be never.
+    fn rests(&self, exchange: &mut Exchange) {
+        if exchange.stats().submitted != self.handle.stats.submitted() {
+            self.handle.stats.publish(exchange.stats());
+        }
     }
 
     fn woke(&self) {

@@ -1,0 +1,44 @@
+//! What is owed to a client: answers, with the request that each belongs to and where it goes.
+
+use std::time::Duration;
+
+use super::reply::Outcome;
+
+/// An answer and where it goes.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// As JSON.
+    pub(super) id: Vec<u8>,
+    pub(super) outcome: Outcome,
+    pub(super) to: Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    Line,
+    Batch(u32),
+}
+
+/// A call that reports its progress, between two steps.
+pub(super) struct Progress {
+    pub(super) answer: Answer,
+    /// The client's token as JSON; without one nothing is reported.
+    pub(super) token: Option<String>,
+    pub(super) step: u64,
+    pub(super) steps: u64,
+    pub(super) each: Duration,
+}
+
+/// A request id, for finding the request again.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum IdKey {
+    Number(u64),
+    Text(Box<[u8]>),
+}
+
+impl IdKey {
+    pub(super) fn new(json: &[u8]) -> Self {
+        let number = std::str::from_utf8(json).ok().and_then(|text| text.parse().ok());
+        number.map_or_else(|| Self::Text(json.into()), Self::Number)
+    }
+}
