@@ -15,7 +15,10 @@ use event_listener::{Event, Listener};
 use parking_lot::Mutex;
 
 use crate::{
-    config::{Config, endpoint::Endpoint},
+    config::{
+        Config,
+        endpoint::{Endpoint, Household},
+    },
     decode::pool::Pool,
     error::{Error, ErrorKind, Phase},
     proto::{
@@ -45,7 +48,7 @@ pub(crate) struct Engine {
     pub(crate) room: Arc<Event>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Servers are child processes, so closing waits for them.
-    has_children: bool,
+    household: Option<Household>,
 }
 
 /// Nobody waits longer than this for threads and children; they go on ending by themselves.
@@ -55,6 +58,7 @@ impl Engine {
     /// Resolves the endpoint and starts the shards; connections follow in the background.
     pub(crate) fn start(endpoint: &Endpoint, config: Config) -> Result<Self, Error> {
         let dial = Arc::new(endpoint.resolve()?);
+        let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let memory = Arc::new(Memory::default());
@@ -119,8 +123,7 @@ impl Engine {
                 }
             }
         }
-        let has_children = matches!(endpoint, Endpoint::Stdio(_));
-        Ok(Self { handles, config, memory, porter, room, threads: Mutex::new(threads), has_children })
+        Ok(Self { handles, config, memory, porter, room, threads: Mutex::new(threads), household })
     }
 
     /// Waits until a first connection takes calls.
@@ -168,8 +171,8 @@ impl Engine {
             }
         }
         self.porter.close();
-        if self.has_children {
-            keeper::wait_until_settled(END_WAIT_MAX);
+        if let Some(household) = self.household {
+            keeper::wait_until_settled(household, END_WAIT_MAX);
         }
     }
 

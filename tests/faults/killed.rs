@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use volley::{Call, Client, ErrorKind, Fate};
+use volley_tests::byte_server::{ByteServer, Peer, answer};
 use volley_tests::calls::{
     all_ends, books_balance, echo, echoes_work, first_text, long_echo, long_message, message,
 };
@@ -210,6 +211,33 @@ fn a_server_that_dies_in_mid_frame_fails_only_what_it_had() {
             assert_eq!(stats.disconnects, 6, "one death is one loss: {stats:?}");
             client.close().await;
             mark.nobody_is_left();
+        }
+    });
+}
+
+/// It answers what it has and hangs up right away. Answers that were sent are answers, though the end came with them.
+#[test]
+fn answers_that_come_with_the_end_are_not_lost() {
+    story(async {
+        for era in ERAS {
+            let server = ByteServer::unix(era, |_, peer: &mut Peer| {
+                let mut last_words = Vec::new();
+                for _ in 0..64 {
+                    let Some(asked) = peer.next_call() else { return };
+                    last_words.extend_from_slice(answer(&asked.id, &asked.message).as_bytes());
+                    last_words.push(b'\n');
+                }
+                peer.say(&last_words);
+            });
+            let client = connect(server.endpoint(), |config| config).await;
+            for round in 0..10 {
+                // Not before the next connection: what is put on one that has been hung up is lost, and rightly so.
+                until("the next connection is there", || client.stats().connects == round + 1).await;
+                echoes_work(&client, round * 64..(round + 1) * 64).await;
+            }
+            let stats = books_balance(&client).await;
+            assert_eq!((stats.answered, stats.failed), (640, 0));
+            client.close().await;
         }
     });
 }

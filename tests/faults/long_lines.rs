@@ -19,9 +19,10 @@ const MIB: u64 = 1 << 20;
 const RSS_BESIDES: u64 = 24 * MIB;
 
 /// Has a client in a process of its own make a call of this tool among 200 of `echo`, and gives its report.
-fn flood(endpoint: &Endpoint, frame_bytes_max: u64, tool: &str, arguments: Value) -> Value {
+fn flood(endpoint: &Endpoint, frame_bytes_max: u64, timeout_s: u64, tool: &str, arguments: &Value) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_fault-client"))
-        .args(["flood", &endpoint.to_string(), &frame_bytes_max.to_string(), tool, &arguments.to_string()])
+        .args(["flood", &endpoint.to_string(), &frame_bytes_max.to_string(), &timeout_s.to_string()])
+        .args([tool, &arguments.to_string()])
         .output()
         .expect("the client can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -61,7 +62,7 @@ fn a_line_of_17_mib_fails_its_own_call_only() {
 fn a_line_that_is_too_long_is_skipped_in_bounded_memory() {
     for shape in [&[][..], &["--id-last"]] {
         let target = Target::tcp(shape);
-        let report = flood(&target.endpoint(), 16 * MIB, "blob", json!({"bytes": 100 * MIB}));
+        let report = flood(&target.endpoint(), 16 * MIB, 30, "blob", &json!({"bytes": 100 * MIB}));
         assert_eq!((&report["right"], &report["others"]), (&json!(200), &json!([])), "{report}");
         assert_eq!(
             (&report["large"]["kind"], &report["large"]["fate"]),
@@ -77,7 +78,7 @@ fn a_line_that_is_too_long_is_skipped_in_bounded_memory() {
 #[test]
 fn the_memory_for_a_long_line_is_that_of_the_bound() {
     let target = Target::unix(&[]);
-    let report = flood(&target.endpoint(), MIB, "blob", json!({"bytes": 200 * MIB}));
+    let report = flood(&target.endpoint(), MIB, 30, "blob", &json!({"bytes": 200 * MIB}));
     assert_eq!(
         (&report["right"], &report["large"]["kind"]),
         (&json!(200), &json!("FrameTooLarge")),
@@ -102,7 +103,7 @@ fn a_line_that_never_ends_takes_no_memory_and_no_other_connection() {
             peer.say_line(&answer(&asked.id, &asked.message));
         }
     });
-    let report = flood(&server.endpoint(), 16 * MIB, "echo", json!({"message": "without end"}));
+    let report = flood(&server.endpoint(), 16 * MIB, 3, "echo", &json!({"message": "without end"}));
     assert_eq!(report["large"]["kind"], "Timeout", "{report}");
     let others = report["others"].as_array().expect("a list");
     assert!(others.iter().all(|kind| kind == "Timeout"), "{report}");

@@ -10,6 +10,7 @@ mod chaos;
 mod ctrl_c;
 mod dropped;
 mod endings;
+mod good_bye;
 mod handlers;
 mod killed;
 mod long_lines;

@@ -115,6 +115,19 @@ fn the_window_of_a_server_that_never_answers_recovers() {
     });
 }
 
+/// It reads a byte a millisecond. That is slow, and nothing else is wrong with it.
+#[test]
+fn a_server_that_reads_slowly_gets_its_calls_whole() {
+    story(async {
+        let target = Target::tcp(&["--slow-read"]);
+        let client = connect(target.endpoint(), |config| config).await;
+        echoes_work(&client, 0..8).await;
+        let stats = books_balance(&client).await;
+        assert_eq!((stats.answered, stats.disconnects), (8, 0));
+        client.close().await;
+    });
+}
+
 /// One call is slow. It times out, is cancelled, and the connection goes on.
 #[test]
 fn a_single_time_out_closes_nothing() {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use volley::{Command, ConfigBuilder, Endpoint, Error, ErrorKind, Fate};
 use volley_tests::byte_server::{ByteServer, Peer};
-use volley_tests::calls::{books_balance, echo, echoes_work};
-use volley_tests::processes::{MARK, Mark};
+use volley_tests::calls::{all_ends, books_balance, echo, echoes_work};
+use volley_tests::processes::{MARK, Mark, threads_named};
 use volley_tests::target::{ERAS, Target};
 use volley_tests::wait::{PATIENCE, story, until};
 
@@ -134,6 +134,74 @@ fn a_server_that_hangs_in_its_opening_meets_the_deadline() {
         .await;
         assert!(error.to_string().contains("did not answer its opening request within 100ms"), "{error}");
         until("what was started is gone", || mark.processes().is_empty()).await;
+    });
+}
+
+/// It closes its stdout, or its stdin, and stays. Either is the end of the conversation, and of the process.
+#[test]
+fn a_child_that_closes_one_of_its_pipes_is_ended() {
+    story(async {
+        for script in ["exec 1>&-; sleep 1000", "exec 0<&-; sleep 1000"] {
+            let mark = Mark::new();
+            let command = Command::new("sh").args(["-c", script]).env(MARK, mark.as_str());
+            // That nobody reads shows when the next request is written, `initialize` after the probe.
+            let error = unreachable(command.into(), |config| {
+                brisk(config).close_grace(Duration::from_millis(10)).probe_timeout(Duration::from_millis(100))
+            })
+            .await;
+            assert!(error.to_string().contains("closed") || error.to_string().contains("Broken"), "{error}");
+            until("it is gone", || mark.processes().is_empty()).await;
+        }
+    });
+}
+
+/// Nobody waits for the connection any more: what was started is ended.
+#[test]
+fn giving_up_connecting_leaves_no_child_and_no_thread() {
+    story(async {
+        let mark = Mark::new();
+        let command = Command::new("sleep").arg("1000").env(MARK, mark.as_str());
+        let config = |config: ConfigBuilder| {
+            // Nine shards, because then the name of the ninth is no other test's.
+            config.connections(9).shards(9).close_grace(Duration::from_millis(10))
+        };
+        let connecting = tokio::spawn(try_connect(command.into(), config));
+        mark.await_processes(1).await;
+        assert_eq!(threads_named("volley-shard-8"), 1);
+        connecting.abort();
+        until("the child is gone", || mark.processes().is_empty()).await;
+        until("the threads are gone", || threads_named("volley-shard-8") == 0).await;
+    });
+}
+
+/// It takes two connections and closes the others as they come. Those that work carry the calls; the others are tried in
+/// vain, and cost no call its answer where each connection has a handshake. In the modern era a connection has none, so calls
+/// are put on it before its end shows; those are told that nobody knows what became of them.
+#[test]
+fn connections_that_are_turned_away_harm_none_that_work() {
+    story(async {
+        for era in ERAS {
+            let target = Target::tcp(&["--revisions", era, "--max-connections", "2"]);
+            let client = connect(target.endpoint(), |config| brisk(config).connections(4)).await;
+            let (mut answered, mut lost) = (0, 0);
+            // As long as it takes to try in vain some more times.
+            while client.stats().disconnects < 10 {
+                for end in all_ends((0..50).map(|n| client.call(echo(n))).collect()).await {
+                    match end.outcome {
+                        Ok(_) => answered += 1,
+                        Err(error) => {
+                            let what = (error.kind(), error.fate());
+                            assert_eq!(what, (ErrorKind::ConnectionLost, Fate::Unknown), "{error}");
+                            lost += 1;
+                        }
+                    }
+                }
+            }
+            let stats = books_balance(&client).await;
+            assert_eq!((stats.answered, stats.failed), (answered, lost), "{stats:?}");
+            assert!(lost == 0 || era == "modern" && lost < answered, "{lost} lost, {answered} answered");
+            client.close().await;
+        }
     });
 }
 

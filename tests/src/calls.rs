@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use volley::{Call, Client, Error, Stats, ToolCall, ToolResult};
 
-use crate::wait::until;
+use crate::patience::until;
 
 /// A call of `echo` whose answer can be told from all others.
 pub fn echo(n: u64) -> ToolCall {

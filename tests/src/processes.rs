@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::until;
+use crate::patience::until;
 
 /// The variable that carries a mark.
 pub const MARK: &str = "VOLLEY_TEST_MARK";

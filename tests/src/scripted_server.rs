@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use volley::{Era, Revision};
 
 use crate::{
+    patience::PATIENCE,
     record::{Line, Record},
-    wait::PATIENCE,
 };
 
 /// The listener and what it has seen.

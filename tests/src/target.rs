@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use rustix::process::Signal;
 use volley::Endpoint;
 
+use crate::patience::until_blocking;
 use crate::processes::{self, MARK, Mark};
-use crate::wait::until_blocking;
 
 /// The two sorts of server: what they offer.
 pub const ERAS: [&str; 2] = ["legacy", "modern"];

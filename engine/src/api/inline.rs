@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::{limits::SLOTS_MAX, time::Instant},
-    config::{Config, endpoint::Endpoint},
+    config::{
+        Config,
+        endpoint::{Endpoint, Household},
+    },
     error::{Error, ErrorKind, Phase},
     model::tool::Tool,
     proto::{
@@ -49,6 +52,7 @@ pub struct Inline {
     shard: Shard,
     memory: Arc<Memory>,
     patience: Patience,
+    household: Option<Household>,
 }
 
 /// What became of a call, as [`Inline::turn`] tells it.
@@ -116,6 +120,7 @@ impl Inline {
         let magazine = Magazine::alone(layout, 1, window);
         let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
         let dial = Arc::new(endpoint.resolve()?);
+        let household = dial.household();
         let shard = Shard::new(
             exchange,
             connections,
@@ -125,7 +130,7 @@ impl Inline {
             values.on_stderr.clone(),
         )
         .map_err(|error| internal(&error))?;
-        let mut inline = Self { shard, memory, patience: config.patience() };
+        let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;
         }
@@ -241,7 +246,9 @@ impl Inline {
         self.shard.exchange.close(now, Why::Closed, &mut sink);
         // One more turn hangs up; an error of the poll changes nothing any more.
         let _ = self.shard.turn(Duration::ZERO, &mut sink, &NoGate);
-        keeper::wait_until_settled(CLOSE_WAIT_MAX);
+        if let Some(household) = self.household {
+            keeper::wait_until_settled(household, CLOSE_WAIT_MAX);
+        }
     }
 }
 

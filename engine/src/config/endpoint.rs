@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::error::Error;
@@ -93,7 +94,28 @@ impl From<Command> for Endpoint {
 pub(crate) enum Dial {
     Tcp(Vec<SocketAddr>),
     Unix(PathBuf),
-    Stdio(Command),
+    Stdio(Command, Household),
+}
+
+/// Whose child processes: those of one client. Closing it waits for its own and for no others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Household(u64);
+
+impl Household {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Dial {
+    /// Whose children the connections are, if they are child processes.
+    pub(crate) fn household(&self) -> Option<Household> {
+        match self {
+            Self::Stdio(_, household) => Some(*household),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
 }
 
 impl Endpoint {
@@ -112,7 +134,7 @@ impl Endpoint {
                 Dial::Tcp(addresses)
             }
             Self::Unix(path) => Dial::Unix(path.clone()),
-            Self::Stdio(command) => Dial::Stdio(command.clone()),
+            Self::Stdio(command) => Dial::Stdio(command.clone(), Household::new()),
         })
     }
 }

@@ -13,7 +13,9 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 impl Shard {
     pub(super) fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
         while let Some(connection) = self.exchange.poll_hang_up() {
-            self.lines[connection as usize] = None;
+            if let Some(mut line) = self.lines[connection as usize].take() {
+                line.transport.deregister(self.poll.registry());
+            }
             self.exchange.handle_gone(connection);
         }
         while let Some(connection) = self.exchange.poll_dial(now) {
@@ -32,7 +34,9 @@ impl Shard {
                     )
                 }
                 Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
-                Dial::Stdio(command) => (Transport::stdio(command, self.close_grace), VecDeque::new()),
+                Dial::Stdio(command, household) => {
+                    (Transport::stdio(command, *household, self.close_grace), VecDeque::new())
+                }
             };
             let connecting = matches!(*dial, Dial::Tcp(_));
             self.install(connection, opened, more, connecting, sink);
@@ -134,6 +138,7 @@ impl Shard {
     /// The line has ended, for the first reason that is found; a line that is gone cannot end again.
     pub(super) fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
         let Some(mut line) = self.lines[connection as usize].take() else { return };
+        line.transport.deregister(self.poll.registry());
         let mut reason = reason;
         let see = self.on_stderr.as_ref();
         if let Some(words) =

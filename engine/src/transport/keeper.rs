@@ -11,7 +11,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio},
     sync::OnceLock,
     thread,
@@ -19,11 +19,12 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group,
 };
 
-use crate::config::endpoint::Command;
+use crate::config::endpoint::{Command, Household};
 
 /// A child that runs.
 pub(super) struct Started {
@@ -36,14 +37,17 @@ pub(super) struct Started {
 enum Order {
     Start {
         command: Box<Command>,
+        household: Household,
         started: Sender<io::Result<Started>>,
     },
     End {
         pid: u32,
         grace: Duration,
+        pipes: Vec<OwnedFd>,
     },
-    /// Answered when no child is being ended any more.
+    /// Answered when no child of the household is being ended any more.
     Settled {
+        household: Household,
         settled: Sender<()>,
     },
 }
@@ -51,6 +55,9 @@ enum Order {
 /// A child on its way out.
 struct Leaving {
     child: Option<Child>,
+    household: Household,
+    /// Its stdout and stderr, read to the end: a server that says good-bye must not die of a broken pipe while it does.
+    pipes: Vec<OwnedFd>,
     group: Pid,
     grace: Duration,
     since: Instant,
@@ -71,23 +78,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Starts a child. Blocks for the fork and exec.
-pub(super) fn start(command: &Command) -> io::Result<Started> {
+pub(super) fn start(command: &Command, household: Household) -> io::Result<Started> {
     let (started, answer) = bounded(1);
     let gone = || io::Error::other("the keeper thread is gone");
-    keeper().send(Order::Start { command: Box::new(command.clone()), started }).map_err(|_| gone())?;
+    keeper()
+        .send(Order::Start { command: Box::new(command.clone()), household, started })
+        .map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
 }
 
-/// Ends a child whose stdin has been closed, and everything in its process group.
-pub(super) fn end(pid: u32, grace: Duration) {
+/// Ends a child whose stdin has been closed, and everything in its process group. What it still says on `pipes`, which do not
+/// block, is read and dropped.
+pub(super) fn end(pid: u32, grace: Duration, pipes: Vec<OwnedFd>) {
     // If the keeper is gone the process is going down, and its children with it.
-    let _ = keeper().send(Order::End { pid, grace });
+    let _ = keeper().send(Order::End { pid, grace, pipes });
 }
 
-/// Waits until every child that is being ended has ended, at most `wait`. `true` if so.
-pub(crate) fn wait_until_settled(wait: Duration) -> bool {
+/// Waits until every child of the household that is being ended has ended, at most `wait`. `true` if so.
+pub(crate) fn wait_until_settled(household: Household, wait: Duration) -> bool {
     let (settled, answer) = bounded(1);
-    keeper().send(Order::Settled { settled }).is_ok() && answer.recv_timeout(wait).is_ok()
+    keeper().send(Order::Settled { household, settled }).is_ok() && answer.recv_timeout(wait).is_ok()
 }
 
 fn keeper() -> &'static Sender<Order> {
@@ -104,9 +114,9 @@ fn keeper() -> &'static Sender<Order> {
 
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]
 fn keep(inbox: &Receiver<Order>) {
-    let mut children: HashMap<u32, Child> = HashMap::new();
+    let mut children: HashMap<u32, (Child, Household)> = HashMap::new();
     let mut leaving: Vec<Leaving> = Vec::new();
-    let mut waiting: Vec<Sender<()>> = Vec::new();
+    let mut waiting: Vec<(Household, Sender<()>)> = Vec::new();
     loop {
         let order = if leaving.is_empty() {
             inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -114,38 +124,66 @@ fn keep(inbox: &Receiver<Order>) {
             inbox.recv_timeout(LOOK_EVERY)
         };
         match order {
-            Ok(Order::Start { command, started }) => {
+            Ok(Order::Start { command, household, started }) => {
                 let answer = spawn(&command).map(|(child, running)| {
-                    children.insert(running.pid, child);
+                    children.insert(running.pid, (child, household));
                     running
                 });
                 // Whoever asked has gone: the pipes close and the child sees the end of its stdin.
                 let _ = started.send(answer);
             }
-            Ok(Order::End { pid, grace }) => {
+            Ok(Order::End { pid, grace, pipes }) => {
                 let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                if let (Some(child), Some(group)) = (children.remove(&pid), group) {
+                if let (Some((child, household)), Some(group)) = (children.remove(&pid), group) {
                     let since = Instant::now();
-                    leaving.push(Leaving { child: Some(child), group, grace, since, stage: Stage::Asked });
+                    leaving.push(Leaving {
+                        child: Some(child),
+                        household,
+                        pipes,
+                        group,
+                        grace,
+                        since,
+                        stage: Stage::Asked,
+                    });
                 }
             }
-            Ok(Order::Settled { settled }) => waiting.push(settled),
+            Ok(Order::Settled { household, settled }) => waiting.push((household, settled)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         leaving.retain_mut(|child| !child.has_left());
-        if leaving.is_empty() {
-            for settled in waiting.drain(..) {
+        waiting.retain(|(household, settled)| {
+            let settling = leaving.iter().any(|child| child.household == *household);
+            if !settling {
+                // Whoever asked may have stopped waiting.
                 let _ = settled.send(());
             }
-        }
+            settling
+        });
     }
 }
 
 impl Leaving {
+    /// Reads what the child still says, so that it does not wait for a reader.
+    fn hear(&mut self) {
+        let mut space = [0; 16 * 1024];
+        self.pipes.retain(|pipe| {
+            for _ in 0..16 {
+                match rustix::io::read(pipe, &mut space) {
+                    Ok(0) => return false,
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => return true,
+                    Err(_) => return false,
+                }
+            }
+            true
+        });
+    }
+
     /// Looks once, and goes on to the next stage when it is time.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]
     fn has_left(&mut self) -> bool {
+        self.hear();
         if let Some(child) = &mut self.child {
             match child.try_wait() {
                 Ok(None) => {}

@@ -12,7 +12,7 @@ use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use mio::{Interest, Registry, event::Source};
 
-use crate::config::endpoint::Command;
+use crate::config::endpoint::{Command, Household};
 
 use token::token;
 pub(crate) use token::{Stream, of_token};
@@ -37,8 +37,8 @@ impl Transport {
     }
 
     /// Starts a child process.
-    pub(crate) fn stdio(command: &Command, grace: Duration) -> io::Result<Self> {
-        stdio::Child::start(command, grace).map(|child| Self::Stdio(Box::new(child)))
+    pub(crate) fn stdio(command: &Command, household: Household, grace: Duration) -> io::Result<Self> {
+        stdio::Child::start(command, household, grace).map(|child| Self::Stdio(Box::new(child)))
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, connection: u32) -> io::Result<()> {
@@ -47,6 +47,13 @@ impl Transport {
             Self::Tcp(socket) => socket.register(registry, token(connection, Stream::Main), both),
             Self::Unix(socket) => socket.register(registry, token(connection, Stream::Main), both),
             Self::Stdio(child) => child.register(registry, connection),
+        }
+    }
+
+    /// Takes it out of the poll, before it is dropped. Sockets leave it by being closed.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        if let Self::Stdio(child) = self {
+            child.deregister(registry);
         }
     }
 

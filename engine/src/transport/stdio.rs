@@ -21,13 +21,17 @@ use super::{
     keeper,
     token::{Stream, token},
 };
-use crate::{base::limits::STDERR_RING_BYTES, config::endpoint::Command};
+use crate::{
+    base::limits::STDERR_RING_BYTES,
+    config::endpoint::{Command, Household},
+};
 
 /// A running server. Dropping it closes its stdin and has the keeper end its process tree.
 #[derive(Debug)]
 pub(crate) struct Child {
     stdin: Option<pipe::Sender>,
-    stdout: pipe::Receiver,
+    /// There until it is dropped.
+    stdout: Option<pipe::Receiver>,
     stderr: Option<pipe::Receiver>,
     exit: Option<OwnedFd>,
     pid: u32,
@@ -41,8 +45,8 @@ const PIPE_BYTES: usize = 1024 * 1024;
 
 impl Child {
     /// Starts the command.
-    pub(super) fn start(command: &Command, grace: Duration) -> io::Result<Self> {
-        let started = keeper::start(command)?;
+    pub(super) fn start(command: &Command, household: Household, grace: Duration) -> io::Result<Self> {
+        let started = keeper::start(command, household)?;
         let stdin = pipe::Sender::from(started.stdin);
         let stdout = pipe::Receiver::from(started.stdout);
         let stderr = pipe::Receiver::from(started.stderr);
@@ -61,7 +65,7 @@ impl Child {
             .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
         Ok(Self {
             stdin: Some(stdin),
-            stdout,
+            stdout: Some(stdout),
             stderr: Some(stderr),
             exit,
             pid: started.pid,
@@ -71,7 +75,9 @@ impl Child {
     }
 
     pub(super) fn register(&mut self, registry: &Registry, connection: u32) -> io::Result<()> {
-        self.stdout.register(registry, token(connection, Stream::Main), Interest::READABLE)?;
+        if let Some(stdout) = &mut self.stdout {
+            stdout.register(registry, token(connection, Stream::Main), Interest::READABLE)?;
+        }
         if let Some(stdin) = &mut self.stdin {
             stdin.register(registry, token(connection, Stream::Stdin), Interest::WRITABLE)?;
         }
@@ -88,9 +94,20 @@ impl Child {
         Ok(())
     }
 
+    /// Takes its sources out of the poll: the keeper goes on with the pipes, and nobody else wants to hear of them.
+    pub(super) fn deregister(&mut self, registry: &Registry) {
+        // What was never registered, or is closed already, is out of the poll as well.
+        for pipe in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
+            let _ = pipe.deregister(registry);
+        }
+    }
+
     #[inline]
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        self.stdout.read(space)
+        match &mut self.stdout {
+            Some(stdout) => stdout.read(space),
+            None => Ok(0),
+        }
     }
 
     #[inline]
@@ -139,6 +156,8 @@ impl Drop for Child {
     fn drop(&mut self) {
         // Closing stdin is the request to end; it has to happen before the keeper starts to count.
         self.stdin = None;
-        keeper::end(self.pid, self.grace);
+        let pipes =
+            [self.stdout.take(), self.stderr.take()].into_iter().flatten().map(OwnedFd::from).collect();
+        keeper::end(self.pid, self.grace, pipes);
     }
 }

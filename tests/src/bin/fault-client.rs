@@ -1,7 +1,7 @@
 //! A client in a process of its own, for faults that concern the whole process.
 //!
 //! `fault-client hold COMMAND ARGS` starts a stdio server, makes a call, says `ready` and waits to be killed.
-//! `fault-client flood ENDPOINT FRAME_BYTES_MAX TOOL ARGS` puts one call of a tool among many of `echo`, and says as JSON
+//! `fault-client flood ENDPOINT FRAME_BYTES_MAX TIMEOUT_S TOOL ARGS` puts one call of a tool among many of `echo`, and says as JSON
 //! how each ended and how much memory it took.
 
 #![forbid(unsafe_code)]
@@ -10,7 +10,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::json;
-use volley::{Call, Client, Command, Config, Error};
+use volley::{Call, Client, Command, Config, Error, ToolCall};
 use volley_tests::calls::{books_balance, echo, first_text, message};
 use volley_tests::processes::peak_rss_bytes;
 
@@ -19,10 +19,11 @@ async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hold", program, ref args @ ..] => hold(program, args).await,
-        ["flood", endpoint, frame_bytes_max, tool, args] => {
-            flood(endpoint, frame_bytes_max, tool, args).await
+        ["flood", endpoint, frame_bytes_max, timeout_s, tool, args] => {
+            let large = ToolCall::raw(tool, args).expect("arguments");
+            flood(endpoint, frame_bytes_max, timeout_s, large).await;
         }
-        _ => panic!("usage: fault-client hold COMMAND ARGS | flood ENDPOINT FRAME_BYTES_MAX TOOL ARGS"),
+        _ => panic!("usage: hold COMMAND ARGS | flood ENDPOINT FRAME_BYTES_MAX TIMEOUT_S TOOL ARGS"),
     }
 }
 
@@ -37,11 +38,11 @@ async fn hold(program: &str, args: &[&str]) {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
+async fn flood(endpoint: &str, frame_bytes_max: &str, timeout_s: &str, large: ToolCall) {
     let config = Config::builder()
         .connections(2)
         .frame_bytes_max(frame_bytes_max.parse().expect("a number"))
-        .timeout(Duration::from_secs(4))
+        .timeout(Duration::from_secs(timeout_s.parse().expect("a number")))
         .build()
         .expect("a configuration");
     let client = Client::connect(endpoint, config).await.expect("a server");
@@ -54,7 +55,7 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, tool: &str, args: &str) {
         Err(error) => others.push(format!("{:?}", error.kind())),
     };
     let calls: Vec<Call> = (0..50).map(|n| client.call(echo(n))).collect();
-    let large = client.call_raw(volley::ToolCall::raw(tool, args).expect("arguments"));
+    let large = client.call_raw(large);
     let more: Vec<Call> = (50..100).map(|n| client.call(echo(n))).collect();
     for (n, call) in (0..).zip(calls.into_iter().chain(more)) {
         ended(n, call.await);

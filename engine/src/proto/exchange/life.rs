@@ -140,8 +140,15 @@ impl Exchange {
                 let had_transport =
                     conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
                 self.end_calls_on(now, connection, Some(why), sink);
+                let idle = self.is_idle();
                 let conn = &mut self.connections[connection as usize];
-                conn.step(Event::Close);
+                if idle && conn.state() == State::Ready {
+                    // The end of a drain: nothing is under way on it.
+                    conn.step(Event::Drain);
+                    conn.step(Event::Drained);
+                } else {
+                    conn.step(Event::Close);
+                }
                 conn.inbox.clear(&mut self.pool);
                 self.stats.notifications_unsent += conn.forget_transport(self.settings.frame_bytes_max);
                 if had_transport {
