@@ -167,7 +167,7 @@ fn giving_up_connecting_leaves_no_child_and_no_thread() {
         };
         let connecting = tokio::spawn(try_connect(command.into(), config));
         mark.await_processes(1).await;
-        assert_eq!(threads_named("volley-shard-8"), 1);
+        until("the last shard is there", || threads_named("volley-shard-8") == 1).await;
         connecting.abort();
         until("the child is gone", || mark.processes().is_empty()).await;
         until("the threads are gone", || threads_named("volley-shard-8") == 0).await;
