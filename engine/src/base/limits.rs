@@ -71,6 +71,19 @@ pub(crate) const INBOUND_QUEUE_MAX: usize = 1024;
 /// Bytes of notifications that wait for one reader; one that is longer by itself is taken when nothing else waits.
 pub(crate) const INBOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of the head of one HTTP answer, interim heads before it included. nginx and hyper stop at 64 KiB or less; a
+/// `WWW-Authenticate` or a cookie of an identity provider takes a few.
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Header fields of one HTTP answer.
+pub(crate) const HEADERS_MAX: usize = 128;
+
+/// Bytes of the line that opens a chunk of an HTTP body: its size takes 16, the rest are extensions nobody reads.
+pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of the trailers of one chunked HTTP body, which nobody reads either.
+pub(crate) const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
 /// Pages of one list; more means that the server's cursor runs in a circle.
 pub(crate) const LIST_PAGES_MAX: usize = 10_000;
 
@@ -86,5 +99,7 @@ const _: () = {
     assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
     assert!(ANSWER_COPY_BYTES_MAX <= SLOT_BUFFER_BYTES_KEPT);
+    assert!(HEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a head fits where a frame fits");
+    assert!(CHUNK_LINE_BYTES_MAX <= TRAILER_BYTES_MAX && TRAILER_BYTES_MAX <= HEAD_BYTES_MAX);
     assert!(CONNECTIONS_MAX < u32::MAX as usize / 4, "tokens are connection * 4 + stream");
 };

@@ -1,0 +1,8 @@
+//! What HTTP decides for MCP, without a socket: answers are read, mirrored headers are written.
+//!
+//! Leaves, of which none knows another: [`head`] reads the head of an answer, [`chunked`] undoes the chunks of
+//! its body, [`event_stream`] cuts that body into events, and [`request`] says what the headers of a call look
+//! like that mirror its arguments. Each is shown bytes that the caller owns, and copies what it must alone.
+
+pub(crate) mod chunked;
+pub(crate) mod head;
