@@ -193,7 +193,8 @@ impl Newline {
 }
 
 impl Oversized {
-    fn push(&mut self, piece: &[u8]) {
+    /// Adds the next bytes of the line.
+    pub(crate) fn push(&mut self, piece: &[u8]) {
         self.bytes += piece.len() as u64;
         let head_room = EDGE_BYTES_MAX - self.head.len();
         self.head.extend_from_slice(&piece[..piece.len().min(head_room)]);

@@ -5,4 +5,5 @@
 //! like that mirror its arguments. Each is shown bytes that the caller owns, and copies what it must alone.
 
 pub(crate) mod chunked;
+pub(crate) mod event_stream;
 pub(crate) mod head;
