@@ -62,6 +62,7 @@ impl Engine {
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let memory = Arc::new(Memory::default());
+        memory.set_token(values.http.authorization());
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
@@ -84,13 +85,12 @@ impl Engine {
             let magazine = slab.draw(window);
             let handle = Arc::new(ShardHandle::new(slab, slots, Arc::clone(&room)));
             let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
-            let settings = config.settings(n, seed.wrapping_add(n as u64));
+            let mut settings = config.settings(n, seed.wrapping_add(n as u64));
+            settings.http = endpoint.http_settings(&config);
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
-            let connections = config.connections_of(n);
             let on_stderr = values.on_stderr.clone();
             let shard = Shard::new(
                 exchange,
-                connections,
                 Arc::clone(&dial),
                 values.spin,
                 values.close_grace,

@@ -11,6 +11,8 @@
 //! | `Closed` | nobody's | ended the call | make a new client |
 //! | `FrameTooLarge` | the server's | skipped the message in bounded memory | raise the bound, or ask for less |
 //! | `Protocol` | the server's | ended the call that was named | report to the server's author |
+//! | `Http` | the server's or a proxy's | ended the call by its status | repeat by fate, after the wait that was asked for |
+//! | `Unauthorized` | ours | nothing was executed | give another token |
 //! | `Rpc` | the server says ours | delivered it | look at code and message |
 //! | `Decode` | the server's, or the wrong type was asked for | kept the raw bytes | read the raw answer |
 //! | `Exhausted` | nobody's | takes no more calls | make a new client |
@@ -44,6 +46,10 @@ pub enum ErrorKind {
     FrameTooLarge,
     /// The server broke the protocol in its answer.
     Protocol,
+    /// The server answered with a status of HTTP that is no success.
+    Http,
+    /// The server wants (other) authorization: HTTP 401 or 403.
+    Unauthorized,
     /// The server answered with a JSON-RPC error.
     Rpc,
     /// The answer is no valid JSON, or not of the type that was asked for.
@@ -66,6 +72,8 @@ impl fmt::Display for ErrorKind {
             Self::Closed => "client closed",
             Self::FrameTooLarge => "answer too large",
             Self::Protocol => "protocol broken by the server",
+            Self::Http => "refused over HTTP",
+            Self::Unauthorized => "not authorized",
             Self::Rpc => "error answer from the server",
             Self::Decode => "answer cannot be read",
             Self::Exhausted => "request ids used up",
@@ -165,6 +173,14 @@ impl Error {
             Why::Malformed => {
                 (ErrorKind::Protocol, Phase::Call, "the answer is neither a result nor an error".to_owned())
             }
+            Why::Http { status, retry_after_s } => {
+                let kind = match status {
+                    401 | 403 => ErrorKind::Unauthorized,
+                    _ => ErrorKind::Http,
+                };
+                let wait = retry_after_s.map(|wait| format!(", retry after {wait} s")).unwrap_or_default();
+                (kind, Phase::Call, format!("the server answered HTTP {status}{wait}: {reason}"))
+            }
             Why::Unreachable => (ErrorKind::Unreachable, Phase::Connect, format!("no connection: {reason}")),
             Why::Closed => (ErrorKind::Closed, Phase::Close, "the client is draining or closed".to_owned()),
             Why::Exhausted => {
@@ -217,6 +233,11 @@ impl Error {
             (ErrorKind::Cancelled, _) => "the server was told, if the call had been sent",
             (ErrorKind::FrameTooLarge, _) => "raise frame_bytes_max or ask the tool for less",
             (ErrorKind::Protocol, _) => "report it to the server's author",
+            (ErrorKind::Http, Fate::Unknown) => {
+                "a gateway may have passed the call on: repeat only if the tool is idempotent"
+            }
+            (ErrorKind::Http, _) => "the server did not execute the call: see the status; wait as long as it asks",
+            (ErrorKind::Unauthorized, _) => "give the client a token, or another one; nothing was executed",
             (ErrorKind::Rpc, _) => "the server executed or refused the request: see code and message",
             (ErrorKind::Decode, _) => "ask for the raw answer to see what came",
             (ErrorKind::Exhausted, _) => "make a new client; ids start afresh",
@@ -279,6 +300,8 @@ mod tests {
             ErrorKind::Closed,
             ErrorKind::FrameTooLarge,
             ErrorKind::Protocol,
+            ErrorKind::Http,
+            ErrorKind::Unauthorized,
             ErrorKind::Rpc,
             ErrorKind::Decode,
             ErrorKind::Exhausted,

@@ -112,10 +112,12 @@ impl Inline {
             ))
         })?;
         let memory = Arc::new(Memory::default());
+        memory.set_token(values.http.authorization());
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
         settings.connections = connections as u32;
+        settings.http = endpoint.http_settings(&config);
         let view = ShardMemory { memory: Arc::clone(&memory), may_probe: true };
         let magazine = Magazine::alone(layout, 1, window);
         let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
@@ -123,7 +125,6 @@ impl Inline {
         let household = dial.household();
         let shard = Shard::new(
             exchange,
-            connections,
             dial,
             values.spin,
             values.close_grace,

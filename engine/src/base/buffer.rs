@@ -40,6 +40,10 @@ impl Frame {
         Self::new(Arc::new(Chunk(bytes)), 0, len)
     }
 
+    pub(crate) fn as_frame_ref(&self) -> FrameRef<'_> {
+        FrameRef { chunk: &self.chunk, start: self.start as usize, len: self.len as usize }
+    }
+
     /// The same bytes in memory of their own, so that the chunk is free.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -178,6 +182,17 @@ impl ReceiveBuffer {
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.invariants();
+    }
+
+    /// Appends a copy of `bytes`.
+    pub(crate) fn extend(&mut self, mut bytes: &[u8], pool: &mut ChunkPool) {
+        while !bytes.is_empty() {
+            let space = self.space(pool);
+            let n = bytes.len().min(space.len());
+            space[..n].copy_from_slice(&bytes[..n]);
+            self.filled(n);
+            bytes = &bytes[n..];
+        }
     }
 
     /// Gives the chunk back when nothing is unread, so that an idle connection holds none.

@@ -1,4 +1,4 @@
-//! Where a server is: `tcp://host:port`, `unix:/path`, `stdio:command args`.
+//! Where a server is: `http://host:port/path`, `tcp://host:port`, `unix:/path`, `stdio:command args`.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::error::Error;
+use super::http::HttpEndpoint;
+use crate::{error::Error, proto::http::pool::HttpSettings};
 
 /// The address of an MCP server, or the command that starts one.
 ///
@@ -26,6 +27,8 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
+    /// Streamable HTTP of any revision, or HTTP+SSE.
+    Http(HttpEndpoint),
     /// Newline-delimited JSON over TCP.
     Tcp {
         /// A name or an address; a name is resolved when the client is made, and all its addresses are tried in turn.
@@ -119,29 +122,41 @@ impl Dial {
 }
 
 impl Endpoint {
+    /// What the core has to know of a server that is reached over HTTP.
+    pub(crate) fn http_settings(&self, config: &super::Config) -> Option<HttpSettings> {
+        match self {
+            Self::Http(http) => Some(http.settings(&config.values.http, config.listens())),
+            _ => None,
+        }
+    }
+
     /// Resolves names. Blocks for as long as the system's resolver does.
     pub(crate) fn resolve(&self) -> Result<Dial, Error> {
         Ok(match self {
-            Self::Tcp { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-                    Error::config(format!("endpoint {self}: the name {host:?} cannot be resolved: {error}"))
-                        .because(error)
-                })?;
-                let addresses: Vec<SocketAddr> = found.collect();
-                if addresses.is_empty() {
-                    return Err(Error::config(format!("endpoint {self}: the name {host:?} has no address")));
-                }
-                Dial::Tcp(addresses)
-            }
+            Self::Tcp { host, port } => Dial::Tcp(addresses(self, host, *port)?),
+            Self::Http(http) => Dial::Tcp(addresses(self, http.host(), http.port())?),
             Self::Unix(path) => Dial::Unix(path.clone()),
             Self::Stdio(command) => Dial::Stdio(command.clone(), Household::new()),
         })
     }
 }
 
+fn addresses(endpoint: &Endpoint, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        Error::config(format!("endpoint {endpoint}: the name {host:?} cannot be resolved: {error}"))
+            .because(error)
+    })?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    if addresses.is_empty() {
+        return Err(Error::config(format!("endpoint {endpoint}: the name {host:?} has no address")));
+    }
+    Ok(addresses)
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Http(http) => http.fmt(f),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -159,9 +174,12 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |why: &str| {
             Error::config(format!(
-                "endpoint {text:?}: {why}; expected tcp://HOST:PORT, unix:/PATH or stdio:COMMAND ARGS"
+                "endpoint {text:?}: {why}; expected http://HOST:PORT/PATH, tcp://HOST:PORT, unix:/PATH or stdio:COMMAND ARGS"
             ))
         };
+        if let Some(parsed) = HttpEndpoint::parse(text) {
+            return parsed.map(Self::Http).map_err(|why| bad(&why));
+        }
         if let Some(address) = text.strip_prefix("tcp://") {
             let (host, port) = address.rsplit_once(':').ok_or_else(|| bad("no port"))?;
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -219,7 +237,7 @@ mod tests {
 
     #[test]
     fn endpoints_come_back() {
-        for text in ["tcp://localhost:80", "tcp://[::1]:8080", "unix:/a b/c", "stdio:cat -n"] {
+        for text in ["http://localhost/mcp", "sse+http://[::1]:8/sse", "tcp://localhost:80", "tcp://[::1]:8080", "unix:/a b/c", "stdio:cat -n"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert_eq!("unix:///run/x".parse::<Endpoint>().unwrap(), Endpoint::Unix("/run/x".into()));
@@ -237,10 +255,10 @@ mod tests {
             "unix:",
             "stdio:",
             "stdio:'a",
-            "http://x",
+            "gopher://x",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains(text) && error.contains("expected tcp://"), "{error}");
+            assert!(error.contains(text) && error.contains("expected http://"), "{error}");
         }
     }
 

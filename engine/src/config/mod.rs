@@ -2,6 +2,7 @@
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
 pub(crate) mod endpoint;
+pub(crate) mod http;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -52,6 +53,7 @@ pub struct ConfigBuilder {
     pub(crate) client_name: String,
     pub(crate) client_version: String,
     pub(crate) seed: Option<u64>,
+    pub(crate) http: http::HttpValues,
     pub(crate) on_notification: Option<NotificationHandler>,
     pub(crate) on_request: Option<RequestHandler>,
     pub(crate) on_stderr: Option<StderrHandler>,
@@ -80,6 +82,7 @@ impl Default for ConfigBuilder {
             client_name: "volley".to_owned(),
             client_version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: None,
+            http: http::HttpValues::default(),
             on_notification: None,
             on_request: None,
             on_stderr: None,
@@ -135,6 +138,12 @@ impl Config {
         }
     }
 
+    /// Does anyone want to hear what the server starts outside of calls?
+    pub(crate) fn listens(&self) -> bool {
+        let handlers = self.values.on_notification.is_some() || self.values.on_request.is_some();
+        self.values.http.listen.unwrap_or(handlers)
+    }
+
     /// Connections of one of the shards: as even as it goes, the first ones get the odd ones.
     pub(crate) fn connections_of(&self, shard: usize) -> usize {
         let (each, odd) =
@@ -174,6 +183,7 @@ impl Config {
                 .saturating_add(values.connect_timeout)
                 .saturating_add(values.backoff.1),
             silence: Duration::from_secs(5),
+            http: None,
             seed,
         }
     }
@@ -314,6 +324,36 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a header to every request over HTTP. Those that the protocol defines are the engine's.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.http.header(name, value);
+        self
+    }
+
+    /// The bearer token for every request over HTTP. It is sent to the endpoint's origin only, and never logged.
+    #[must_use]
+    pub fn bearer(mut self, token: impl Into<String>) -> Self {
+        self.http.bearer = Some(token.into());
+        self
+    }
+
+    /// How long a socket of HTTP may be idle before it is closed. Default 30 s: less than what proxies and servers usually
+    /// allow, so that the engine closes first and no call meets a closing socket.
+    #[must_use]
+    pub fn http_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.http.idle_timeout = timeout;
+        self
+    }
+
+    /// Keeps a stream open to legacy servers over HTTP for what they start outside of calls. Default: if there is a handler for
+    /// notifications or requests.
+    #[must_use]
+    pub fn listen(mut self, listen: bool) -> Self {
+        self.http.listen = Some(listen);
+        self
+    }
+
     /// Makes jitter repeatable. Default: different each time.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -365,6 +405,7 @@ impl ConfigBuilder {
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
         within("decode_workers", self.decode_workers as u64, 0, 64)?;
+        self.http.check()?;
         if self.shards > self.connections {
             return Err(Error::config(format!(
                 "shards is {}, connections is {}: each shard needs at least one connection",

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use super::{
     framing::newline::Newline,
+    http::pool::{HttpSettings, Pool},
     lifecycle::{Event, State},
     message::encode::{self, Tail},
     orphans::Orphans,
@@ -32,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) inbox: ReceiveBuffer,
     pub(crate) framing: Newline,
     pub(crate) outbox: Outbox,
+    /// Over HTTP: the sockets and what is on them. Then `inbox`, `framing` and `outbox` stay empty.
+    pub(crate) http: Option<Box<Pool>>,
     pub(crate) window: Window,
     pub(crate) orphans: Orphans,
     /// The request of the opening that is out, or `Key::NONE`.
@@ -64,8 +67,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(window: NonZeroU32, frame_bytes_max: usize, backoff: Backoff) -> Self {
+    pub(crate) fn new(
+        window: NonZeroU32,
+        frame_bytes_max: usize,
+        backoff: Backoff,
+        http: Option<&HttpSettings>,
+    ) -> Self {
         Self {
+            http: http.map(|http| Box::new(Pool::new(http, window.get(), frame_bytes_max))),
             state: State::Starting,
             epoch: 0,
             revision: None,
@@ -109,15 +118,20 @@ impl Connection {
         self.state == State::Ready
             && self.window.has_room()
             && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
+            && self.http.as_ref().is_none_or(|pool| pool.has_lane())
     }
 
     /// The next moment at which this connection wants to be looked at.
-    pub(crate) fn next_deadline(&self, orphan_debt: Duration) -> Instant {
+    pub(crate) fn next_deadline(&self, orphan_debt: Duration, idle_timeout: Duration) -> Instant {
         let own = match self.state {
             State::Backoff => self.retry_at,
             State::Starting if self.dialling => self.attempt_deadline,
             State::Probing | State::Initializing => self.opening_deadline,
             _ => Instant::NEVER,
+        };
+        let own = match &self.http {
+            Some(pool) => own.min(pool.next_deadline(idle_timeout)),
+            None => own,
         };
         own.min(self.orphans.next_expiry(orphan_debt)).min(self.write_again_at)
     }

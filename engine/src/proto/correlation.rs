@@ -19,6 +19,9 @@ use crate::{
 /// The connection of a call that has none yet.
 pub(crate) const NO_CONNECTION: u32 = u32::MAX;
 
+/// The lane of a call that is on none.
+pub(crate) const NO_LANE: u32 = u32::MAX;
+
 /// One call that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -30,6 +33,10 @@ pub(crate) struct Row {
     pub(crate) len: u32,
     /// Offset of its first byte in the connection's stream.
     pub(crate) start: u64,
+    /// Over HTTP: the lane that carries it, or [`NO_LANE`].
+    pub(crate) lane: u32,
+    /// Times it was taken back because the server refused it unexecuted.
+    pub(crate) tries: u8,
     /// Time-out, renewed by progress.
     pub(crate) timeout: Duration,
     /// The end whatever the progress.
@@ -43,6 +50,8 @@ const EMPTY: Row = Row {
     connection: NO_CONNECTION,
     len: 0,
     start: 0,
+    lane: NO_LANE,
+    tries: 0,
     timeout: Duration::ZERO,
     limit: Instant::NEVER,
     progress: false,

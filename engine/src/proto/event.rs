@@ -39,6 +39,8 @@ pub(crate) enum Why {
     Oversized { bytes: u64, bytes_max: u64 },
     /// The answer named the call but was neither a result nor an error.
     Malformed,
+    /// The server answered with a status of HTTP that is no success, and without a JSON-RPC error.
+    Http { status: u16, retry_after_s: Option<u32> },
     /// No connection could be had within the configured attempts.
     Unreachable,
     /// The engine is closing or closed.

@@ -40,24 +40,27 @@ pub(crate) struct Facts {
     pub(crate) server_requests: bool,
     /// Lines may be JSON-RPC arrays.
     pub(crate) arrays: bool,
+    /// Over HTTP each request names the revision in a header.
+    pub(crate) version_header: bool,
 }
 
 const TABLE: [Facts; 5] = [
-    legacy(Revision::V2024_11_05, "2024-11-05", false),
-    legacy(Revision::V2025_03_26, "2025-03-26", true),
-    legacy(Revision::V2025_06_18, "2025-06-18", false),
-    legacy(Revision::V2025_11_25, "2025-11-25", false),
+    legacy(Revision::V2024_11_05, "2024-11-05", false, false),
+    legacy(Revision::V2025_03_26, "2025-03-26", true, false),
+    legacy(Revision::V2025_06_18, "2025-06-18", false, true),
+    legacy(Revision::V2025_11_25, "2025-11-25", false, true),
     Facts {
         revision: Revision::V2026_07_28,
         name: "2026-07-28",
         era: Era::Modern,
         server_requests: false,
         arrays: false,
+        version_header: true,
     },
 ];
 
-const fn legacy(revision: Revision, name: &'static str, arrays: bool) -> Facts {
-    Facts { revision, name, era: Era::Legacy, server_requests: true, arrays }
+const fn legacy(revision: Revision, name: &'static str, arrays: bool, version_header: bool) -> Facts {
+    Facts { revision, name, era: Era::Legacy, server_requests: true, arrays, version_header }
 }
 
 impl Revision {

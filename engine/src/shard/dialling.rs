@@ -25,7 +25,8 @@ impl Shard {
                     let mut more: VecDeque<SocketAddr> = addresses.iter().copied().collect();
                     // Each attempt begins with another address, so that none that is silent is the only one ever tried.
                     more.rotate_left(
-                        self.exchange.connection(connection).attempts as usize % addresses.len(),
+                        self.exchange.connection(self.exchange.connection_of(connection)).attempts as usize
+                            % addresses.len(),
                     );
                     let first = more.pop_front();
                     (

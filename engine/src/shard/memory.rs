@@ -2,12 +2,14 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
-use crate::proto::{exchange::EraMemory, message::handshake::ServerInfo, revision::Revision};
+use crate::proto::{
+    exchange::EraMemory, http::plans::ToolPlans, message::handshake::ServerInfo, revision::Revision,
+};
 
 /// The memory of one engine.
 #[derive(Default)]
@@ -15,6 +17,13 @@ pub(crate) struct Memory {
     /// 0: nothing is known; otherwise the place of the revision in the table, plus one.
     revision: AtomicU8,
     info: Mutex<Option<Arc<ServerInfo>>>,
+    /// Over HTTP: it speaks HTTP+SSE only.
+    events_only: AtomicBool,
+    /// Over HTTP: which parameters of which tools are mirrored.
+    plans: Mutex<Option<Arc<ToolPlans>>>,
+    /// The value of `Authorization`, and how often it has changed.
+    token: Mutex<Option<Box<str>>>,
+    token_version: AtomicU64,
     /// Tells the other shards that there is news.
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -28,6 +37,14 @@ impl Memory {
 
     pub(crate) fn info(&self) -> Option<Arc<ServerInfo>> {
         self.info.lock().clone()
+    }
+
+    /// The value of `Authorization` from now on.
+    pub(crate) fn set_token(&self, token: Option<Box<str>>) {
+        if token.is_some() {
+            *self.token.lock() = token;
+            self.token_version.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn recall(&self) -> Option<Revision> {
@@ -62,5 +79,29 @@ impl EraMemory for ShardMemory {
 
     fn introduce(&self, info: ServerInfo) {
         *self.memory.info.lock() = Some(Arc::new(info));
+    }
+
+    fn is_events_only(&self) -> bool {
+        self.memory.events_only.load(Ordering::Acquire)
+    }
+
+    fn set_events_only(&self) {
+        self.memory.events_only.store(true, Ordering::Release);
+    }
+
+    fn plans(&self) -> Option<Arc<ToolPlans>> {
+        self.memory.plans.lock().clone()
+    }
+
+    fn set_plans(&self, plans: Arc<ToolPlans>) {
+        *self.memory.plans.lock() = Some(plans);
+    }
+
+    fn token_version(&self) -> u64 {
+        self.memory.token_version.load(Ordering::Acquire)
+    }
+
+    fn token(&self) -> Option<Box<str>> {
+        self.memory.token.lock().clone()
     }
 }

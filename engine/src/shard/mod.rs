@@ -117,20 +117,20 @@ const SPIN_READS_MAX: usize = 4;
 impl Shard {
     pub(crate) fn new(
         exchange: Exchange,
-        connections: usize,
         dial: Arc<Dial>,
         spin: Duration,
         close_grace: Duration,
         on_stderr: Option<SeeStderr>,
     ) -> io::Result<Self> {
+        let lines = exchange.lines();
         Ok(Self {
             exchange,
             clock: Clock::new(),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             dial,
-            lines: (0..connections).map(|_| None).collect(),
-            readable: VecDeque::with_capacity(connections),
+            lines: (0..lines).map(|_| None).collect(),
+            readable: VecDeque::with_capacity(lines.min(1024)),
             unwritten: Vec::new(),
             next_address_at: Instant::NEVER,
             stderr_more: false,
@@ -287,7 +287,7 @@ impl Shard {
         loop {
             if self.lines.len() <= SPIN_READS_MAX {
                 for connection in 0..self.lines.len() as u32 {
-                    if self.exchange.connection(connection).window.in_flight() > 0
+                    if self.exchange.expects(connection)
                         && self.read(connection, sink) != Drained::Nothing
                     {
                         return Ok(true);
@@ -385,11 +385,15 @@ impl Shard {
 
     /// Writes one slice. `true` if there is more and the kernel would take it.
     fn write(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) -> bool {
-        let Some(line) =
-            self.lines[connection as usize].as_mut().filter(|line| line.writable && !line.connecting)
-        else {
+        let line = self.lines[connection as usize].as_ref();
+        if line.is_none_or(|line| !line.writable || line.connecting) {
             return false;
-        };
+        }
+        if self.exchange.may_be_stale(connection, now) {
+            // The server may have closed it meanwhile; then the request goes elsewhere, with nothing of it sent.
+            self.read(connection, sink);
+        }
+        let Some(line) = self.lines[connection as usize].as_mut() else { return false };
         loop {
             let bytes = self.exchange.transmit(connection);
             if bytes.is_empty() {
@@ -443,7 +447,9 @@ impl Shard {
 
     /// How many connections take calls.
     pub(crate) fn ready(&self) -> usize {
-        (0..self.lines.len() as u32).filter(|n| self.exchange.connection(*n).state() == State::Ready).count()
+        (0..self.exchange.connections() as u32)
+            .filter(|n| self.exchange.connection(*n).state() == State::Ready)
+            .count()
     }
 }
 

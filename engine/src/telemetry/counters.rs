@@ -96,6 +96,18 @@ counters! {
     moved,
     /// Connections that were given up because they answered nothing any more.
     retired,
+    /// Sessions that the server ended and that were opened anew.
+    sessions_lost,
+    /// Notifications, replies and cancellations that the server refused over HTTP.
+    errands_refused,
+    /// Requests over HTTP, whatever they were about.
+    http_requests,
+    /// Sockets opened for HTTP.
+    http_sockets,
+    /// Sockets that the server closed while they were free.
+    http_idle_closed,
+    /// Streams of calls that ended early and were taken up again.
+    streams_resumed,
     /// Bytes read.
     bytes_in,
     /// Bytes written.

@@ -9,6 +9,7 @@ use crate::{
     proto::{
         correlation::NO_CONNECTION,
         event::{Fate, Sink, Why},
+        http::pool::Stage,
         lifecycle::{Event, State},
         message::{
             encode::{self, Tail},
@@ -23,7 +24,7 @@ use crate::{
 const BUSY_RETRIES_MAX: u32 = 3;
 
 /// Probes on one transport: the first, and once more in a revision that the server listed.
-const PROBES_MAX: u32 = 2;
+pub(super) const PROBES_MAX: u32 = 2;
 
 /// A connection is suspect when this many timed-out calls, or half its window, have met nothing but silence.
 const SILENT_CALLS_MIN: usize = 64;
@@ -32,7 +33,12 @@ impl Exchange {
     // What it is told.
 
     /// The transport that `poll_dial` asked for stands.
-    pub(crate) fn handle_opened(&mut self, now: Instant, connection: u32) {
+    pub(crate) fn handle_opened(&mut self, now: Instant, line: u32) {
+        if self.settings.http.is_some() {
+            self.http_opened(now, line);
+            return;
+        }
+        let connection = line;
         let known =
             self.memory.recall().or(self.settings.revision.filter(|pinned| pinned.era() == Era::Legacy));
         let conn = &mut self.connections[connection as usize];
@@ -57,7 +63,12 @@ impl Exchange {
     }
 
     /// The transport is gone, or never came to stand.
-    pub(crate) fn handle_lost(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+    pub(crate) fn handle_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        if self.settings.http.is_some() {
+            self.http_lost(now, line, reason, sink);
+            return;
+        }
+        let connection = line;
         let conn = &mut self.connections[connection as usize];
         let was_probing = conn.state() == State::Probing;
         // Servers that die of an unknown first request get `initialize` first on the next transport.
@@ -68,7 +79,12 @@ impl Exchange {
     }
 
     /// The transport that `poll_hang_up` named has been shut.
-    pub(crate) fn handle_gone(&mut self, connection: u32) {
+    pub(crate) fn handle_gone(&mut self, line: u32) {
+        if self.settings.http.is_some() {
+            self.http_gone(line);
+            return;
+        }
+        let connection = line;
         let conn = &mut self.connections[connection as usize];
         if conn.state() == State::Closing {
             conn.step(Event::Gone);
@@ -76,8 +92,13 @@ impl Exchange {
     }
 
     /// The kernel took `bytes` of the output.
-    pub(crate) fn handle_transmitted(&mut self, connection: u32, bytes: usize) {
+    pub(crate) fn handle_transmitted(&mut self, line: u32, bytes: usize) {
         self.stats.bytes_out += bytes as u64;
+        if self.settings.http.is_some() {
+            self.lane(line).left += bytes;
+            return;
+        }
+        let connection = line;
         let conn = &mut self.connections[connection as usize];
         conn.busy_retries = 0;
         conn.written(bytes);
@@ -85,14 +106,19 @@ impl Exchange {
     }
 
     /// The kernel took one slice of the output and would take more.
-    pub(crate) fn more_to_write(&mut self, connection: u32) {
-        self.mark_dirty(connection);
+    pub(crate) fn more_to_write(&mut self, line: u32) {
+        if self.settings.http.is_some() {
+            self.mark_line_dirty(line);
+        } else {
+            self.mark_dirty(line);
+        }
     }
 
     /// The kernel was short of memory for a moment: write again in about 10 ms, at most [`BUSY_RETRIES_MAX`] times in a
     /// row. `false`: that many have passed, the transport is as good as lost.
     #[must_use]
-    pub(crate) fn handle_busy(&mut self, now: Instant, connection: u32) -> bool {
+    pub(crate) fn handle_busy(&mut self, now: Instant, line: u32) -> bool {
+        let connection = self.connection_of(line);
         let jitter = self.rng.u64(5_000_000..=15_000_000);
         let conn = &mut self.connections[connection as usize];
         conn.busy_retries += 1;
@@ -124,8 +150,9 @@ impl Exchange {
                 self.care_for(now, connection, sink);
             }
             let debt = self.settings.orphan_debt;
-            self.next_care =
-                self.connections.iter().map(|conn| conn.next_deadline(debt)).min().unwrap_or(Instant::NEVER);
+            let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
+            let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, idle));
+            self.next_care = deadlines.min().unwrap_or(Instant::NEVER);
         }
     }
 
@@ -136,7 +163,9 @@ impl Exchange {
         self.closing = true;
         for connection in 0..self.connections.len() as u32 {
             let conn = &self.connections[connection as usize];
-            if !matches!(conn.state(), State::Closing | State::Closed) {
+            if self.is_http(connection) {
+                self.close_http(now, connection, why, sink);
+            } else if !matches!(conn.state(), State::Closing | State::Closed) {
                 let had_transport =
                     conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
                 self.end_calls_on(now, connection, Some(why), sink);
@@ -179,12 +208,12 @@ impl Exchange {
             if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe))
             {
                 conn.dialling = true;
-                self.wanted.push_back(n as u32);
+                self.wanted.push_back(n as u32 * self.lanes);
             }
         }
     }
 
-    fn next_control_key(&mut self) -> Key {
+    pub(super) fn next_control_key(&mut self) -> Key {
         let key = self.control;
         // 33 bits of openings on one shard will outlast the machine; staying on the last one is then still correct
         // for every connection but the very one it is in use on.
@@ -192,32 +221,44 @@ impl Exchange {
         key
     }
 
-    fn tail(&self, revision: Revision) -> Tail {
+    pub(super) fn tail(&self, revision: Revision) -> Tail {
         Tail::new(revision, &self.settings.client_info, &self.settings.capabilities)
     }
 
-    fn send_probe(&mut self, now: Instant, connection: u32, revision: Revision) {
+    pub(super) fn send_probe(&mut self, now: Instant, connection: u32, revision: Revision) {
         let (key, tail) = (self.next_control_key(), self.tail(revision));
         let conn = &mut self.connections[connection as usize];
         conn.probes += 1;
         conn.opening = key;
         conn.opening_deadline = now.after(self.settings.probe_timeout).min(conn.attempt_deadline);
+        self.next_care = self.next_care.min(conn.opening_deadline);
+        if let Some(http) = &mut conn.http {
+            // Silence over HTTP says nothing about the era, so there is no shorter time for it.
+            conn.opening_deadline = conn.attempt_deadline;
+            http.template.set_revision(Some(revision));
+            self.http_ask(connection, Stage::Discover, key, &tail, handshake::DISCOVER_BODY);
+            return;
+        }
         encode::request(conn.outbox.bytes(), key, &tail, false, |out| {
             out.extend_from_slice(handshake::DISCOVER_BODY.as_bytes());
         });
-        self.next_care = self.next_care.min(conn.opening_deadline);
         self.mark_dirty(connection);
     }
 
-    fn send_initialize(&mut self, connection: u32) {
+    pub(super) fn send_initialize(&mut self, connection: u32) {
         let offer = self.settings.revision.unwrap_or(Revision::LATEST_LEGACY);
         let (key, tail) = (self.next_control_key(), self.tail(offer));
         let body = handshake::initialize_body(offer, &self.settings.client_info, &self.settings.capabilities);
         let conn = &mut self.connections[connection as usize];
         conn.opening = key;
         conn.opening_deadline = conn.attempt_deadline;
-        encode::request(conn.outbox.bytes(), key, &tail, false, |out| out.extend_from_slice(body.as_bytes()));
         self.next_care = self.next_care.min(conn.opening_deadline);
+        if let Some(http) = &mut conn.http {
+            http.template.forget_session();
+            self.http_ask(connection, Stage::Initialize, key, &tail, &body);
+            return;
+        }
+        encode::request(conn.outbox.bytes(), key, &tail, false, |out| out.extend_from_slice(body.as_bytes()));
         self.mark_dirty(connection);
     }
 
@@ -243,7 +284,7 @@ impl Exchange {
         }
     }
 
-    fn handle_probe(&mut self, now: Instant, connection: u32, probe: Probe, sink: &mut impl Sink) {
+    pub(super) fn handle_probe(&mut self, now: Instant, connection: u32, probe: Probe, sink: &mut impl Sink) {
         let pinned = self.settings.revision;
         match probe {
             Probe::Modern(found, result) => {
@@ -304,7 +345,7 @@ impl Exchange {
         self.send_initialize(connection);
     }
 
-    fn handle_initialized(
+    pub(super) fn handle_initialized(
         &mut self,
         now: Instant,
         connection: u32,
@@ -323,6 +364,10 @@ impl Exchange {
                 );
             }
             Initialized::Agreed(revision, result) => {
+                if self.is_http(connection) {
+                    self.http_agreed(connection, revision, result);
+                    return;
+                }
                 let conn = &mut self.connections[connection as usize];
                 conn.step(Event::Agreed);
                 encode::notification(conn.outbox.bytes(), "notifications/initialized", None);
@@ -348,7 +393,7 @@ impl Exchange {
         }
     }
 
-    fn become_ready(&mut self, connection: u32, revision: Revision) {
+    pub(super) fn become_ready(&mut self, connection: u32, revision: Revision) {
         let tail = self.tail(revision);
         let conn = &mut self.connections[connection as usize];
         debug_assert_eq!(conn.state(), State::Ready);
@@ -366,27 +411,44 @@ impl Exchange {
     }
 
     /// The opening failed, and the same would happen again on the next transport for all we know.
-    fn fail_opening(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+    pub(super) fn fail_opening(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        reason: &str,
+        sink: &mut impl Sink,
+    ) {
         self.blame(reason);
         self.stats.disconnects += 1;
-        self.unwanted.push_back(connection);
+        self.hang_up(connection);
         self.let_go(now, connection, Event::OpeningFailed, sink);
     }
 
     /// Another transport, at once: this one was opened in the wrong era.
     fn reopen(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.blame("the server fixed the connection in another era");
-        self.unwanted.push_back(connection);
+        self.hang_up(connection);
         self.let_go(now, connection, Event::OpeningFailed, sink);
         self.connections[connection as usize].retry_at = now;
         self.next_care = now;
     }
 
+    /// The connection's transport is to be shut. Over HTTP all its sockets are, in [`Self::let_go`].
+    fn hang_up(&mut self, connection: u32) {
+        if !self.is_http(connection) {
+            self.unwanted.push_back(connection);
+        }
+    }
+
     /// Everything that follows when a transport ends, by whoever's doing.
-    fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
+    pub(super) fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
         let frame_bytes_max = self.settings.frame_bytes_max;
         self.changed = true;
         self.end_calls_on(now, connection, None, sink);
+        if self.is_http(connection) {
+            self.shut_all(connection);
+            self.http(connection).forget_session();
+        }
         let conn = &mut self.connections[connection as usize];
         self.noise_before.0 += conn.framing.counters().noise_lines;
         self.noise_before.1 += conn.framing.counters().blank_lines;
@@ -434,7 +496,7 @@ impl Exchange {
         }
     }
 
-    fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+    pub(super) fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.connections[connection as usize].step(Event::GaveUp);
         // The others would meet the same server.
         for conn in &mut self.connections {
@@ -462,11 +524,15 @@ impl Exchange {
     }
 
     /// Calls that were on a connection end, or move if no byte of them had left. With `why`, all end.
-    fn end_calls_on(&mut self, now: Instant, connection: u32, why: Option<Why>, sink: &mut impl Sink) {
+    pub(super) fn end_calls_on(&mut self, now: Instant, connection: u32, why: Option<Why>, sink: &mut impl Sink) {
         let mut keys = std::mem::take(&mut self.expired);
         self.correlation.on_connection(connection, &mut keys);
         for key in keys.drain(..) {
             let Some(&row) = self.correlation.get(key) else { continue };
+            if self.is_http(connection) {
+                self.http_end_call(now, row, why, sink);
+                continue;
+            }
             let conn = &mut self.connections[connection as usize];
             conn.window.give_back();
             if conn.outbox.has_left(row.start) {
@@ -504,11 +570,14 @@ impl Exchange {
         for _ in 0..conn.orphans.expire(now, debt, ttl) {
             conn.window.settle();
         }
+        if self.is_http(connection) {
+            self.http_care(now, connection, sink);
+        }
         self.list(connection);
         let conn = &mut self.connections[connection as usize];
         if conn.write_again_at <= now {
             conn.write_again_at = Instant::NEVER;
-            self.mark_dirty(connection);
+            self.mark_all_dirty(connection);
         }
         let conn = &mut self.connections[connection as usize];
         match conn.state() {
@@ -516,13 +585,13 @@ impl Exchange {
                 conn.step(Event::WaitOver);
                 self.want_transports();
             }
-            State::Starting if conn.dialling && conn.attempt_deadline <= now => {
+            State::Starting if conn.http.is_none() && conn.dialling && conn.attempt_deadline <= now => {
                 let wait = self.settings.attempt_timeout;
                 self.unwanted.push_back(connection);
                 self.handle_lost(now, connection, &format!("connecting took longer than {wait:?}"), sink);
             }
             State::Probing if conn.opening_deadline <= now && now < conn.attempt_deadline => {
-                if self.settings.revision.is_some() {
+                if self.settings.revision.is_some() || self.is_http(connection) {
                     self.fail_opening(now, connection, "the server did not answer server/discover", sink);
                 } else {
                     self.fall_back(connection);
@@ -533,7 +602,7 @@ impl Exchange {
                 let reason = format!("the server did not answer its opening request within {wait:?}");
                 self.fail_opening(now, connection, &reason, sink);
             }
-            State::Ready => self.suspect(now, connection, sink),
+            State::Ready if !self.is_http(connection) => self.suspect(now, connection, sink),
             _ => {}
         }
     }

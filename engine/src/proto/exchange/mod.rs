@@ -12,6 +12,7 @@
 //! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
 //! Proof: `tests/simulation`.
 
+mod http;
 mod life;
 mod receive;
 
@@ -19,8 +20,12 @@ use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, Row},
+    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
+    http::{
+        plans::ToolPlans,
+        pool::{HttpSettings, SPARE_LANES},
+    },
     lifecycle::State,
     message::{encode, handshake::ServerInfo},
     revision::Revision,
@@ -60,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) orphan_ttl: Duration,
     /// Timed-out calls older than this, with nothing heard since, make a connection suspect.
     pub(crate) silence: Duration,
+    /// The server is reached over HTTP.
+    pub(crate) http: Option<HttpSettings>,
     pub(crate) seed: u64,
 }
 
@@ -73,6 +80,32 @@ pub(crate) trait EraMemory {
     fn may_probe(&self) -> bool;
     /// Tells what the server said of itself.
     fn introduce(&self, info: ServerInfo);
+    /// Does the server speak HTTP+SSE only?
+    fn is_events_only(&self) -> bool {
+        false
+    }
+    /// It does.
+    fn set_events_only(&self) {}
+    /// The parameters that tools want mirrored, if they were listed before.
+    fn plans(&self) -> Option<Arc<ToolPlans>> {
+        None
+    }
+    /// They were listed.
+    fn set_plans(&self, _plans: Arc<ToolPlans>) {}
+    /// Changes whenever the token does; 0 while there is none.
+    fn token_version(&self) -> u64 {
+        0
+    }
+    /// The value of `Authorization`.
+    fn token(&self) -> Option<Box<str>> {
+        None
+    }
+    /// The server refused for want of authorization, and this is how it wants to be asked.
+    fn challenged(&self, _status: u16, _challenge: &str) {}
+    /// Is somebody about to bring another token?
+    fn awaits_token(&self) -> bool {
+        false
+    }
 }
 
 /// Why the last attempt to open a connection failed; for the error that callers see.
@@ -88,15 +121,17 @@ pub(crate) struct Exchange {
     /// Keys for the opening requests, from a slot of their own.
     control: Key,
     connections: Vec<Connection>,
+    /// Lines of each connection: one on a stream, one for each lane over HTTP.
+    lanes: u32,
     /// Connections that had room when they were listed; checked again when they come up.
     open: VecDeque<u32>,
-    /// Connections with output.
+    /// Lines with output.
     dirty: Vec<u32>,
     /// Shared calls that are on no connection yet.
     waiting: VecDeque<Key>,
     /// Frames of calls that were queued on a connection which died before they left.
     parked: VecDeque<Parked>,
-    /// Connections that want a transport.
+    /// Lines that want a transport. The first line of a connection that is `Starting` stands for any of its lines.
     wanted: VecDeque<u32>,
     /// Transports to be shut.
     unwanted: VecDeque<u32>,
@@ -116,6 +151,10 @@ pub(crate) struct Exchange {
     /// Noise and blank lines counted by framings that are gone.
     noise_before: (u64, u64),
     rng: fastrand::Rng,
+    /// Where requests over HTTP are encoded before their length is known.
+    scratch: Vec<u8>,
+    /// The time of the last turn, for what may be a turn late.
+    last_now: Instant,
     stats: Stats,
 }
 
@@ -127,6 +166,9 @@ struct Parked {
 
 /// Calls that ended while they stood in line may stay there up to this many, or as many as there are others.
 const ENDED_IN_LINE_MAX: usize = 64;
+
+/// The encoding buffer gives its memory back beyond this.
+const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 
 /// No connection takes a call right now.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,10 +188,15 @@ impl Exchange {
         let connections: Vec<Connection> = (0..settings.connections)
             .map(|_| {
                 let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
-                Connection::new(settings.window, settings.frame_bytes_max, backoff)
+                let http = settings.http.as_ref();
+                Connection::new(settings.window, settings.frame_bytes_max, backoff, http)
             })
             .collect();
+        let lanes = if settings.http.is_some() { settings.window.get() + SPARE_LANES } else { 1 };
         let mut exchange = Self {
+            lanes,
+            scratch: Vec::new(),
+            last_now: Instant::default(),
             memory,
             layout,
             correlation: Correlation::new(layout, slots),
@@ -226,6 +273,8 @@ impl Exchange {
             connection: NO_CONNECTION,
             len: 0,
             start: 0,
+            lane: NO_LANE,
+            tries: 0,
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
@@ -287,6 +336,7 @@ impl Exchange {
 
     /// Puts waiting calls on connections while both last. Returns how many.
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
+        self.last_now = now;
         let mut assigned = 0;
         while let Some(parked) = self.parked.front() {
             // A call that ended while it was parked has left only its frame.
@@ -307,6 +357,13 @@ impl Exchange {
             };
             let Some(connection) = self.pick() else { break };
             self.waiting.pop_front();
+            if self.is_http(connection) {
+                self.put_http(connection, key, row.progress, |out| {
+                    sink.body(key, &mut |body| out.extend_from_slice(body));
+                });
+                assigned += 1;
+                continue;
+            }
             let conn = &mut self.connections[connection as usize];
             let start = conn.outbox.end();
             let (tail, progress) = (std::mem::take(&mut conn.tail), row.progress);
@@ -334,6 +391,12 @@ impl Exchange {
             .iter()
             .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH);
         let Some(connection) = ready else { return false };
+        if self.is_http(connection as u32) {
+            let mut message = Vec::new();
+            encode::notification(&mut message, method, params);
+            self.http_errand(connection as u32, message);
+            return true;
+        }
         self.connections[connection].notify(method, params);
         self.mark_dirty(connection as u32);
         true
@@ -348,6 +411,12 @@ impl Exchange {
         {
             return;
         }
+        if conn.http.is_some() {
+            let mut message = Vec::new();
+            encode::reply(&mut message, id, member, value);
+            self.http_errand(connection, message);
+            return;
+        }
         if conn.outbox.waiting().len() > OUTBOX_BYTES_MAX {
             self.stats.output_suppressed += 1;
             return;
@@ -358,24 +427,44 @@ impl Exchange {
 
     // What it is asked for.
 
-    /// A connection that wants a transport, if any; the driver opens one and says `handle_opened` or `handle_lost`.
+    /// A line that wants a transport, if any; the driver opens one and says `handle_opened` or `handle_lost`.
     pub(crate) fn poll_dial(&mut self, now: Instant) -> Option<u32> {
-        let connection = self.wanted.pop_front()?;
-        let conn = &mut self.connections[connection as usize];
-        conn.dialling = true;
-        conn.attempt_deadline = now.after(self.settings.attempt_timeout);
-        self.next_care = self.next_care.min(conn.attempt_deadline);
-        Some(connection)
+        loop {
+            let line = self.wanted.pop_front()?;
+            let (connection, _) = self.of_line(line);
+            let deadline = now.after(self.settings.attempt_timeout);
+            let conn = &mut self.connections[connection as usize];
+            let starting = conn.state() == State::Starting;
+            if starting {
+                conn.dialling = true;
+                conn.attempt_deadline = deadline;
+                self.next_care = self.next_care.min(deadline);
+            }
+            if !self.is_http(connection) {
+                return Some(line);
+            }
+            if let Some(line) = self.http_dial(now, line, starting, deadline) {
+                return Some(line);
+            }
+        }
     }
 
-    /// A transport to be shut, if any; the driver shuts it and says `handle_gone`.
+    /// A line to be shut, if any; the driver shuts it and says `handle_gone`.
     pub(crate) fn poll_hang_up(&mut self) -> Option<u32> {
         self.unwanted.pop_front()
     }
 
-    /// A connection that has output to be written.
+    /// A line that has output to be written.
     pub(crate) fn poll_dirty(&mut self) -> Option<u32> {
         while let Some(connection) = self.dirty.pop() {
+            if self.settings.http.is_some() {
+                let lane = self.lane(connection);
+                lane.dirty = false;
+                if lane.waiting().is_empty() {
+                    continue;
+                }
+                return Some(connection);
+            }
             let conn = &mut self.connections[connection as usize];
             conn.dirty = false;
             if !conn.outbox.waiting().is_empty() {
@@ -391,7 +480,11 @@ impl Exchange {
     }
 
     /// The bytes to write next.
-    pub(crate) fn transmit(&self, connection: u32) -> &[u8] {
+    pub(crate) fn transmit(&self, line: u32) -> &[u8] {
+        let (connection, lane) = self.of_line(line);
+        if let Some(pool) = &self.connections[connection as usize].http {
+            return pool.lanes[lane].waiting();
+        }
         self.connections[connection as usize].outbox.waiting()
     }
 
@@ -404,7 +497,7 @@ impl Exchange {
 
     /// How many calls [`Self::submit`] would take now, at most.
     pub(crate) fn room(&self) -> usize {
-        let credits: usize = if self.connections.len() == 1 {
+        let credits: usize = if self.connections.len() == 1 && !self.is_http(0) {
             let conn = &self.connections[0];
             if conn.has_room() { conn.window.room() as usize } else { 0 }
         } else {
@@ -459,6 +552,27 @@ impl Exchange {
 
     pub(crate) fn connection(&self, connection: u32) -> &Connection {
         &self.connections[connection as usize]
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The lines of all connections: as many transports there may be.
+    pub(crate) fn lines(&self) -> usize {
+        self.connections.len() * self.lanes as usize
+    }
+
+    /// The connection whose line this is.
+    pub(crate) fn connection_of(&self, line: u32) -> u32 {
+        self.of_line(line).0
+    }
+
+    /// Does it wait for anything on this line?
+    pub(crate) fn expects(&self, line: u32) -> bool {
+        let (connection, lane) = self.of_line(line);
+        let conn = &self.connections[connection as usize];
+        conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].left > 0)
     }
 
     pub(crate) fn stats(&mut self) -> &Stats {
@@ -527,11 +641,17 @@ impl Exchange {
             connection: NO_CONNECTION,
             len: 0,
             start: 0,
+            lane: NO_LANE,
+            tries: 0,
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
         };
         self.correlation.insert(row, deadline);
+        if self.is_http(connection) {
+            self.put_http(connection, key, patience.progress, body);
+            return;
+        }
         let conn = &mut self.connections[connection as usize];
         let start = conn.outbox.end();
         encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);
@@ -555,7 +675,25 @@ impl Exchange {
         self.mark_dirty(connection);
     }
 
+    /// As [`Self::put`], over HTTP.
+    fn put_http(&mut self, connection: u32, key: Key, progress: bool, body: impl FnOnce(&mut Vec<u8>)) {
+        let mut json = std::mem::take(&mut self.scratch);
+        json.clear();
+        encode::request(&mut json, key, &self.connections[connection as usize].tail, progress, body);
+        // The line feed ends a message on a stream; here a length does.
+        json.pop();
+        self.http_call(connection, key, &json);
+        if json.capacity() <= SCRATCH_BYTES_KEPT {
+            self.scratch = json;
+        }
+    }
+
     fn move_parked(&mut self, now: Instant, connection: u32, parked: Parked, sink: &mut impl Sink) {
+        if self.is_http(connection) && self.connections[connection as usize].revision == parked.revision {
+            self.http_call(connection, parked.key, &parked.frame);
+            self.stats.moved += 1;
+            return;
+        }
         let conn = &mut self.connections[connection as usize];
         let start = conn.outbox.end();
         if conn.revision == parked.revision {
@@ -599,6 +737,10 @@ impl Exchange {
         let Some(&row) = self.correlation.get(key) else { return };
         if row.connection == NO_CONNECTION {
             self.fail(now, key, why, Fate::NotSent, sink);
+            return;
+        }
+        if self.is_http(row.connection) {
+            self.http_abort(now, row, why, reason, sink);
             return;
         }
         let conn = &mut self.connections[row.connection as usize];

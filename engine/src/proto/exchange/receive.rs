@@ -9,6 +9,7 @@ use super::Exchange;
 use crate::{
     base::{buffer::FrameRef, time::Instant},
     proto::{
+        correlation::NO_LANE,
         event::{Fate, Inbound, Outcome, Reception, Sink, Why},
         framing::newline::{Oversized, Split},
         lifecycle::State,
@@ -41,19 +42,30 @@ const METHOD_NOT_FOUND: &str =
 const TOO_BUSY: &str = r#"{"code":-32603,"message":"the client's handler is too busy"}"#;
 
 impl Exchange {
-    /// Room for the next read from `connection`.
-    pub(crate) fn space(&mut self, connection: u32) -> &mut [u8] {
-        self.connections[connection as usize].inbox.space(&mut self.pool)
+    /// Room for the next read from `line`.
+    pub(crate) fn space(&mut self, line: u32) -> &mut [u8] {
+        let (connection, lane) = self.of_line(line);
+        let conn = &mut self.connections[connection as usize];
+        match &mut conn.http {
+            Some(http) => http.lanes[lane].inbox.space(&mut self.pool),
+            None => conn.inbox.space(&mut self.pool),
+        }
     }
 
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
     pub(crate) fn handle_received(
         &mut self,
         now: Instant,
-        connection: u32,
+        line: u32,
         bytes: usize,
         sink: &mut impl Sink,
     ) {
+        if self.settings.http.is_some() {
+            self.http_received(now, line, bytes, sink);
+            return;
+        }
+        // On a stream a connection has one line, of the same number.
+        let connection = line;
         let conn = &mut self.connections[connection as usize];
         let epoch = conn.epoch;
         conn.inbox.filled(bytes);
@@ -91,7 +103,7 @@ impl Exchange {
     }
 
     #[inline]
-    fn handle_frame(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    pub(super) fn handle_frame(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
         let envelope = envelope::scan(frame.bytes());
         match envelope.kind {
             Kind::Result | Kind::Error => {
@@ -107,24 +119,26 @@ impl Exchange {
                 } else {
                     Outcome::Error(frame)
                 };
-                self.handle_answer(now, connection, id, outcome, sink);
+                self.handle_answer(now, line, id, outcome, sink);
             }
-            Kind::Request | Kind::Notification => self.handle_started(now, connection, frame, sink),
-            Kind::Batch => self.handle_array(now, connection, frame, sink),
+            Kind::Request | Kind::Notification => {
+                self.handle_started(now, self.connection_of(line), frame, sink);
+            }
+            Kind::Batch => self.handle_array(now, line, frame, sink),
             Kind::Malformed => {
                 self.stats.malformed += 1;
                 if let Id::Number(id) = envelope.id {
-                    self.end_unusable(now, connection, id, Why::Malformed, sink);
+                    self.end_unusable(now, line, id, Why::Malformed, sink);
                 }
             }
         }
     }
 
     #[inline]
-    fn handle_answer(
+    pub(super) fn handle_answer(
         &mut self,
         now: Instant,
-        connection: u32,
+        line: u32,
         id: u64,
         outcome: Outcome<'_>,
         sink: &mut impl Sink,
@@ -133,8 +147,15 @@ impl Exchange {
             self.stats.unknown += 1;
             return;
         };
-        let conn = &mut self.connections[connection as usize];
-        if self.correlation.find(key, connection).is_some() {
+        let connection = self.connection_of(line);
+        if let Some(row) = self.correlation.find(key, connection)
+            && self.may_answer(line, row.lane)
+        {
+            let lane = row.lane;
+            if lane != NO_LANE {
+                self.http_answered(now, connection, lane);
+            }
+            let conn = &mut self.connections[connection as usize];
             conn.window.give_back();
             conn.orphans.server_is_alive();
             if conn.attempts != 0 {
@@ -144,17 +165,22 @@ impl Exchange {
             }
             self.list(connection);
             self.end(now, key, outcome, sink);
-        } else if key == conn.opening {
+        } else if key == self.connections[connection as usize].opening {
             if let Outcome::Result(frame) | Outcome::Error(frame) = outcome {
                 self.handle_opening_answer(now, connection, frame.bytes(), sink);
             }
         } else {
-            self.handle_stray(connection, key);
+            self.handle_stray(line, key);
         }
     }
 
     /// An answer that no live call of this connection waits for.
-    fn handle_stray(&mut self, connection: u32, key: Key) {
+    fn handle_stray(&mut self, line: u32, key: Key) {
+        let connection = self.connection_of(line);
+        if self.is_http(connection) {
+            self.http_stray(line, key);
+            return;
+        }
         let conn = &mut self.connections[connection as usize];
         match conn.orphans.answered(key) {
             Some(in_debt) => {
@@ -169,14 +195,20 @@ impl Exchange {
     }
 
     /// The server answered a call in a way that cannot be used.
-    fn end_unusable(&mut self, now: Instant, connection: u32, id: u64, why: Why, sink: &mut impl Sink) {
+    pub(super) fn end_unusable(&mut self, now: Instant, line: u32, id: u64, why: Why, sink: &mut impl Sink) {
         let Some(key) = Key::from_wire(id) else { return };
-        if self.correlation.find(key, connection).is_some() {
+        let connection = self.connection_of(line);
+        if let Some(row) = self.correlation.find(key, connection)
+            && self.may_answer(line, row.lane)
+        {
+            if row.lane != NO_LANE {
+                self.http_answered(now, connection, row.lane);
+            }
             self.connections[connection as usize].window.give_back();
             self.list(connection);
             self.fail(now, key, why, Fate::Answered, sink);
         } else {
-            self.handle_stray(connection, key);
+            self.handle_stray(line, key);
         }
     }
 
@@ -190,7 +222,8 @@ impl Exchange {
         // place would be worse.
     }
 
-    fn handle_array(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    fn handle_array(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let connection = self.connection_of(line);
         let allowed =
             self.connections[connection as usize].revision.is_some_and(|revision| revision.facts().arrays);
         match array::elements(frame.bytes()).filter(|elements| allowed && !elements.is_empty()) {
@@ -199,7 +232,7 @@ impl Exchange {
                     let element =
                         FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
                     if element.bytes().first() == Some(&b'{') {
-                        self.handle_frame(now, connection, element, sink);
+                        self.handle_frame(now, line, element, sink);
                     } else {
                         self.stats.malformed += 1;
                     }

@@ -7,3 +7,9 @@
 pub(crate) mod chunked;
 pub(crate) mod event_stream;
 pub(crate) mod head;
+pub(crate) mod lane;
+pub(crate) mod plans;
+pub(crate) mod pool;
+pub(crate) mod reader;
+pub(crate) mod request;
+pub(crate) mod template;

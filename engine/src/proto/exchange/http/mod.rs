@@ -1,0 +1,682 @@
+//! The exchange over HTTP: which lane carries what, and what the end of a socket means.
+//!
+//! A driver knows *lines*: one socket each. On a stream a connection has one line; over HTTP it has as many as its pool has
+//! lanes. Here requests are put on lanes, lanes are opened, freed and given up; [`responses`] reads what comes back,
+//! [`opening`] finds out what the server is, [`streams`] looks after streams of events that end early or never.
+//!
+//! Owner: one shard. Always: a call on a connection over HTTP is on exactly one lane, or, without a lane, waits for a stream to
+//! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
+
+mod opening;
+mod responses;
+mod streams;
+
+use std::time::Duration;
+
+use super::{Exchange, Parked};
+use crate::{
+    base::time::Instant,
+    proto::{
+            correlation::{NO_CONNECTION, NO_LANE, Row},
+        event::{Fate, Sink, Why},
+        http::{
+            lane::{Lane, Load, Socket},
+            pool::{Dialect, Pool},
+        },
+        lifecycle::{Event, State},
+        message::encode,
+        revision::Era,
+    },
+    slab::key::Key,
+};
+
+/// What is left of a response after its answer may take this long; then the socket is given up instead.
+const REST_OF_RESPONSE: Duration = Duration::from_secs(1);
+
+/// A session may take this long to be ended; then the sockets are shut anyway.
+const DELETE_WAIT: Duration = Duration::from_millis(100);
+
+/// Times that a call which the server refused without executing it is sent again: once for each reason there is.
+const TRIES_MAX: u8 = 3;
+
+impl Exchange {
+    // Lines.
+
+    /// The connection and the lane of a line.
+    #[inline]
+    pub(super) fn of_line(&self, line: u32) -> (u32, usize) {
+        if self.lanes == 1 { (line, 0) } else { (line / self.lanes, (line % self.lanes) as usize) }
+    }
+
+    pub(super) fn line_of(&self, connection: u32, lane: u32) -> u32 {
+        connection * self.lanes + lane
+    }
+
+    /// Is the line the socket of an HTTP connection?
+    pub(super) fn is_http(&self, connection: u32) -> bool {
+        self.connections[connection as usize].http.is_some()
+    }
+
+    /// The pool of a connection that is one over HTTP.
+    pub(super) fn http(&mut self, connection: u32) -> &mut Pool {
+        self.connections[connection as usize].http.as_mut().expect("asked for HTTP connections only")
+    }
+
+    pub(super) fn lane(&mut self, line: u32) -> &mut Lane {
+        let (connection, lane) = self.of_line(line);
+        &mut self.http(connection).lanes[lane]
+    }
+
+    pub(super) fn mark_line_dirty(&mut self, line: u32) {
+        let lane = self.lane(line);
+        if !lane.dirty {
+            lane.dirty = true;
+            self.dirty.push(line);
+        }
+    }
+
+    /// Would a request on this line meet a socket that has been idle for so long that the server may have closed it?
+    pub(crate) fn may_be_stale(&self, line: u32, now: Instant) -> bool {
+        let (connection, lane) = self.of_line(line);
+        self.connections[connection as usize].http.as_ref().is_some_and(|pool| {
+            let lane = &pool.lanes[lane];
+            lane.left == 0 && lane.served > 0 && now.since(lane.idle_since) >= STALE_AFTER
+        })
+    }
+
+    // Requests.
+
+    /// Puts a call, encoded as JSON, on a lane. There is one: the connection said that it has room.
+    pub(super) fn http_call(&mut self, connection: u32, key: Key, json: &[u8]) {
+        let Some(lane) = self.http_place(connection, Load::Call(key), json) else {
+            debug_assert!(false, "picked a connection without a lane");
+            return;
+        };
+        if let Some(row) = self.correlation.get_mut(key) {
+            (row.connection, row.lane) = (connection, lane);
+        }
+        let had_room = self.connections[connection as usize].window.take();
+        debug_assert!(had_room, "picked a connection without room");
+        if self.open.len() > 1 {
+            // In turn: the next call goes to the next connection.
+            self.open.rotate_left(1);
+        }
+    }
+
+    /// Puts a POST of `json` on a free lane, which is opened if need be.
+    pub(super) fn http_place(&mut self, connection: u32, load: Load, json: &[u8]) -> Option<u32> {
+        self.refresh_token(connection);
+        let pool = self.http(connection);
+        let lane = pool.take_lane()?;
+        let Pool { lanes, template, plans, .. } = pool;
+        let place = &mut lanes[lane as usize];
+        place.load = load;
+        place.request.clear();
+        place.left = 0;
+        place.body_at = template.post(&mut place.request, json, plans.as_deref());
+        self.start(connection, lane);
+        Some(lane)
+    }
+
+    /// As [`Self::http_place`], for a GET.
+    pub(super) fn http_place_get(
+        &mut self,
+        connection: u32,
+        load: Load,
+        last_event: Option<&str>,
+    ) -> Option<u32> {
+        self.refresh_token(connection);
+        let pool = self.http(connection);
+        let lane = pool.take_lane()?;
+        let Pool { lanes, template, .. } = pool;
+        let place = &mut lanes[lane as usize];
+        place.load = load;
+        place.request.clear();
+        place.left = 0;
+        template.get(&mut place.request, last_event);
+        place.body_at = place.request.len();
+        self.start(connection, lane);
+        Some(lane)
+    }
+
+    /// A lane has a request now: it is written, or a socket asked for.
+    fn start(&mut self, connection: u32, lane: u32) {
+        let line = self.line_of(connection, lane);
+        self.stats.http_requests += 1;
+        let place = self.lane(line);
+        match place.socket {
+            Socket::Open => self.mark_line_dirty(line),
+            Socket::None => {
+                place.socket = Socket::Dialling;
+                self.wanted.push_back(line);
+            }
+            Socket::Dialling | Socket::Shutting => {}
+        }
+    }
+
+    /// A message that is no call: it has a lane of its own as soon as there is one.
+    pub(super) fn http_errand(&mut self, connection: u32, mut message: Vec<u8>) {
+        if message.last() == Some(&b'\n') {
+            message.pop();
+        }
+        if self.http(connection).add_errand(message) {
+            self.pump_errands(connection);
+        } else {
+            self.stats.output_suppressed += 1;
+        }
+    }
+
+    pub(super) fn pump_errands(&mut self, connection: u32) {
+        if let Some((json, load)) = self.http(connection).pending_opening.take()
+            && self.http_place(connection, load, &json).is_none()
+        {
+            self.http(connection).pending_opening = Some((json, load));
+            return;
+        }
+        while self.http(connection).has_errand() {
+            let pool = self.http(connection);
+            if !pool.has_any_lane() {
+                return;
+            }
+            let Some(message) = pool.next_errand() else { return };
+            if let Some(lane) = self.http_place(connection, Load::Errand, &message) {
+                let until = self.last_now.after(self.settings.attempt_timeout);
+                self.set_until(connection, lane, until);
+            }
+        }
+    }
+
+    pub(super) fn set_until(&mut self, connection: u32, lane: u32, until: Instant) {
+        self.http(connection).lanes[lane as usize].until = until;
+        self.next_care = self.next_care.min(until);
+    }
+
+    /// Which line is dialled for a line that was asked for, if any has to be.
+    pub(super) fn http_dial(
+        &mut self,
+        now: Instant,
+        line: u32,
+        starting: bool,
+        deadline: Instant,
+    ) -> Option<u32> {
+        let (connection, _) = self.of_line(line);
+        let mut line = line;
+        if starting && self.lane(line).socket != Socket::Dialling {
+            let pool = self.http(connection);
+            if pool.has_idle() {
+                // The session ended and its sockets did not.
+                self.http_begin(now, connection);
+                return None;
+            }
+            let lane = pool.free_lane()?;
+            pool.lanes[lane as usize].socket = Socket::Dialling;
+            line = self.line_of(connection, lane);
+        }
+        let lane = self.lane(line);
+        if lane.socket != Socket::Dialling {
+            // It was given up before anyone dialled it.
+            return None;
+        }
+        lane.dial_until = deadline;
+        self.next_care = self.next_care.min(deadline);
+        Some(line)
+    }
+
+    /// May the answer to a call on `lane` come on this line? On a stream, and over HTTP+SSE, any may.
+    #[inline]
+    pub(super) fn may_answer(&self, line: u32, lane: u32) -> bool {
+        let (connection, at) = self.of_line(line);
+        self.connections[connection as usize].http.as_ref().is_none_or(|pool| {
+            lane == at as u32 || pool.dialect == Dialect::Events
+        })
+    }
+
+    /// An answer that no live call of this line waits for.
+    pub(super) fn http_stray(&mut self, line: u32, key: Key) {
+        let (connection, _) = self.of_line(line);
+        if self.lane(line).load == Load::Orphan(key) {
+            self.stats.late += 1;
+            self.lane(line).load = Load::Answered;
+            self.settle(connection);
+        } else {
+            self.stats.unknown += 1;
+        }
+    }
+
+    /// Everything that waits on a connection is tried again.
+    pub(super) fn mark_all_dirty(&mut self, connection: u32) {
+        if !self.is_http(connection) {
+            self.mark_dirty(connection);
+            return;
+        }
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            if !self.lane(line).waiting().is_empty() {
+                self.mark_line_dirty(line);
+            }
+        }
+    }
+
+    /// Ends the calls of a connection and shuts it.
+    pub(super) fn close_http(&mut self, now: Instant, connection: u32, why: Why, sink: &mut impl Sink) {
+        let was = self.connections[connection as usize].state();
+        self.end_calls_on(now, connection, Some(why), sink);
+        self.http_close(now, connection, was == State::Ready);
+        let conn = &mut self.connections[connection as usize];
+        if matches!(was, State::Closing | State::Closed) {
+            return;
+        }
+        conn.step(Event::Close);
+        self.finish_closing(connection);
+    }
+
+    // What it is told.
+
+    /// A socket stands.
+    pub(super) fn http_opened(&mut self, now: Instant, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        self.stats.http_sockets += 1;
+        let place = self.lane(line);
+        if place.socket != Socket::Dialling {
+            return;
+        }
+        place.socket = Socket::Open;
+        (place.served, place.idle_since, place.dial_until) = (0, now, Instant::NEVER);
+        let has_load = place.load != Load::Nothing;
+        if has_load {
+            self.mark_line_dirty(line);
+        } else {
+            self.http(connection).rest(lane as u32, now);
+        }
+        if self.connections[connection as usize].state() == State::Starting {
+            self.http_begin(now, connection);
+        } else {
+            self.list(connection);
+            self.pump_errands(connection);
+        }
+    }
+
+    /// A socket is gone, or never came to stand.
+    pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        let (connection, lane) = self.of_line(line);
+        let place = self.lane(line);
+        let was_open = place.socket == Socket::Open;
+        if was_open && place.reader.ends_with_connection() {
+            // That was the end of its body, which is as good as a length.
+            place.reader.end_with_connection();
+            place.keep_alive = false;
+            self.http_read(now, line, sink);
+            if self.lane(line).socket != Socket::Open {
+                self.lane(line).socket = Socket::None;
+                return;
+            }
+        }
+        let place = self.lane(line);
+        let begun = place.status != 0;
+        let last_event = place.last_event.take();
+        // Of a call of which nothing has left, the request is still whole.
+        let unsent = (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
+        let load = place.unload();
+        self.reset_lane(line);
+        self.http(connection).leave(lane as u32);
+        self.lane(line).socket = Socket::None;
+        let opening = self.connections[connection as usize].state().is_opening()
+            || self.connections[connection as usize].state() == State::Starting;
+        match load {
+            Load::Nothing if was_open => {
+                // A free socket that the server closed: it does so when it has been idle for long.
+                self.stats.http_idle_closed += 1;
+                self.list(connection);
+                return;
+            }
+            Load::Call(key) | Load::Resumed(key) => {
+                self.blame(reason);
+                self.http_call_lost(now, connection, key, unsent, begun, last_event, sink);
+            }
+            Load::Orphan(_) => self.settle(connection),
+            Load::Listening => self.listen_again(now, connection),
+            Load::Delete => self.shut_all(connection),
+            Load::Events | Load::Opening(_) => {
+                self.lose_connection(now, connection, reason, sink);
+                return;
+            }
+            Load::Errand if opening && was_open => {
+                self.lose_connection(now, connection, reason, sink);
+                return;
+            }
+            Load::Nothing | Load::Answered | Load::Errand => {}
+        }
+        match self.connections[connection as usize].state() {
+            State::Closing => self.finish_closing(connection),
+            // The connection has been given up before; this was one of its sockets.
+            State::Backoff | State::Closed => {}
+            _ if !was_open => self.cannot_dial(now, connection, reason, sink),
+            _ => self.list(connection),
+        }
+    }
+
+    fn lose_connection(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+        self.stats.disconnects += 1;
+        self.blame(reason);
+        self.let_go(now, connection, Event::Lost, sink);
+    }
+
+    /// The lane that carried a call is gone. `unsent` is the call, if nothing of it had left.
+    #[expect(clippy::too_many_arguments, reason = "what is known of one lost exchange")]
+    fn http_call_lost(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        key: Key,
+        unsent: Option<Vec<u8>>,
+        begun: bool,
+        last_event: Option<Box<str>>,
+        sink: &mut impl Sink,
+    ) {
+        if self.correlation.find(key, connection).is_none() {
+            return;
+        }
+        if let Some(json) = unsent {
+            self.park(connection, key, json);
+        } else if let (true, Some(last_event), false) = (begun, last_event, self.is_modern(connection)) {
+            self.resume_later(now, connection, key, last_event);
+        } else if begun && self.http(connection).dialect == Dialect::Events {
+            // The server has accepted it; the answer comes on the stream.
+            self.set_no_lane(key);
+        } else {
+            self.connections[connection as usize].window.give_back();
+            self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
+        }
+    }
+
+    /// A socket could not be opened. While others work, no further one is tried for a while; with none left the connection
+    /// is lost.
+    fn cannot_dial(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
+        let wait = self.connections[connection as usize].backoff.next();
+        let pool = self.http(connection);
+        if pool.has_open_socket() {
+            (pool.may_dial, pool.dial_again_at) = (false, now.after(wait));
+            self.next_care = self.next_care.min(now.after(wait));
+        } else {
+            self.lose_connection(now, connection, reason, sink);
+        }
+    }
+
+    /// The driver has shut a line.
+    pub(super) fn http_gone(&mut self, line: u32) {
+        let (connection, _) = self.of_line(line);
+        let lane = self.lane(line);
+        if lane.socket == Socket::Shutting {
+            lane.socket = Socket::None;
+        }
+        if self.connections[connection as usize].state() == State::Closing {
+            self.finish_closing(connection);
+        } else {
+            self.list(connection);
+            self.pump_errands(connection);
+        }
+    }
+
+    // Ends.
+
+    /// Gives a socket up; whatever was on it is the caller's to have dealt with.
+    pub(super) fn shut(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let place = self.lane(line);
+        place.unload();
+        let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
+        if stood {
+            place.socket = Socket::Shutting;
+        }
+        self.reset_lane(line);
+        self.http(connection).leave(lane as u32);
+        if stood {
+            self.unwanted.push_back(line);
+        }
+    }
+
+    pub(super) fn shut_all(&mut self, connection: u32) {
+        for lane in 0..self.lanes {
+            self.shut(self.line_of(connection, lane));
+        }
+        self.http(connection).clear_idle();
+    }
+
+    /// What was read of a socket that is gone, is void.
+    fn reset_lane(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let Self { connections, pool, .. } = self;
+        if let Some(http) = &mut connections[connection as usize].http {
+            let place = &mut http.lanes[lane];
+            place.generation = place.generation.wrapping_add(1);
+            place.inbox.clear(pool);
+            place.reader.reset(pool);
+            place.dirty = false;
+        }
+    }
+
+    /// The exchange on a lane is over and its response has ended.
+    pub(super) fn free(&mut self, now: Instant, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let place = self.lane(line);
+        let keep = place.keep_alive && place.socket == Socket::Open;
+        place.unload();
+        place.served += 1;
+        if keep {
+            self.http(connection).rest(lane as u32, now);
+        } else {
+            self.shut(line);
+        }
+        self.pump_errands(connection);
+        self.list(connection);
+    }
+
+    /// A call is taken off its lane to be sent again: no byte of it had left, or the server refused it without executing it.
+    pub(super) fn park(&mut self, connection: u32, key: Key, json: Vec<u8>) {
+        let conn = &mut self.connections[connection as usize];
+        conn.window.give_back();
+        self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
+        if let Some(row) = self.correlation.get_mut(key) {
+            (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
+            row.tries = row.tries.saturating_add(1);
+        }
+        self.thin_out();
+    }
+
+    pub(super) fn set_no_lane(&mut self, key: Key) {
+        if let Some(row) = self.correlation.get_mut(key) {
+            row.lane = NO_LANE;
+        }
+    }
+
+    pub(super) fn settle(&mut self, connection: u32) {
+        self.connections[connection as usize].window.settle();
+        self.list(connection);
+    }
+
+    pub(super) fn is_modern(&self, connection: u32) -> bool {
+        self.connections[connection as usize].revision.is_some_and(|revision| revision.era() == Era::Modern)
+    }
+
+    /// Ends a call on this connection without an answer: cancelled, or its time is over.
+    pub(super) fn http_abort(&mut self, now: Instant, row: Row, why: Why, reason: &str, sink: &mut impl Sink) {
+        let (connection, key) = (row.connection, row.key);
+        let modern = self.is_modern(connection);
+        self.http(connection).resumes.retain(|resume| resume.key != key);
+        let line = self.line_of(connection, row.lane);
+        let has_lane = row.lane != NO_LANE;
+        if has_lane && !self.lane(line).has_left() {
+            // Nothing of it has left: the server need not know.
+            self.connections[connection as usize].window.give_back();
+            let place = self.lane(line);
+            place.unload();
+            if place.socket == Socket::Open {
+                let (_, lane) = self.of_line(line);
+                self.http(connection).rest(lane as u32, now);
+            }
+            self.fail(now, key, why, Fate::NotSent, sink);
+            self.list(connection);
+            return;
+        }
+        self.stats.cancellations_sent += 1;
+        if modern {
+            // Closing the stream is the cancellation.
+            if has_lane {
+                self.shut(line);
+            }
+            self.connections[connection as usize].window.give_back();
+        } else {
+            let mut message = Vec::new();
+            encode::cancelled(&mut message, key, reason);
+            self.http_errand(connection, message);
+            if has_lane {
+                let debt = self.settings.orphan_debt;
+                let place = self.lane(line);
+                place.load = Load::Orphan(key);
+                let (_, lane) = self.of_line(line);
+                self.set_until(connection, lane as u32, now.after(debt));
+                self.connections[connection as usize].window.owe();
+            } else {
+                self.connections[connection as usize].window.give_back();
+            }
+        }
+        self.fail(now, key, why, Fate::Unknown, sink);
+        self.list(connection);
+    }
+
+    /// Ends the calls on a connection that is given up, or parks them if nothing of them has left. With `why`, all end.
+    pub(super) fn http_end_call(
+        &mut self,
+        now: Instant,
+        row: Row,
+        why: Option<Why>,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, key) = (row.connection, row.key);
+        let left = row.lane == NO_LANE || self.lane(self.line_of(connection, row.lane)).has_left();
+        match why {
+            _ if left => {
+                self.connections[connection as usize].window.give_back();
+                self.fail(now, key, why.unwrap_or(Why::ConnectionLost), Fate::Unknown, sink);
+            }
+            Some(why) => {
+                self.connections[connection as usize].window.give_back();
+                self.fail(now, key, why, Fate::NotSent, sink);
+            }
+            None => {
+                let json = self.lane(self.line_of(connection, row.lane)).body().to_vec();
+                self.park(connection, key, json);
+            }
+        }
+    }
+
+    /// Shuts a connection: ends its session first, if it has one and a socket to do it on.
+    pub(super) fn http_close(&mut self, now: Instant, connection: u32, end_session: bool) {
+        let delete = end_session && self.http(connection).template.has_session();
+        self.shut_busy(connection);
+        if delete {
+            let pool = self.http(connection);
+            if let Some(lane) = pool.take_lane() {
+                let place = &mut pool.lanes[lane as usize];
+                place.load = Load::Delete;
+                place.request.clear();
+                place.left = 0;
+                pool.template.delete(&mut place.request);
+                place.body_at = place.request.len();
+                self.start(connection, lane);
+                self.set_until(connection, lane, now.after(DELETE_WAIT));
+            }
+        }
+        self.shut_idle(connection);
+    }
+
+    fn shut_busy(&mut self, connection: u32) {
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            let place = self.lane(line);
+            if place.load != Load::Nothing || place.socket == Socket::Dialling {
+                self.shut(line);
+            }
+        }
+    }
+
+    fn shut_idle(&mut self, connection: u32) {
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            if self.lane(line).load == Load::Nothing {
+                self.shut(line);
+            }
+        }
+        self.http(connection).clear_idle();
+    }
+
+    /// The last socket of a closing connection has gone.
+    pub(super) fn finish_closing(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        if conn.state() == State::Closing && conn.http.as_ref().is_some_and(|pool| !pool.has_sockets()) {
+            conn.step(Event::Gone);
+        }
+    }
+
+    /// The template takes the token that is valid now.
+    fn refresh_token(&mut self, connection: u32) {
+        let version = self.memory.token_version();
+        if self.http(connection).token != version {
+            let token = self.memory.token();
+            let pool = self.http(connection);
+            pool.token = version;
+            pool.template.set_authorization(token);
+        }
+    }
+
+    // Time.
+
+    /// Does what is due on a connection over HTTP.
+    pub(super) fn http_care(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            let place = self.lane(line);
+            if place.socket == Socket::Dialling && place.dial_until <= now {
+                let wait = self.settings.attempt_timeout;
+                self.unwanted.push_back(line);
+                self.http_lost(now, line, &format!("connecting took longer than {wait:?}"), sink);
+                continue;
+            }
+            if place.until > now {
+                continue;
+            }
+            place.until = Instant::NEVER;
+            match place.load {
+                Load::Orphan(_) => {
+                    self.shut(line);
+                    self.settle(connection);
+                }
+                Load::Delete => self.shut_all(connection),
+                Load::Answered | Load::Errand | Load::Listening => {
+                    self.shut(line);
+                    self.list(connection);
+                }
+                _ => {}
+            }
+        }
+        let idle_timeout = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
+        while let Some((lane, since)) = self.http(connection).oldest_idle()
+            && now >= since.after(idle_timeout)
+        {
+            self.shut(self.line_of(connection, lane));
+        }
+        let pool = self.http(connection);
+        if pool.dial_again_at <= now {
+            (pool.may_dial, pool.dial_again_at) = (true, Instant::NEVER);
+            self.list(connection);
+        }
+        self.take_up_streams(now, connection);
+        self.pump_errands(connection);
+    }
+}
+
+/// A socket that has been idle for so long is looked at before a call is risked on it: a look costs a system call, and under load no
+/// socket is idle for a millisecond.
+const STALE_AFTER: Duration = Duration::from_millis(1);
+
+const _: () = assert!(TRIES_MAX < u8::MAX);

@@ -1,0 +1,485 @@
+//! What the responses say: answers to calls, refusals, acknowledgements, and the end of each.
+//!
+//! A response with an answer ends its call like an answer on a stream would. A response without one ends its call by its
+//! status, or takes the call back: a server that answers 404 to a session it has forgotten, or -32020 to headers it does not
+//! agree with, has not executed anything.
+
+use super::{REST_OF_RESPONSE, TRIES_MAX};
+use crate::{
+    base::{
+        buffer::{Frame, FrameRef},
+        time::Instant,
+    },
+    proto::{
+        event::{Fate, Outcome, Sink, Why},
+        exchange::Exchange,
+        framing::newline::Oversized,
+        http::{
+            event_stream::{Data, Event as ServerEvent, Name},
+            head::{Head, Media},
+            lane::{Load, Socket},
+            pool::{Dialect, Stage},
+            reader::{Step, Taking},
+        },
+        lifecycle::State,
+        message::envelope::{self, Id, Kind},
+        revision::Era,
+    },
+    slab::key::Key,
+};
+
+/// JSON-RPC codes that only servers of the modern era use, and what they refuse without executing anything.
+const HEADER_MISMATCH: i64 = -32020;
+const UNSUPPORTED_VERSION: i64 = -32022;
+
+impl Exchange {
+    /// Bytes came in on a line over HTTP.
+    pub(in crate::proto::exchange) fn http_received(
+        &mut self,
+        now: Instant,
+        line: u32,
+        bytes: usize,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, _) = self.of_line(line);
+        self.lane(line).inbox.filled(bytes);
+        self.connections[connection as usize].last_heard = now;
+        self.stats.bytes_in += bytes as u64;
+        self.http_read(now, line, sink);
+    }
+
+    /// Takes apart what has been received on a line.
+    pub(super) fn http_read(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let lane = self.lane(line);
+        let generation = lane.generation;
+        // Out of the lane while frames point into them, so that handling them may borrow everything else.
+        let (mut inbox, mut reader) = (std::mem::take(&mut lane.inbox), std::mem::take(&mut lane.reader));
+        loop {
+            match reader.step(&mut inbox, &mut self.pool) {
+                Step::NeedMore => break,
+                Step::Head(head) => {
+                    let taking = match self.http_head(line, head) {
+                        Want::Nothing => Taking::Nothing,
+                        Want::Json => Taking::Json,
+                        Want::Events => reader.events(),
+                    };
+                    reader.take(taking);
+                }
+                Step::Json(place) => {
+                    if let Some(frame) = reader.frame(&inbox, place) {
+                        self.http_json(now, line, frame, sink);
+                    }
+                    reader.consume(&mut inbox, place);
+                }
+                Step::Event(event, place) => {
+                    let joined = match &event.data {
+                        Data::Joined(text) => Some(Frame::from_vec(text.clone())),
+                        Data::Here(_) | Data::None => None,
+                    };
+                    let here = place.and_then(|place| reader.frame(&inbox, place));
+                    let data = here.or(joined.as_ref().map(Frame::as_frame_ref));
+                    self.http_event(now, line, &event, data, sink);
+                    if let Some(place) = place {
+                        reader.consume(&mut inbox, place);
+                    }
+                }
+                Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
+                Step::End => self.http_end(now, line, sink),
+                Step::Broken(reason) => {
+                    self.stats.malformed += 1;
+                    let reason = format!("the response is not HTTP: {reason}");
+                    self.unwanted.push_back(line);
+                    self.lane(line).socket = Socket::Shutting;
+                    self.http_broken(now, line, &reason, sink);
+                }
+            }
+            if self.lane(line).generation != generation {
+                // The socket was given up while this was handled; what else it said is void.
+                reader.reset(&mut self.pool);
+                inbox.clear(&mut self.pool);
+                break;
+            }
+        }
+        inbox.rest(&mut self.pool);
+        let lane = self.lane(line);
+        (lane.inbox, lane.reader) = (inbox, reader);
+    }
+
+    /// The socket speaks something else, and is of no more use.
+    fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        self.http_lost(now, line, reason, sink);
+        // `http_lost` takes it for gone; it is still to be shut.
+        let lane = self.lane(line);
+        if lane.socket == Socket::None {
+            lane.socket = Socket::Shutting;
+        }
+    }
+
+    /// A response begins. What is its body good for?
+    fn http_head(&mut self, line: u32, head: Head) -> Want {
+        let (connection, _) = self.of_line(line);
+        let lane = self.lane(line);
+        lane.status = head.status;
+        lane.keep_alive = head.keep_alive;
+        lane.retry_after_s = head.retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+        let load = lane.load;
+        let ok = is_ok(head.status);
+        let by_media = match head.media {
+            Media::Json => Want::Json,
+            Media::EventStream if ok => Want::Events,
+            Media::EventStream | Media::Other => Want::Nothing,
+        };
+        if !ok && load != Load::Nothing {
+            let mut reason = format!("the server answered HTTP {}", head.status);
+            for (what, value) in [("authenticate with", &head.challenge), ("it points to", &head.location)] {
+                if let Some(value) = value {
+                    reason = format!("{reason}; {what}: {value}");
+                }
+            }
+            if head.status == 401 || head.status == 403 {
+                self.memory.challenged(head.status, head.challenge.as_deref().unwrap_or_default());
+            }
+            if !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+                self.blame(reason);
+            }
+        }
+        match load {
+            Load::Nothing => {
+                // An answer to nothing: some servers say 408 before they close an idle socket.
+                self.lane(line).keep_alive = false;
+                Want::Nothing
+            }
+            Load::Opening(_) => {
+                let pool = self.http(connection);
+                if ok && pool.stage == Stage::Initialize && head.session.is_some() {
+                    pool.template.set_session(head.session);
+                }
+                by_media
+            }
+            Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
+            Load::Resumed(_) | Load::Events | Load::Listening => {
+                if by_media == Want::Events { Want::Events } else { Want::Nothing }
+            }
+            Load::Errand | Load::Delete => Want::Nothing,
+        }
+    }
+
+    /// A body that is one JSON text.
+    fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let lane = self.lane(line);
+        let status = lane.status;
+        match lane.load {
+            Load::Opening(_) => self.http_opening_answer(now, line, status, Some(frame.bytes()), sink),
+            Load::Call(key) if !is_ok(status) => self.http_refused(now, line, key, Some(frame), sink),
+            _ => self.http_message(now, line, frame, sink),
+        }
+    }
+
+    /// One message: a body, or the data of an event.
+    fn http_message(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        match self.lane(line).load {
+            Load::Opening(key) => {
+                let envelope = envelope::scan(frame.bytes());
+                let is_answer = matches!(envelope.kind, Kind::Result | Kind::Error)
+                    && (matches!(envelope.id, Id::Missing | Id::Null)
+                        || envelope.id == Id::Number(key.wire()));
+                if is_answer {
+                    self.http_opening_answer(now, line, 200, Some(frame.bytes()), sink);
+                } else {
+                    self.handle_frame(now, line, frame, sink);
+                }
+            }
+            Load::Call(key) => {
+                let envelope = envelope::scan(frame.bytes());
+                if envelope.kind == Kind::Error {
+                    // The request's own response may leave out the id of an error.
+                    let names_none = !matches!(envelope.id, Id::Number(_));
+                    if (names_none || envelope.id == Id::Number(key.wire()))
+                        && self.http_retried(now, line, key, frame, sink)
+                    {
+                        return;
+                    }
+                    if names_none {
+                        self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
+                        return;
+                    }
+                }
+                self.handle_frame(now, line, frame, sink);
+            }
+            _ => self.handle_frame(now, line, frame, sink),
+        }
+    }
+
+    /// One event of a stream; `data` is none for those that only carry an id or a wait.
+    fn http_event(
+        &mut self,
+        now: Instant,
+        line: u32,
+        event: &ServerEvent,
+        data: Option<FrameRef<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, _) = self.of_line(line);
+        if let Some(id) = &event.id {
+            self.lane(line).last_event = (!id.is_empty()).then(|| id.clone());
+        }
+        if let Some(retry_ms) = event.retry_ms {
+            self.http(connection).retry = std::time::Duration::from_millis(retry_ms);
+        }
+        let Some(data) = data else { return };
+        match event.name {
+            Name::Message => self.http_message(now, line, data, sink),
+            Name::Endpoint if self.lane(line).load == Load::Events => {
+                self.http_endpoint(now, line, data.bytes(), sink);
+            }
+            Name::Endpoint | Name::Other => {}
+        }
+    }
+
+    /// A call was answered: its lane has only the rest of a response to read.
+    pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
+        let place = &mut self.http(connection).lanes[lane as usize];
+        place.load = Load::Answered;
+        place.request.clear();
+        (place.left, place.body_at) = (0, 0);
+        self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
+    }
+
+    /// A response has ended.
+    fn http_end(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        let lane = self.lane(line);
+        if lane.status < 200 {
+            return;
+        }
+        let (load, status) = (lane.load, lane.status);
+        let ok = is_ok(status);
+        match load {
+            Load::Nothing | Load::Answered => {}
+            Load::Call(key) if ok => self.http_unanswered(now, line, key, sink),
+            Load::Call(key) => self.http_refused(now, line, key, None, sink),
+            Load::Resumed(key) if ok => self.http_unanswered(now, line, key, sink),
+            Load::Resumed(key) => {
+                self.connections[connection as usize].window.give_back();
+                self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
+            }
+            Load::Orphan(_) => self.settle(connection),
+            Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
+            Load::Errand => {
+                if ok {
+                    self.http_errand_done(now, connection);
+                } else {
+                    self.stats.errands_refused += 1;
+                    if status == 404 && self.http(connection).template.has_session() {
+                        self.end_session(now, connection, sink);
+                    } else if self.connections[connection as usize].state() == State::Initializing {
+                        let reason =
+                            format!("the server answered notifications/initialized with HTTP {status}");
+                        self.fail_opening(now, connection, &reason, sink);
+                    }
+                }
+            }
+            Load::Events => {
+                let reason = if ok {
+                    "the server ended the stream of events".to_owned()
+                } else {
+                    format!("the server answered the GET for its stream of events with HTTP {status}")
+                };
+                self.http_no_stream(now, connection, status, &reason, sink);
+            }
+            Load::Listening => {
+                if ok {
+                    self.listen_again(now, connection);
+                } else {
+                    // 405: it has no such stream. That is no error.
+                    self.http(connection).listening = crate::proto::http::pool::Listening::Off;
+                }
+            }
+            Load::Delete => {
+                self.shut_all(connection);
+                return;
+            }
+        }
+        if self.lane(line).status != 0 {
+            self.free(now, line);
+        }
+    }
+
+    /// A response ended well and had no answer in it.
+    fn http_unanswered(&mut self, now: Instant, line: u32, key: Key, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        if self.http(connection).dialect == Dialect::Events {
+            // Accepted; the answer comes, or came, on the stream.
+            self.set_no_lane(key);
+            self.lane(line).load = Load::Answered;
+            return;
+        }
+        let last_event = self.lane(line).last_event.take();
+        if let (Some(last_event), false) = (last_event, self.is_modern(connection)) {
+            self.resume_later(now, connection, key, last_event);
+            return;
+        }
+        self.blame("the response ended without an answer");
+        self.connections[connection as usize].window.give_back();
+        self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
+    }
+
+    /// The server answered a call with a status that is no success; `frame` is the JSON text it sent along.
+    fn http_refused(
+        &mut self,
+        now: Instant,
+        line: u32,
+        key: Key,
+        frame: Option<FrameRef<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, _) = self.of_line(line);
+        let status = self.lane(line).status;
+        let error = frame.filter(|frame| envelope::scan(frame.bytes()).kind == Kind::Error);
+        let names_call =
+            error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
+        let conn = &self.connections[connection as usize];
+        let has_session = conn.http.as_ref().is_some_and(|pool| pool.template.has_session());
+        let proven = conn.attempts == 0;
+        if has_session && (status == 404 || status == 400 && !names_call && proven) {
+            // The session is gone, and the call with it: it was not executed.
+            self.take_back(now, line, key, sink);
+            self.end_session(now, connection, sink);
+            return;
+        }
+        if status == 401 && self.memory.awaits_token() {
+            self.take_back(now, line, key, sink);
+            return;
+        }
+        if let Some(frame) = error {
+            if !self.http_retried(now, line, key, frame, sink) {
+                self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
+            }
+            return;
+        }
+        let why = Why::Http { status, retry_after_s: self.lane(line).retry_after_s };
+        // A gateway that gave up waiting may have passed the call on.
+        let fate = if matches!(status, 408 | 500 | 502 | 504) { Fate::Unknown } else { Fate::Answered };
+        self.lane(line).load = Load::Answered;
+        self.connections[connection as usize].window.give_back();
+        self.list(connection);
+        self.fail(now, key, why, fate, sink);
+    }
+
+    /// Does a modern server want the call sent once more? It said so before it executed anything.
+    fn http_retried(
+        &mut self,
+        now: Instant,
+        line: u32,
+        key: Key,
+        frame: FrameRef<'_>,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let (connection, _) = self.of_line(line);
+        let status = self.lane(line).status;
+        if status != 400 || !self.is_modern(connection) {
+            return false;
+        }
+        let code = serde_json::from_slice::<serde_json::Value>(frame.bytes())
+            .ok()
+            .and_then(|message| message["error"]["code"].as_i64());
+        let first = self.correlation.get(key).is_some_and(|row| row.tries == 0);
+        match code {
+            Some(HEADER_MISMATCH) if first => {
+                // The list of tools has changed, and with it what is to be mirrored.
+                self.take_back(now, line, key, sink);
+                self.read_tools_again(connection);
+                true
+            }
+            Some(UNSUPPORTED_VERSION) if first => {
+                let names = |message: &serde_json::Value| {
+                    let supported = message["error"]["data"]["supported"].as_array();
+                    supported.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+                };
+                let supported: Vec<String> =
+                    serde_json::from_slice(frame.bytes()).map(|message| names(&message)).unwrap_or_default();
+                let common = crate::proto::revision::Revision::newest_of(
+                    Era::Modern,
+                    supported.iter().map(String::as_str),
+                );
+                // The suite refuses the very version it then lists; the same one may be offered once more.
+                if common.is_some() {
+                    self.take_back(now, line, key, sink);
+                }
+                common.is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The server refused a call without executing it: it waits for a lane again.
+    fn take_back(&mut self, now: Instant, line: u32, key: Key, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        let tries = self.correlation.get(key).map_or(0, |row| row.tries);
+        let json = self.lane(line).body().to_vec();
+        self.lane(line).load = Load::Answered;
+        if tries >= TRIES_MAX {
+            let why = Why::Http { status: self.lane(line).status, retry_after_s: None };
+            self.connections[connection as usize].window.give_back();
+            self.fail(now, key, why, Fate::Answered, sink);
+        } else {
+            self.park(connection, key, json);
+        }
+    }
+
+    /// The server has forgotten the session: a new one is opened, once, whoever noticed first. Exchanges under way go on.
+    pub(super) fn end_session(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        if self.connections[connection as usize].state() != State::Ready {
+            return;
+        }
+        self.stats.sessions_lost += 1;
+        self.blame("the server has ended the session");
+        self.renew(now, connection, sink);
+    }
+
+    /// An answer, an event or a body that is longer than the bound.
+    fn http_oversized(&mut self, now: Instant, line: u32, oversized: &Oversized, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        self.stats.oversized += 1;
+        let why = Why::Oversized { bytes: oversized.bytes, bytes_max: self.settings.frame_bytes_max as u64 };
+        let load = self.lane(line).load;
+        match load {
+            Load::Call(key) | Load::Resumed(key) => {
+                self.connections[connection as usize].window.give_back();
+                self.fail(now, key, why, Fate::Answered, sink);
+                // Reading a gigabyte to keep one socket is the worse bargain.
+                self.shut(line);
+                self.list(connection);
+            }
+            Load::Orphan(_) => {
+                self.shut(line);
+                self.settle(connection);
+            }
+            Load::Opening(_) => {
+                let reason = format!(
+                    "the answer to the opening request has {} bytes, more than {}",
+                    oversized.bytes, self.settings.frame_bytes_max
+                );
+                self.fail_opening(now, connection, &reason, sink);
+            }
+            Load::Events => {
+                if let Some(id) = envelope::id_at_edges(&oversized.head, &oversized.tail) {
+                    self.end_unusable(now, line, id, why, sink);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a body is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Nothing,
+    Json,
+    Events,
+}
+
+pub(super) fn is_ok(status: u16) -> bool {
+    (200..300).contains(&status)
+}

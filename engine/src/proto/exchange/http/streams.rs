@@ -1,0 +1,107 @@
+//! Streams of events that end before their time, and the one that is to be always there.
+//!
+//! A server of the handshake era may close the stream of a call and deliver the answer on another one, which the client opens
+//! with the id of the last event it saw, no earlier than the server's `retry` says. The call keeps its place in the window and
+//! its deadline meanwhile. Follows: MCP 2025-11-25, basic/transports, "Resumability and Redelivery".
+
+use std::time::Duration;
+
+use crate::{
+    base::time::Instant,
+    proto::{
+        event::{Fate, Sink, Why},
+        exchange::Exchange,
+        http::{
+            lane::Load,
+            pool::{Listening, Resume},
+        },
+        lifecycle::{Event, State},
+    },
+    slab::key::Key,
+};
+
+/// However short a wait the server names: a stream that ends at once must not become a busy loop.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// However long a wait the server names.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+impl Exchange {
+    fn retry_wait(&mut self, connection: u32) -> Duration {
+        self.http(connection).retry.clamp(RETRY_MIN, RETRY_MAX)
+    }
+
+    /// A call's stream ended without its answer; it goes on elsewhere.
+    pub(super) fn resume_later(&mut self, now: Instant, connection: u32, key: Key, last_event: Box<str>) {
+        let at = now.after(self.retry_wait(connection));
+        self.set_no_lane(key);
+        self.http(connection).resumes.push(Resume { key, last_event, at });
+        self.next_care = self.next_care.min(at);
+        self.stats.streams_resumed += 1;
+    }
+
+    /// The stream for what the server starts has ended.
+    pub(super) fn listen_again(&mut self, now: Instant, connection: u32) {
+        let at = now.after(self.retry_wait(connection));
+        self.http(connection).listening = Listening::At(at);
+        self.next_care = self.next_care.min(at);
+    }
+
+    /// Opens the streams whose time has come.
+    pub(super) fn take_up_streams(&mut self, now: Instant, connection: u32) {
+        if self.connections[connection as usize].state() != State::Ready {
+            return;
+        }
+        while let Some(due) = self.http(connection).resumes.iter().position(|resume| resume.at <= now) {
+            let resume = self.http(connection).resumes.swap_remove(due);
+            match self.http_place_get(connection, Load::Resumed(resume.key), Some(&resume.last_event)) {
+                Some(lane) => {
+                    self.http(connection).lanes[lane as usize].last_event = Some(resume.last_event);
+                    if let Some(row) = self.correlation.get_mut(resume.key) {
+                        row.lane = lane;
+                    }
+                }
+                None => {
+                    let at = now.after(RETRY_MIN);
+                    self.http(connection).resumes.push(Resume { at, ..resume });
+                    self.next_care = self.next_care.min(at);
+                    break;
+                }
+            }
+        }
+        if let Listening::At(at) = self.http(connection).listening
+            && at <= now
+        {
+            match self.http_place_get(connection, Load::Listening, None) {
+                Some(_) => self.http(connection).listening = Listening::On,
+                None => self.listen_again(now, connection),
+            }
+        }
+    }
+
+    /// The session is gone but the server is not: a new opening on the sockets there are. Exchanges under way go on.
+    pub(super) fn renew(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        self.changed = true;
+        let conn = &mut self.connections[connection as usize];
+        conn.epoch = conn.epoch.wrapping_add(1);
+        conn.opening = Key::NONE;
+        conn.step(Event::Lost);
+        conn.attempts += 1;
+        let wait = if conn.attempts == 1 { Duration::ZERO } else { conn.backoff.next() };
+        conn.retry_at = now.after(wait);
+        let (attempts, retry_at) = (conn.attempts, conn.retry_at);
+        self.next_care = self.next_care.min(retry_at);
+        let resumes = std::mem::take(&mut self.http(connection).resumes);
+        self.http(connection).forget_session();
+        for resume in resumes {
+            // What it was to go on with has been forgotten by the server.
+            self.connections[connection as usize].window.give_back();
+            self.fail(now, resume.key, Why::ConnectionLost, Fate::Unknown, sink);
+        }
+        if attempts >= self.settings.attempts_max && self.ready_connections() == 0 {
+            self.end_calls_on(now, connection, None, sink);
+            self.shut_all(connection);
+            self.give_up(now, connection, sink);
+        }
+    }
+}

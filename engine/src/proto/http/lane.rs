@@ -1,0 +1,137 @@
+//! A lane: one socket of an HTTP connection's pool, and the one exchange that is on it.
+//!
+//! HTTP/1.1 answers in order, so a socket carries one request at a time and the window over HTTP is a number of lanes. The
+//! request stays in the lane until its response has ended: of a request of which no byte has left, or which the
+//! server refused without looking at it, the body can be taken back and sent again elsewhere.
+//!
+//! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
+
+use super::reader::Reader;
+use crate::{base::{buffer::ReceiveBuffer, time::Instant}, slab::key::Key};
+
+/// The socket of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Socket {
+    /// There is none.
+    #[default]
+    None,
+    /// It has been asked for.
+    Dialling,
+    Open,
+    /// It has been given up and the driver has not yet said that it is gone.
+    Shutting,
+}
+
+/// What a lane's request is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Load {
+    /// Nothing: it is free.
+    #[default]
+    Nothing,
+    /// A call.
+    Call(Key),
+    /// A call that has been answered; the rest of the response is still coming.
+    Answered,
+    /// A call that was cancelled or timed out; its answer may still come.
+    Orphan(Key),
+    /// `server/discover`, `initialize` or `tools/list` of an opening.
+    Opening(Key),
+    /// A notification, a reply to the server, a cancellation.
+    Errand,
+    /// The stream of events of HTTP+SSE, which carries all answers.
+    Events,
+    /// The stream for what the server starts outside of calls.
+    Listening,
+    /// A stream that goes on where a call's stream ended.
+    Resumed(Key),
+    /// The end of the session.
+    Delete,
+}
+
+/// One socket and its exchange.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) socket: Socket,
+    pub(crate) load: Load,
+    /// Head and body of the request.
+    pub(crate) request: Vec<u8>,
+    /// Where its body begins.
+    pub(crate) body_at: usize,
+    /// How much of it the kernel has taken.
+    pub(crate) left: usize,
+    pub(crate) inbox: ReceiveBuffer,
+    pub(crate) reader: Reader,
+    /// Status of the response that is being read; 0 before its head.
+    pub(crate) status: u16,
+    /// The server keeps the socket open after this response.
+    pub(crate) keep_alive: bool,
+    /// How long the server wants to be left alone, in seconds.
+    pub(crate) retry_after_s: Option<u32>,
+    /// The id of the last event of this response.
+    pub(crate) last_event: Option<Box<str>>,
+    /// When the exchange is given up, if it has a time of its own.
+    pub(crate) until: Instant,
+    /// When the opening of its socket is given up.
+    pub(crate) dial_until: Instant,
+    /// Stands in the exchange's list of lines with output.
+    pub(crate) dirty: bool,
+    /// Since when it is free.
+    pub(crate) idle_since: Instant,
+    /// Requests that this socket has carried.
+    pub(crate) served: u64,
+    /// Counts the sockets this lane has had.
+    pub(crate) generation: u32,
+}
+
+impl Lane {
+    pub(crate) fn new(frame_bytes_max: usize) -> Self {
+        Self {
+            socket: Socket::None,
+            load: Load::Nothing,
+            request: Vec::new(),
+            body_at: 0,
+            left: 0,
+            inbox: ReceiveBuffer::default(),
+            reader: Reader::new(frame_bytes_max),
+            status: 0,
+            keep_alive: true,
+            retry_after_s: None,
+            last_event: None,
+            until: Instant::NEVER,
+            dial_until: Instant::NEVER,
+            dirty: false,
+            idle_since: Instant::default(),
+            served: 0,
+            generation: 0,
+        }
+    }
+
+    /// What is still to be written, on a socket that stands.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        if self.socket == Socket::Open { &self.request[self.left..] } else { &[] }
+    }
+
+    /// Has any byte of the request left?
+    pub(crate) fn has_left(&self) -> bool {
+        self.left > 0
+    }
+
+    /// The JSON text of the request.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.request[self.body_at..]
+    }
+
+    /// The exchange is over; the request's memory is kept if it is small.
+    pub(crate) fn unload(&mut self) -> Load {
+        self.request.clear();
+        if self.request.capacity() > REQUEST_BYTES_KEPT {
+            self.request.shrink_to(REQUEST_BYTES_KEPT);
+        }
+        (self.body_at, self.left, self.status) = (0, 0, 0);
+        (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
+        std::mem::take(&mut self.load)
+    }
+}
+
+/// A lane whose request was longer gives the memory back.
+const REQUEST_BYTES_KEPT: usize = 16 * 1024;

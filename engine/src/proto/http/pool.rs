@@ -1,0 +1,270 @@
+//! The HTTP side of one connection: its lanes, which of them are free, what identifies the session, and what waits for a
+//! lane.
+//!
+//! A connection over HTTP is one session with the server (or, in the modern era, none) over as many sockets as calls are in
+//! flight, opened as demand asks. Free lanes are used last in, first out: the fewest sockets stay busy, and those at the
+//! bottom of the pile are the ones that go when they have been idle for long.
+//!
+//! Lanes: one for each call of the window, and [`SPARE_LANES`] for what must not wait behind calls (replies, cancellations,
+//! the stream of events). Owner: one connection. Always: a lane stands in `idle` exactly if its socket is open and it has no
+//! load.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    lane::{Lane, Load, Socket},
+    plans::ToolPlans,
+    template::Template,
+};
+use crate::{
+    base::{limits::OUTBOX_BYTES_MAX, time::Instant},
+    proto::revision::Revision,
+    slab::key::Key,
+};
+
+/// Lanes beyond the window: two for errands, one for a stream of events.
+pub(crate) const SPARE_LANES: u32 = 3;
+
+/// What an HTTP connection is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpSettings {
+    /// The target of the request line: path and query.
+    pub(crate) target: String,
+    /// The `Host` header: host and port as the URL has them.
+    pub(crate) host: String,
+    /// `http://host:port`, for resolving and comparing.
+    pub(crate) origin: String,
+    /// Headers of the user, each a whole line.
+    pub(crate) headers: String,
+    /// HTTP+SSE of 2024-11-05, and nothing else.
+    pub(crate) events_only: bool,
+    /// Open a stream for what the server starts outside of calls.
+    pub(crate) listen: bool,
+    /// Free sockets are closed after this.
+    pub(crate) idle_timeout: Duration,
+}
+
+/// Which of the two HTTP transports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dialect {
+    /// Each request's answers come as the response to its POST.
+    Streamable,
+    /// All answers come as events of one GET (2024-11-05).
+    Events,
+}
+
+/// The HTTP side of one connection.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) lanes: Vec<Lane>,
+    /// Free lanes with an open socket.
+    idle: Vec<u32>,
+    pub(crate) dialect: Dialect,
+    pub(crate) template: Template,
+    /// Messages that wait for a lane, as JSON.
+    errands: VecDeque<Vec<u8>>,
+    errand_bytes: usize,
+    /// Calls whose streams ended early and go on later.
+    pub(crate) resumes: Vec<Resume>,
+    /// A socket may be opened; not so for a while after one could not be.
+    pub(crate) may_dial: bool,
+    pub(crate) dial_again_at: Instant,
+    /// Whether the server has a stream for what it starts: until it refuses.
+    pub(crate) listening: Listening,
+    /// What the opening's request asks.
+    pub(crate) stage: Stage,
+    /// What the opening has found out so far.
+    pub(crate) found: Option<(Revision, Value)>,
+    /// A request of the opening that waits for a lane.
+    pub(crate) pending_opening: Option<(Vec<u8>, Load)>,
+    /// Pages of the list of tools read so far.
+    pub(crate) pages: usize,
+    /// Why `initialize` was refused, while HTTP+SSE is tried.
+    pub(crate) refusal: Option<String>,
+    /// The list of tools, while it is being read; no calls meanwhile.
+    pub(crate) listing: Option<ToolPlans>,
+    pub(crate) plans: Option<Arc<ToolPlans>>,
+    /// How long the server wants to be left alone before a stream is taken up again.
+    pub(crate) retry: Duration,
+    /// Which token the template has.
+    pub(crate) token: u64,
+}
+
+/// How far an opening has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// `server/discover`.
+    Discover,
+    /// `tools/list`, for the parameters that tools want mirrored.
+    ListTools,
+    /// The GET of HTTP+SSE, whose first event names the endpoint.
+    Endpoint,
+    /// `initialize`.
+    Initialize,
+    /// `notifications/initialized`, which has to be there before the first call.
+    Initialized,
+}
+
+/// The stream for what the server starts outside of calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Listening {
+    /// Nobody wants it, or the server has none.
+    Off,
+    /// It is to be opened at this time.
+    At(Instant),
+    /// It is open or being opened.
+    On,
+}
+
+/// A call whose stream is to be taken up again.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    pub(crate) key: Key,
+    pub(crate) last_event: Box<str>,
+    pub(crate) at: Instant,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: &HttpSettings, window: u32, frame_bytes_max: usize) -> Self {
+        Self {
+            lanes: (0..window + SPARE_LANES).map(|_| Lane::new(frame_bytes_max)).collect(),
+            idle: Vec::new(),
+            dialect: if settings.events_only { Dialect::Events } else { Dialect::Streamable },
+            template: Template::new(settings),
+            errands: VecDeque::new(),
+            errand_bytes: 0,
+            resumes: Vec::new(),
+            may_dial: true,
+            dial_again_at: Instant::NEVER,
+            listening: Listening::Off,
+            stage: Stage::Discover,
+            found: None,
+            pending_opening: None,
+            pages: 0,
+            refusal: None,
+            listing: None,
+            plans: None,
+            retry: RETRY_DEFAULT,
+            token: 0,
+        }
+    }
+
+    /// Is there a lane for another call? None while the list of tools is being read.
+    #[inline]
+    pub(crate) fn has_lane(&self) -> bool {
+        self.listing.is_none() && self.has_any_lane()
+    }
+
+    /// Is there a lane for another exchange?
+    #[inline]
+    pub(crate) fn has_any_lane(&self) -> bool {
+        !self.idle.is_empty() || self.may_dial && self.free_lane().is_some()
+    }
+
+    /// Is there a free lane with an open socket?
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    /// A lane for another exchange: one with an open socket if there is any. It leaves the pile.
+    pub(crate) fn take_lane(&mut self) -> Option<u32> {
+        match self.idle.pop() {
+            Some(lane) => Some(lane),
+            None if self.may_dial => self.free_lane(),
+            None => None,
+        }
+    }
+
+    /// A lane without socket and load.
+    pub(crate) fn free_lane(&self) -> Option<u32> {
+        let free = |lane: &Lane| lane.socket == Socket::None && lane.load == Load::Nothing;
+        self.lanes.iter().position(free).map(|lane| lane as u32)
+    }
+
+    /// A lane's socket is open and its exchange over.
+    pub(crate) fn rest(&mut self, lane: u32, now: Instant) {
+        debug_assert!(!self.idle.contains(&lane));
+        self.lanes[lane as usize].idle_since = now;
+        self.idle.push(lane);
+    }
+
+    /// A free lane has lost its socket.
+    pub(crate) fn leave(&mut self, lane: u32) {
+        self.idle.retain(|idle| *idle != lane);
+    }
+
+    /// The free lane that has been free for longest.
+    pub(crate) fn oldest_idle(&self) -> Option<(u32, Instant)> {
+        let lane = *self.idle.first()?;
+        Some((lane, self.lanes[lane as usize].idle_since))
+    }
+
+    /// Is any socket open or being opened?
+    pub(crate) fn has_sockets(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.socket != Socket::None)
+    }
+
+    /// Does any socket stand that has proved to work?
+    pub(crate) fn has_open_socket(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.socket == Socket::Open)
+    }
+
+    /// A message waits for a lane; `false` if too many do.
+    pub(crate) fn add_errand(&mut self, message: Vec<u8>) -> bool {
+        let fits = self.errand_bytes + message.len() <= OUTBOX_BYTES_MAX || self.errands.is_empty();
+        if fits {
+            self.errand_bytes += message.len();
+            self.errands.push_back(message);
+        }
+        fits
+    }
+
+    pub(crate) fn has_errand(&self) -> bool {
+        !self.errands.is_empty()
+    }
+
+    pub(crate) fn next_errand(&mut self) -> Option<Vec<u8>> {
+        let errand = self.errands.pop_front()?;
+        self.errand_bytes -= errand.len();
+        Some(errand)
+    }
+
+    /// Bytes of messages that wait for a lane.
+    pub(crate) fn errand_bytes(&self) -> usize {
+        self.errand_bytes
+    }
+
+    /// The next moment at which something here is due.
+    pub(crate) fn next_deadline(&self, idle_timeout: Duration) -> Instant {
+        let lanes = self.lanes.iter().map(|lane| lane.until.min(lane.dial_until)).min().unwrap_or(Instant::NEVER);
+        let resumes = self.resumes.iter().map(|resume| resume.at).min().unwrap_or(Instant::NEVER);
+        let idle = self.oldest_idle().map_or(Instant::NEVER, |(_, since)| since.after(idle_timeout));
+        let listening = match self.listening {
+            Listening::At(at) => at,
+            Listening::Off | Listening::On => Instant::NEVER,
+        };
+        lanes.min(resumes).min(idle).min(listening).min(self.dial_again_at)
+    }
+
+    /// No lane is free any more: all sockets are given up.
+    pub(crate) fn clear_idle(&mut self) {
+        self.idle.clear();
+    }
+
+    /// Everything that belonged to the session is void; sockets are the caller's to shut.
+    pub(crate) fn forget_session(&mut self) {
+        self.template.forget_session();
+        self.errands.clear();
+        self.errand_bytes = 0;
+        self.resumes.clear();
+        self.listening = Listening::Off;
+        (self.found, self.refusal, self.listing) = (None, None, None);
+        (self.pending_opening, self.pages) = (None, 0);
+        self.retry = RETRY_DEFAULT;
+    }
+}
+
+/// Until the server says how long (WHATWG leaves it to the client: "a few seconds").
+const RETRY_DEFAULT: Duration = Duration::from_secs(1);
