@@ -7,3 +7,4 @@
 pub(crate) mod chunked;
 pub(crate) mod event_stream;
 pub(crate) mod head;
+pub(crate) mod request;
