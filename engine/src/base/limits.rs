@@ -84,6 +84,9 @@ pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of the trailers of one chunked HTTP body, which nobody reads either.
 pub(crate) const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
+/// Schemas inside one another in the input schema of a tool.
+pub(crate) const SCHEMA_DEPTH_MAX: usize = 128;
+
 /// Pages of one list; more means that the server's cursor runs in a circle.
 pub(crate) const LIST_PAGES_MAX: usize = 10_000;
 
