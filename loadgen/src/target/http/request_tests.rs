@@ -46,7 +46,10 @@ fn request(session: Option<&str>, body: &[u8], chunks: Option<usize>) -> Vec<u8>
     let session = session.map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
     let mut bytes = format!("POST /mcp?x HTTP/1.1\r\nhost: localhost\r\n{session}").into_bytes();
     match chunks {
-        None => bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()),
+        None => {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+            bytes.extend_from_slice(body);
+        }
         Some(size) => {
             bytes.extend_from_slice(b"transfer-ENCODING: Chunked\r\n\r\n");
             for piece in body.chunks(size.max(1)) {
