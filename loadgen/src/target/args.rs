@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::behaviour::{Behaviour, Delay, Rate, Shape};
 use super::quantity;
 use super::revision::Offer;
+use super::web_args::{Web, WebArgs};
 
 /// Serve a fast MCP target, by default on a free port of the loopback interface.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +27,8 @@ pub(crate) struct ServeArgs {
     /// End when stdin reaches its end, as it does when the parent dies
     #[arg(long, conflicts_with = "stdio", help_heading = "Where")]
     exit_on_parent: bool,
+    #[command(flatten)]
+    web: WebArgs,
 
     /// Revisions to offer: `all`, `legacy`, `modern`, or dates with commas between them
     #[arg(long, value_name = "LIST", default_value = "all", value_parser = Offer::parse, help_heading = "Protocol")]
@@ -146,6 +149,7 @@ pub(super) struct Options {
     pub(super) listeners: Vec<Place>,
     pub(super) exit_on_parent: bool,
     pub(super) protocol: Protocol,
+    pub(super) web: Web,
     pub(super) behaviour: Behaviour,
 }
 
@@ -155,6 +159,8 @@ pub(super) enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
     Stdio,
+    Http(SocketAddr),
+    Sse(SocketAddr),
 }
 
 /// How the server speaks when it behaves.
@@ -180,6 +186,8 @@ impl ServeArgs {
             }
             listeners.push(Place::Unix(path));
         }
+        listeners.extend(self.web.http.iter().copied().map(Place::Http));
+        listeners.extend(self.web.sse.iter().copied().map(Place::Sse));
         if self.stdio {
             listeners.push(Place::Stdio);
         }
@@ -188,6 +196,7 @@ impl ServeArgs {
         }
         at_least_one("--die-after", self.die_after)?;
         at_least_one("--drop-after", self.drop_after)?;
+        let web = self.web.parse()?;
         let protocol = Protocol {
             offer: self.revisions,
             lenient: self.lenient,
@@ -225,7 +234,7 @@ impl ServeArgs {
             ignore_term: self.ignore_term,
             connections_max: self.max_connections,
         };
-        Ok(Options { listeners, exit_on_parent: self.exit_on_parent, protocol, behaviour })
+        Ok(Options { listeners, exit_on_parent: self.exit_on_parent, protocol, web, behaviour })
     }
 }
 

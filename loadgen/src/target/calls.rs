@@ -65,8 +65,8 @@ impl Session {
         if self.asked.len() >= ASKED_MAX {
             return self.conclude(Answer { outcome: Fault::BUSY.into(), ..answer }, turn);
         }
-        let number = self.asked_next;
-        self.asked_next += 1;
+        turn.world.asked += 1;
+        let number = turn.world.asked;
         let method = quote(method);
         write!(turn.out, r#"{{"jsonrpc":"2.0","id":"srv-{number}","method":{method}}}"#).expect(IN_MEMORY);
         turn.out.push(b'\n');
@@ -77,13 +77,30 @@ impl Session {
     pub(super) fn handle_response(&mut self, id: &str, json: &str, turn: &mut Turn<'_>) {
         let number = id.strip_prefix("\"srv-").and_then(|id| id.strip_suffix('"')?.parse().ok());
         let place = self.asked.iter().position(|&(asked, _)| Some(asked) == number);
-        let (Some(place), Era::Legacy(revision)) = (place, self.era) else { return };
+        let (Some(place), Era::Legacy(revision)) = (place, self.era) else {
+            self.keep_stray(json);
+            return;
+        };
         let (_, mut answer) = self.asked.swap_remove(place);
         answer.outcome = tools::text(json, revision);
         self.conclude(answer, turn);
     }
 
-    pub(super) fn handle_notification(&mut self, method: &str, params: &Members<'_>, turn: &mut Turn<'_>) {
+    /// Keeps a message that is meant for another exchange.
+    fn keep_stray(&mut self, json: &str) {
+        if let Some(strays) = self.strays.as_mut().filter(|strays| strays.len() < STRAYS_MAX) {
+            strays.push(json.to_owned());
+        }
+    }
+
+    /// Handles a notification; `json` is all of it.
+    pub(super) fn handle_notification(
+        &mut self,
+        method: &str,
+        params: &Members<'_>,
+        json: &str,
+        turn: &mut Turn<'_>,
+    ) {
         if method != "notifications/cancelled" {
             return;
         }
@@ -96,6 +113,8 @@ impl Session {
         } else if let Some(place) = asked {
             let (_, answer) = self.asked.swap_remove(place);
             self.settle(answer.to, turn);
+        } else {
+            self.keep_stray(json);
         }
     }
 
@@ -124,7 +143,7 @@ impl Session {
                     self.finish_call(progress.answer, turn);
                 }
             }
-            Work::ReadOne | Work::Close | Work::Accept => {}
+            Work::ReadOne | Work::Close | Work::Accept | Work::Comment => {}
         }
     }
 
@@ -154,10 +173,10 @@ impl Session {
         let id = match &work {
             Work::Progress(progress) => &progress.answer.id,
             Work::Answer(answer) => &answer.id,
-            Work::ReadOne | Work::Close | Work::Accept => return,
+            Work::ReadOne | Work::Close | Work::Accept | Work::Comment => return,
         };
         let id = IdKey::new(id);
-        let ticket = turn.world.arm(wait, Some(turn.key), work);
+        let ticket = turn.world.arm(wait, turn.owner, work);
         self.held.insert(id, ticket);
     }
 }
@@ -173,4 +192,6 @@ impl Work {
 
 /// Requests to the client that may be unanswered at a time.
 const ASKED_MAX: usize = 4096;
+/// Messages for other exchanges that one exchange keeps.
+const STRAYS_MAX: usize = 4096;
 const IN_MEMORY: &str = "writing to memory does not fail";

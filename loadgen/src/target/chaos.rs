@@ -46,7 +46,7 @@ impl Session {
         }
         let World { behaviour, rng, .. } = &mut *turn.world;
         if behaviour.missing.strikes(rng) {
-            return self.settle(answer.to, turn);
+            return self.leave_unanswered(answer.to, turn);
         }
         if behaviour.wrong.strikes(rng) {
             answer.outcome = tools::text("this is not what you sent", Revision::R2026_07_28);
@@ -107,7 +107,8 @@ impl Session {
     }
 
     fn send_extra(&mut self, id: &[u8], outcome: &Outcome, turn: &mut Turn<'_>) {
-        self.reply_bytes(id, outcome, Destination::Line, turn);
+        reply::render(turn.out, id, outcome, turn.world.behaviour.shape);
+        turn.out.push(b'\n');
     }
 
     fn send_call_frame(&mut self, frame: Vec<u8>, to: Destination, turn: &mut Turn<'_>) {

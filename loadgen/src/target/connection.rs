@@ -1,9 +1,8 @@
-//! One client's bytes: read in slices, split into lines, answered, written in one go.
+//! One client's bytes: read in slices, understood, answered, written in one go.
 //!
-//! A turn reads at most one slice, hands its whole lines to the session and writes what came of
-//! them, so that the client works on our answers while we work on its next calls. Bytes are
-//! split in the slice itself; only the torn line at its end is copied. Both large buffers are
-//! lent by the event loop for the turn: an idle connection holds a few hundred bytes.
+//! A turn reads at most one slice, hands it to the [`Wire`] that understands it and writes what
+//! came of it, so that the client works on our answers while we work on its next calls. Both large
+//! buffers are lent by the event loop for the turn: an idle connection holds a few hundred bytes.
 //!
 //! What always holds: reading stops while `OUT_BYTES_FULL` bytes are unsent, and resumes when
 //! they drained; writing never waits for reading. Readiness is a memory of the last edge, reset
@@ -12,19 +11,22 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::http::Http;
+use super::lines::Lines;
 use super::listener::Stream;
-use super::session::Session;
-use super::world::{ConnectionKey, Turn, Work, World};
+use super::world::{ConnectionKey, Owner, Turn, Work, World};
+
+/// How the bytes of a stream are to be understood.
+pub(super) enum Wire {
+    Lines(Lines),
+    Http(Box<Http>),
+}
 
 /// A stream and the conversation on it.
 pub(super) struct Connection {
     stream: Stream,
     key: ConnectionKey,
-    session: Session,
-    /// The start of a line whose end was not read yet, or lines for which there was no room.
-    pending: Vec<u8>,
-    /// `pending` has whole lines.
-    has_lines: bool,
+    wire: Wire,
     output: Output,
     /// There may be something to read.
     pub(super) readable: bool,
@@ -64,14 +66,12 @@ struct Output {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, key: ConnectionKey, ignores_end: bool) -> Self {
+    pub(super) fn new(stream: Stream, wire: Wire, key: ConnectionKey, ignores_end: bool) -> Self {
         Self {
             readable: stream.is_always_readable(),
             stream,
             key,
-            session: Session::new(),
-            pending: Vec::new(),
-            has_lines: false,
+            wire,
             output: Output::default(),
             closing: false,
             input_ended: false,
@@ -94,7 +94,7 @@ impl Connection {
         let next = worked.map_or(Next::Close, |()| self.next());
         if next == Next::Wait && self.input_ended && !self.ignores_end && self.lingering.is_none() {
             self.lingering = Some(usize::MAX);
-            world.arm(LINGER, Some(self.key), Work::Close);
+            world.arm(LINGER, Owner::Connection(self.key), Work::Close);
         }
         next
     }
@@ -105,26 +105,36 @@ impl Connection {
         if matches!(work, Work::Close) {
             return self.linger(world);
         }
-        self.session.handle_due(work, &mut self.output.turn(world, self.key));
+        if let Wire::Lines(lines) = &mut self.wire {
+            lines.session().handle_due(work, &mut self.output.turn(world, self.key));
+        }
         Next::Turn
     }
 
     /// The client has ended its side for a while: nothing is held for it any longer, and what is
     /// unsent has as much time as it keeps moving.
     fn linger(&mut self, world: &mut World) -> Next {
-        self.session.abandon(world);
+        self.wire.abandon(world);
         let unsent = self.output.unsent();
         if unsent == 0 || self.lingering == Some(unsent) {
             return Next::Close;
         }
         self.lingering = Some(unsent);
-        world.arm(LINGER, Some(self.key), Work::Close);
+        world.arm(LINGER, Owner::Connection(self.key), Work::Close);
         Next::Wait
     }
 
     /// Lets go of what is owed; no further call may follow.
     pub(super) fn abandon(&mut self, world: &mut World) {
-        self.session.abandon(world);
+        self.wire.abandon(world);
+    }
+
+    /// Writes what there is for the exchange of this connection, without reading anything.
+    pub(super) fn pump(&mut self, world: &mut World) -> Next {
+        if self.output.unsent() < OUT_BYTES_FULL {
+            self.wire.go_on(&mut self.output.turn(world, self.key));
+        }
+        Next::Turn
     }
 
     /// Writes everything or gives up after a second; for the last words before an exit.
@@ -146,30 +156,30 @@ impl Connection {
         if self.may_take() {
             self.take_some(world, slice)?;
         }
-        if !self.readable && !self.has_lines && world.behaviour.reorder > 0 {
-            self.session.flush_shuffled(&mut self.output.turn(world, self.key));
+        if !self.readable && !self.wire.has_more() {
+            self.wire.handle_idle(&mut self.output.turn(world, self.key));
         }
         self.output.flush(&mut self.stream)
     }
 
-    /// Takes lines that found no room before, or else one slice of what there is to read.
+    /// Goes on with what waits, or else takes one slice of what there is to read.
     fn take_some(&mut self, world: &mut World, slice: &mut [u8]) -> io::Result<()> {
-        if self.has_lines {
-            let lines = std::mem::take(&mut self.pending);
-            self.take(&lines, world);
-            return Ok(());
-        }
-        if !self.readable {
+        let had_more = self.wire.has_more();
+        self.wire.go_on(&mut self.output.turn(world, self.key));
+        if had_more || !self.readable || !self.wire.wants_bytes() {
             return Ok(());
         }
         let bytes = if world.behaviour.slow_read { 1 } else { slice.len() };
         match self.stream.read(&mut slice[..bytes]) {
-            Ok(0) => (self.readable, self.input_ended) = (false, true),
+            Ok(0) => {
+                (self.readable, self.input_ended) = (false, true);
+                self.wire.handle_end(world);
+            }
             Ok(read) => {
                 // A short read of a stream has emptied it. If its end was announced, only reading
                 // on will show it.
                 self.readable = read == bytes || self.closing || self.stream.is_always_readable();
-                self.take(&slice[..read], world);
+                self.wire.take(&slice[..read], &mut self.output.turn(world, self.key));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -178,47 +188,93 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the lines in `bytes`, after the torn line that came before them.
-    fn take(&mut self, mut bytes: &[u8], world: &mut World) {
-        let mut turn = self.output.turn(world, self.key);
-        if !self.pending.is_empty() {
-            let Some(end) = memchr::memchr(b'\n', bytes) else {
-                self.pending.extend_from_slice(bytes);
-                if self.pending.len() > LINE_BYTES_MAX {
-                    self.session.refuse_long_line(&mut turn);
-                }
-                return;
-            };
-            self.pending.extend_from_slice(&bytes[..=end]);
-            bytes = &bytes[end + 1..];
-            let taken = self.session.take_lines(&self.pending, &mut turn);
-            self.pending.drain(..taken);
-            if !self.pending.is_empty() {
-                self.pending.extend_from_slice(bytes);
-                self.has_lines = true;
-                return;
-            }
-            self.pending.shrink_to(PENDING_BYTES_KEPT);
-        }
-        let taken = self.session.take_lines(bytes, &mut turn);
-        let rest = &bytes[taken..];
-        self.pending.extend_from_slice(rest);
-        self.has_lines = memchr::memchr(b'\n', rest).is_some();
-    }
-
     fn may_take(&self) -> bool {
-        self.output.unsent() < OUT_BYTES_FULL && !self.session.ending
+        self.output.unsent() < OUT_BYTES_FULL && !self.wire.is_ending()
     }
 
     fn next(&self) -> Next {
         let is_settled = self.output.unsent() == 0;
-        let is_over = self.input_ended && !self.ignores_end && !self.has_lines && !self.session.owes();
-        if is_settled && (self.session.ending || is_over) {
+        let has_more = self.wire.has_more();
+        let is_over = self.input_ended && !self.ignores_end && !has_more && !self.wire.owes();
+        if is_settled && (self.wire.is_ending() || is_over) {
             Next::Close
-        } else if (self.readable || self.has_lines) && self.may_take() {
+        } else if (self.readable && self.wire.wants_bytes() || has_more) && self.may_take() {
             Next::Turn
         } else {
             Next::Wait
+        }
+    }
+}
+
+impl Wire {
+    /// Takes bytes that were read.
+    fn take(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        match self {
+            Self::Lines(lines) => lines.take(bytes, turn),
+            Self::Http(http) => http.take(bytes, turn),
+        }
+    }
+
+    /// Goes on with what waits: bytes for which there was no room, messages to be written.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Self::Lines(lines) => lines.go_on(turn),
+            Self::Http(http) => http.go_on(turn),
+        }
+    }
+
+    /// Whether bytes wait that can be dealt with now.
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.has_more(),
+            Self::Http(http) => http.has_more(),
+        }
+    }
+
+    fn wants_bytes(&self) -> bool {
+        match self {
+            Self::Lines(_) => true,
+            Self::Http(http) => http.wants_bytes(),
+        }
+    }
+
+    /// Whether answers are still to come.
+    fn owes(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.owes(),
+            Self::Http(http) => http.owes(),
+        }
+    }
+
+    /// Whether the connection ends when its output is written.
+    fn is_ending(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.is_ending(),
+            Self::Http(http) => http.is_ending(),
+        }
+    }
+
+    /// Nothing more is to be read for now.
+    fn handle_idle(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Self::Lines(lines) => lines.handle_idle(turn),
+            Self::Http(_) => {}
+        }
+    }
+
+    /// The client has ended its side.
+    fn handle_end(&mut self, world: &mut World) {
+        match self {
+            Self::Lines(_) => {}
+            Self::Http(http) => http.handle_end(world),
+        }
+    }
+
+    /// Lets go of what is owed; the connection is gone.
+    fn abandon(&mut self, world: &mut World) {
+        match self {
+            Self::Lines(lines) => lines.abandon(world),
+            Self::Http(http) => http.abandon(world),
         }
     }
 }
@@ -236,7 +292,7 @@ impl Output {
 
     fn turn<'a>(&'a mut self, world: &'a mut World, key: ConnectionKey) -> Turn<'a> {
         let out_bytes_full = self.sent + OUT_BYTES_FULL;
-        Turn { world, out: &mut self.bytes, out_bytes_full, key }
+        Turn { world, out: &mut self.bytes, out_bytes_full, owner: Owner::Connection(key) }
     }
 
     fn flush(&mut self, stream: &mut Stream) -> io::Result<()> {
@@ -277,9 +333,5 @@ impl Output {
 const SLICE_BYTES: usize = 64 << 10;
 /// Unsent output beyond this stops the reading of a connection until it drains.
 const OUT_BYTES_FULL: usize = 4 << 20;
-/// A longer line is refused and ends its connection.
-const LINE_BYTES_MAX: usize = 256 << 20;
-/// What an idle connection may keep of the memory its longest torn line took.
-const PENDING_BYTES_KEPT: usize = 4 << 10;
 /// How long a client that ended its side waits for what we owe.
 const LINGER: Duration = Duration::from_secs(5);

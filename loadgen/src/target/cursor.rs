@@ -42,6 +42,18 @@ impl<'a> Cursor<'a> {
         self.plain || std::str::from_utf8(&self.bytes[..self.at]).is_ok()
     }
 
+    /// Steps over the newline that ends a line.
+    #[inline(always)]
+    pub(super) fn line_end(&mut self) -> Option<()> {
+        self.literal(b"\n")
+    }
+
+    /// Whether the bytes end here.
+    #[inline(always)]
+    pub(super) fn end(&mut self) -> Option<()> {
+        (self.at == self.bytes.len()).then_some(())
+    }
+
     #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()

@@ -18,20 +18,27 @@ use super::stdio::Stdio;
 
 /// A listening socket.
 pub(super) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Speech),
     Unix(UnixListener, SocketFile),
+}
+
+/// What is spoken on the connections of a TCP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    Lines,
+    Http,
 }
 
 /// The file of a Unix socket; dropping it removes the file.
 pub(super) struct SocketFile(PathBuf);
 
 impl Listener {
-    pub(super) fn tcp(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn tcp(address: SocketAddr, speech: Speech) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into()).map_err(|error| naming(&address, &error))?;
         socket.listen(BACKLOG)?;
-        Ok(Self::Tcp(TcpListener::from_std(socket.into())))
+        Ok(Self::Tcp(TcpListener::from_std(socket.into()), speech))
     }
 
     pub(super) fn unix(path: &Path) -> io::Result<Self> {
@@ -45,14 +52,14 @@ impl Listener {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Self::Tcp(listener, _) => registry.register(listener, token, Interest::READABLE),
             Self::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
         }
     }
 
     pub(super) fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, _) = listener.accept()?;
                 // The client may be gone already, which reading will tell.
                 let _ = stream.set_nodelay(true);
@@ -62,10 +69,20 @@ impl Listener {
         }
     }
 
+    pub(super) fn speech(&self) -> Speech {
+        match self {
+            Self::Tcp(_, speech) => *speech,
+            Self::Unix(..) => Speech::Lines,
+        }
+    }
+
     /// The line that tells a parent where to connect.
     pub(super) fn announcement(&self) -> io::Result<String> {
         match self {
-            Self::Tcp(listener) => Ok(format!("listening tcp://{}", listener.local_addr()?)),
+            Self::Tcp(listener, Speech::Lines) => Ok(format!("listening tcp://{}", listener.local_addr()?)),
+            Self::Tcp(listener, Speech::Http) => {
+                Ok(format!("listening http://{}/mcp", listener.local_addr()?))
+            }
             Self::Unix(_, SocketFile(path)) => Ok(format!("listening unix:{}", path.display())),
         }
     }

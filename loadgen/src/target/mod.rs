@@ -24,6 +24,8 @@ mod chaos;
 mod connection;
 mod cursor;
 mod envelope;
+mod http;
+mod lines;
 mod listener;
 mod owed;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod session;
 mod stdio;
 mod timer;
 mod tools;
+mod web_args;
 mod world;
 
 use std::process::ExitCode;

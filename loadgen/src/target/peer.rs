@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::args::Options;
 use super::session::Session;
-use super::world::{ConnectionKey, Turn, World};
+use super::world::{ConnectionKey, Owner, Turn, World};
 
 /// A client and its server in one place.
 pub(super) struct Peer {
@@ -38,7 +38,8 @@ impl Peer {
     /// The lines that come back, as bytes, when these bytes arrive.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut turn = Turn { world: &mut self.world, out: &mut out, out_bytes_full: usize::MAX, key: KEY };
+        let mut turn =
+            Turn { world: &mut self.world, out: &mut out, out_bytes_full: usize::MAX, owner: OWNER };
         assert_eq!(self.session.take_lines(bytes, &mut turn), bytes.len());
         self.session.flush_shuffled(&mut turn);
         out
@@ -72,7 +73,7 @@ impl Peer {
         let mut out = Vec::new();
         while let Some(job) = self.world.timers.pop_due(self.world.now) {
             let mut turn =
-                Turn { world: &mut self.world, out: &mut out, out_bytes_full: usize::MAX, key: KEY };
+                Turn { world: &mut self.world, out: &mut out, out_bytes_full: usize::MAX, owner: OWNER };
             self.session.handle_due(job.work, &mut turn);
         }
         values(&out)
@@ -86,4 +87,4 @@ pub(super) fn values(lines: &[u8]) -> Vec<Value> {
 
 pub(super) const MODERN: &str = "2026-07-28";
 pub(super) const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
-const KEY: ConnectionKey = ConnectionKey { index: 0, generation: 0 };
+const OWNER: Owner = Owner::Connection(ConnectionKey { index: 0, generation: 0 });

@@ -42,6 +42,11 @@ pub(super) fn is_enveloped(params: &Members<'_>) -> bool {
     params.object("_meta").is_some_and(|meta| meta.get(VERSION_KEY).is_some())
 }
 
+/// The version that a modern request is made under, if it says so.
+pub(super) fn asked_version(params: &Members<'_>) -> Option<String> {
+    params.object("_meta")?.text(VERSION_KEY)
+}
+
 /// Checks what each modern request must carry, and says under which revision it is served.
 pub(super) fn check_envelope(params: &Members<'_>, offer: &Offer) -> Result<Revision, Outcome> {
     let meta = params.object("_meta").ok_or(Fault::NO_VERSION)?;

@@ -11,7 +11,8 @@ use super::revision::Revision;
 /// The body of an answer: a result, or an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
-    is_error: bool,
+    /// The code of an error; a result has none.
+    code: Option<i32>,
     json: Vec<u8>,
 }
 
@@ -39,6 +40,18 @@ impl Fault {
     pub(super) const NO_CAPABILITIES: Self =
         Self::new(-32602, "params._meta lacks a valid clientCapabilities");
     pub(super) const NO_TOOL: Self = Self::new(-32602, "unknown tool");
+    pub(super) const NO_RESPONSES: Self = Self::new(-32600, "this revision has no responses to servers");
+    pub(super) const NO_SUCH_PATH: Self = Self::new(-32600, "there is nothing at this path");
+    pub(super) const NOT_ALLOWED: Self = Self::new(-32600, "this method is not allowed here");
+    pub(super) const BAD_HOST: Self = Self::new(-32600, "the host is not this machine");
+    pub(super) const BAD_ORIGIN: Self = Self::new(-32600, "the origin is not this machine");
+    pub(super) const BAD_CONTENT_TYPE: Self = Self::new(-32600, "the content is not application/json");
+    pub(super) const NOT_ACCEPTABLE: Self =
+        Self::new(-32600, "accept both application/json and text/event-stream");
+    pub(super) const BAD_VERSION: Self = Self::new(-32000, "unsupported protocol version in the header");
+    pub(super) const NO_SESSION: Self = Self::new(-32000, "Mcp-Session-Id is missing");
+    pub(super) const SESSION_GONE: Self = Self::new(-32001, "session not found");
+    pub(super) const NO_SUCH_EVENT: Self = Self::new(-32000, "no stream has such an event");
     pub(super) const BUSY: Self = Self::new(-32000, "busy");
 
     const fn new(code: i32, message: &'static str) -> Self {
@@ -54,7 +67,7 @@ impl From<Fault> for Outcome {
 
 impl Outcome {
     pub(super) fn result(json: impl Into<Vec<u8>>) -> Self {
-        Self { is_error: false, json: json.into() }
+        Self { code: None, json: json.into() }
     }
 
     /// An error; `data` is JSON.
@@ -62,7 +75,11 @@ impl Outcome {
         let message = quote(message);
         let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
         let json = format!(r#"{{"code":{code},"message":{message}{data}}}"#);
-        Self { is_error: true, json: json.into_bytes() }
+        Self { code: Some(code), json: json.into_bytes() }
+    }
+
+    pub(super) fn error_code(&self) -> Option<i32> {
+        self.code
     }
 }
 
@@ -129,9 +146,9 @@ pub(super) fn quote(text: &str) -> String {
 /// Appends one answer without its line end. `id` is JSON.
 pub(super) fn render(out: &mut Vec<u8>, id: &[u8], outcome: &Outcome, shape: Shape) {
     let start = out.len();
-    let key = if outcome.is_error { "error" } else { "result" };
+    let key = if outcome.code.is_some() { "error" } else { "result" };
     let (id_key, key) = if shape.escaped_keys {
-        ("\\u0069d", if outcome.is_error { "\\u0065rror" } else { "\\u0072esult" })
+        ("\\u0069d", if outcome.code.is_some() { "\\u0065rror" } else { "\\u0072esult" })
     } else {
         ("id", key)
     };
@@ -148,6 +165,18 @@ pub(super) fn render(out: &mut Vec<u8>, id: &[u8], outcome: &Outcome, shape: Sha
     if shape.spaced {
         let plain = out.split_off(start);
         space_out(&plain, out);
+    }
+}
+
+/// Appends one answer without its line end; an error may belong to no request.
+pub(super) fn render_for(out: &mut Vec<u8>, id: Option<&str>, outcome: &Outcome, shape: Shape) {
+    match id {
+        Some(id) => render(out, id.as_bytes(), outcome, shape),
+        None => {
+            out.extend_from_slice(br#"{"jsonrpc":"2.0","error":"#);
+            out.extend_from_slice(&outcome.json);
+            out.push(b'}');
+        }
     }
 }
 

@@ -39,15 +39,28 @@ pub(super) enum MetaRule<'a> {
 /// Reads the line that `bytes` begin with; `None` when it is odd or its newline is not there yet.
 #[inline]
 pub(super) fn scan<'a>(bytes: &'a [u8], rule: MetaRule<'_>) -> Option<EchoCall<'a>> {
-    match scan_usual(bytes, rule) {
-        None => walk(bytes, rule),
+    match scan_usual(bytes, rule, Cursor::line_end) {
+        None => walk(bytes, rule, Cursor::line_end),
+        found => found,
+    }
+}
+
+/// Reads a body that has no newline; `None` when it is odd.
+#[inline]
+pub(super) fn scan_whole<'a>(bytes: &'a [u8], rule: MetaRule<'_>) -> Option<EchoCall<'a>> {
+    match scan_usual(bytes, rule, Cursor::end) {
+        None => walk(bytes, rule, Cursor::end),
         found => found,
     }
 }
 
 /// Reads a frame in the order and spelling that nearly every client uses, by comparison.
 #[inline]
-fn scan_usual<'a>(bytes: &'a [u8], rule: MetaRule<'_>) -> Option<EchoCall<'a>> {
+fn scan_usual<'a>(
+    bytes: &'a [u8],
+    rule: MetaRule<'_>,
+    end: impl Fn(&mut Cursor<'a>) -> Option<()>,
+) -> Option<EchoCall<'a>> {
     let mut cursor = Cursor::new(bytes);
     cursor.literal(br#"{"jsonrpc":"2.0","id":"#)?;
     let id = cursor.id()?;
@@ -71,40 +84,55 @@ fn scan_usual<'a>(bytes: &'a [u8], rule: MetaRule<'_>) -> Option<EchoCall<'a>> {
         cursor.literal(br#","_meta":"#)?;
         cursor.literal(known)?;
     }
-    cursor.literal(b"}}\n")?;
+    cursor.literal(b"}}")?;
+    end(&mut cursor)?;
     cursor.is_utf8().then(|| EchoCall { id, message, meta_seen: None, consumed: cursor.at() })
 }
 
 /// Reads a frame with its members in any order and spelling.
-fn walk<'a>(bytes: &'a [u8], rule: MetaRule<'_>) -> Option<EchoCall<'a>> {
+fn walk<'a>(
+    bytes: &'a [u8],
+    rule: MetaRule<'_>,
+    end: impl Fn(&mut Cursor<'a>) -> Option<()>,
+) -> Option<EchoCall<'a>> {
     let mut cursor = Cursor::new(bytes);
     let mut parts = Parts::default();
     cursor.members(|cursor, key| parts.take(cursor, key, rule))?;
     cursor.blanks();
     let has_meta = parts.params.meta || rule == MetaRule::Absent;
     let is_complete = parts.version && parts.method && parts.params.name && has_meta;
-    if !is_complete || cursor.peek()? != b'\n' || !cursor.is_utf8() {
+    end(&mut cursor)?;
+    if !is_complete || !cursor.is_utf8() {
         return None;
     }
     Some(EchoCall {
         id: parts.id?,
         message: parts.params.message?,
         meta_seen: parts.params.meta_seen,
-        consumed: cursor.at() + 1,
+        consumed: cursor.at(),
     })
+}
+
+/// How many bytes [`splice`] appends, less the newline.
+pub(super) fn spliced_len(call: &EchoCall<'_>, tail: &[u8]) -> usize {
+    SPLICED_BYTES + call.id.len() + call.message.len() + tail.len()
 }
 
 /// Appends the answer to a plain call; `tail` is the `echo_tail` of the revision.
 pub(super) fn splice(out: &mut Vec<u8>, call: &EchoCall<'_>, tail: &[u8]) {
     out.reserve(64 + call.id.len() + call.message.len() + tail.len() + TEXT_HEAD.len());
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(SPLICED_HEAD);
     out.extend_from_slice(call.id);
-    out.extend_from_slice(br#","result":{"content":[{"type":"text","text":""#);
+    out.extend_from_slice(SPLICED_MIDDLE);
     out.extend_from_slice(call.message);
     out.extend_from_slice(tail);
     out.extend_from_slice(b"}\n");
 }
 
+const SPLICED_HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+const SPLICED_MIDDLE: &[u8] = br#","result":{"content":[{"type":"text","text":""#;
+/// The bytes of a spliced answer that are always the same, with its last brace.
+const SPLICED_BYTES: usize = SPLICED_HEAD.len() + SPLICED_MIDDLE.len() + 1;
 const VERSION_KEY: &[u8] = b"io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &[u8] = b"io.modelcontextprotocol/clientCapabilities";
 /// Nesting beyond this is odd, so the walk needs no more stack than this.

@@ -21,10 +21,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::args::{Options, Place};
 use super::chaos;
-use super::connection::{Connection, Next, Scratch};
-use super::listener::{Listener, Stream};
+use super::connection::{Connection, Next, Scratch, Wire};
+use super::http::{self, Http, Talk};
+use super::lines::Lines;
+use super::listener::{Listener, Speech, Stream};
 use super::stdio::{ParentWatch, Stdio};
-use super::world::{ConnectionKey, Job, Work, World};
+use super::world::{ConnectionKey, Job, Owner, Work, World};
 
 /// Serves until a signal, the end of stdin or the end of the parent.
 pub(super) fn run(options: Options) -> io::Result<()> {
@@ -90,10 +92,12 @@ impl Server {
     /// Opens one listener and announces it where the protocol does not go.
     fn listen(&mut self, place: &Place, speaks_on_stdout: bool) -> io::Result<()> {
         let mut listener = match place {
-            Place::Tcp(address) => Listener::tcp(*address)?,
+            Place::Tcp(address) => Listener::tcp(*address, Speech::Lines)?,
+            Place::Http(address) | Place::Sse(address) => Listener::tcp(*address, Speech::Http)?,
             Place::Unix(path) => Listener::unix(path)?,
             Place::Stdio => {
-                let key = self.add(Stream::Stdio(Stdio::open()?), self.world.behaviour.ignore_eof)?;
+                let ignores_end = self.world.behaviour.ignore_eof;
+                let key = self.add(Stream::Stdio(Stdio::open()?), Speech::Lines, ignores_end)?;
                 self.stdio = Some(key);
                 return Ok(());
             }
@@ -122,6 +126,7 @@ impl Server {
                 self.handle_event(event);
             }
             self.do_what_is_due();
+            self.wake();
             self.give_turns();
         }
         Ok(())
@@ -172,15 +177,24 @@ impl Server {
     }
 
     fn do_what_is_due(&mut self) {
-        while let Some(Job { key, work }) = self.world.timers.pop_due(self.world.now) {
-            let Some(key) = key else {
-                (0..self.listeners.len()).for_each(|listener| self.accept_from(listener));
-                continue;
+        while let Some(Job { owner, work }) = self.world.timers.pop_due(self.world.now) {
+            let key = match owner {
+                Owner::Server => {
+                    (0..self.listeners.len()).for_each(|listener| self.accept_from(listener));
+                    continue;
+                }
+                Owner::Exchange(exchange) => {
+                    if let Some(key) = http::handle_due(&mut self.world, exchange, work) {
+                        self.with_connection(key, |connection, world, _| connection.pump(world));
+                    }
+                    continue;
+                }
+                Owner::Connection(key) => key,
             };
             if matches!(work, Work::ReadOne) {
                 self.with_connection(key, |connection, world, scratch| connection.turn(world, scratch));
                 if self.is_alive(key) {
-                    self.world.arm(SLOW_READ_PERIOD, Some(key), Work::ReadOne);
+                    self.world.arm(SLOW_READ_PERIOD, Owner::Connection(key), Work::ReadOne);
                 }
                 continue;
             }
@@ -223,6 +237,16 @@ impl Server {
             Next::Wait => {}
             Next::Close => self.close(key),
         }
+        self.wake();
+    }
+
+    /// Gives a turn to each connection for which somebody else had something to write.
+    fn wake(&mut self) {
+        while let Some(key) = self.world.woken.pop() {
+            if self.is_alive(key) {
+                self.enqueue(key.index);
+            }
+        }
     }
 
     fn is_alive(&self, key: ConnectionKey) -> bool {
@@ -247,20 +271,20 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_about_one_client(&error) => continue,
                 Err(_) => {
-                    self.world.arm(ACCEPT_PAUSE, None, Work::Accept);
+                    self.world.arm(ACCEPT_PAUSE, Owner::Server, Work::Accept);
                     return;
                 }
             };
             let open = (self.slots.len() - self.free.len()) as u64;
             let is_full = self.world.behaviour.connections_max.is_some_and(|most| open >= most);
-            if !is_full && self.add(stream, false).is_err() {
-                self.world.arm(ACCEPT_PAUSE, None, Work::Accept);
+            if !is_full && self.add(stream, self.listeners[listener].speech(), false).is_err() {
+                self.world.arm(ACCEPT_PAUSE, Owner::Server, Work::Accept);
                 return;
             }
         }
     }
 
-    fn add(&mut self, mut stream: Stream, ignores_end: bool) -> io::Result<ConnectionKey> {
+    fn add(&mut self, mut stream: Stream, speech: Speech, ignores_end: bool) -> io::Result<ConnectionKey> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
@@ -271,9 +295,13 @@ impl Server {
         }
         let slot = &mut self.slots[index as usize];
         let key = ConnectionKey { index, generation: slot.generation };
-        slot.connection = Some(Box::new(Connection::new(stream, key, ignores_end)));
+        let wire = match speech {
+            Speech::Lines => Wire::Lines(Lines::new()),
+            Speech::Http => Wire::Http(Box::new(Http::new(Talk::new(key), &self.world))),
+        };
+        slot.connection = Some(Box::new(Connection::new(stream, wire, key, ignores_end)));
         if self.world.behaviour.slow_read {
-            self.world.arm(SLOW_READ_PERIOD, Some(key), Work::ReadOne);
+            self.world.arm(SLOW_READ_PERIOD, Owner::Connection(key), Work::ReadOne);
         }
         self.enqueue(index);
         Ok(key)

@@ -39,13 +39,20 @@ pub(super) struct Session {
     batch_next: u32,
     /// Calls that wait for the client's word, by the number in our request's id.
     pub(super) asked: Vec<(u64, Answer)>,
-    pub(super) asked_next: u64,
     /// Answers gathered for `--reorder`.
     pub(super) shuffled: Vec<Vec<u8>>,
     /// Answers to calls sent on this connection; `--drop-after` counts them.
     pub(super) answered: u64,
     /// The connection ends as soon as its output is written.
     pub(super) ending: bool,
+    /// Requests outside of arrays that have neither an answer nor the decision to get none.
+    unsettled: usize,
+    /// Whether there was any request, and any call among them.
+    pub(super) heard: Heard,
+    /// The code of the error with which the last request was turned away before it was begun.
+    pub(super) refused: Option<i32>,
+    /// Responses and cancellations that mean nothing here; kept for whoever they are meant for.
+    pub(super) strays: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +60,13 @@ pub(super) enum Era {
     Undecided,
     Legacy(Revision),
     Modern(Revision),
+}
+
+/// What a conversation has heard so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) request: bool,
+    pub(super) call: bool,
 }
 
 /// An array that is being answered.
@@ -72,11 +86,25 @@ impl Session {
             batches: HashMap::new(),
             batch_next: 0,
             asked: Vec::new(),
-            asked_next: 1,
             shuffled: Vec::new(),
             answered: 0,
             ending: false,
+            unsettled: 0,
+            heard: Heard::default(),
+            refused: None,
+            strays: None,
         }
+    }
+
+    /// One exchange of a conversation that is spread over many: the era is known, and what is
+    /// meant for another exchange is kept.
+    pub(super) fn of_exchange(era: Era) -> Self {
+        Self { era, strays: Some(Vec::new()), ..Self::new() }
+    }
+
+    /// Whether every request is dealt with; one that is never to be answered never is.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled == 0 && self.batches.is_empty()
     }
 
     /// Whether answers are still to come though nothing more is read.
@@ -138,6 +166,7 @@ impl Session {
             Some(refusal) => refusal,
             None => tools::echo(call.message, revision, turn.world),
         };
+        self.open(Destination::Line);
         self.conclude(Answer { id: call.id.to_vec(), outcome, to: Destination::Line }, turn);
     }
 
@@ -162,6 +191,31 @@ impl Session {
         self.ending = true;
     }
 
+    /// Handles the body of a request over HTTP: one message, or an array of them.
+    pub(super) fn handle_text(&mut self, text: &str, turn: &mut Turn<'_>) {
+        if text.starts_with('[') {
+            self.handle_array(text, turn);
+        } else {
+            self.handle_message(text, Destination::Line, turn);
+        }
+    }
+
+    /// Handles a message that another exchange had no use for: a response or a cancellation.
+    pub(super) fn handle_stray(&mut self, json: &str, turn: &mut Turn<'_>) {
+        match Message::parse(json) {
+            Ok(Message::Notification { method, params }) => {
+                self.handle_notification(&method, &params, json, turn);
+            }
+            Ok(Message::Response { id }) => self.handle_response(&id, json, turn),
+            _ => {}
+        }
+    }
+
+    /// The messages that are meant for other exchanges.
+    pub(super) fn take_strays(&mut self) -> Vec<String> {
+        self.strays.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn handle_array(&mut self, line: &str, turn: &mut Turn<'_>) {
         let allowed = matches!(self.era, Era::Legacy(revision) if revision.has_batches());
         let policy = if allowed { turn.world.protocol.batch } else { BatchPolicy::Refuse };
@@ -176,7 +230,10 @@ impl Session {
             _ if elements.is_empty() => {
                 return self.reply_fault(None, Fault::EMPTY_BATCH, Destination::Line, turn);
             }
-            BatchPolicy::SeparateLines => Destination::Line,
+            BatchPolicy::SeparateLines => {
+                self.open(Destination::Line);
+                Destination::Line
+            }
             BatchPolicy::Answer => {
                 let number = self.batch_next;
                 self.batch_next = self.batch_next.wrapping_add(1);
@@ -194,9 +251,13 @@ impl Session {
         match Message::parse(json) {
             Ok(Message::Request(request)) => {
                 self.open(to);
+                self.heard.request = true;
+                self.heard.call |= request.method == "tools/call";
                 self.handle_request(&request, to, turn);
             }
-            Ok(Message::Notification { method, params }) => self.handle_notification(&method, &params, turn),
+            Ok(Message::Notification { method, params }) => {
+                self.handle_notification(&method, &params, json, turn)
+            }
             Ok(Message::Response { id }) => self.handle_response(&id, json, turn),
             Err(unreadable) => {
                 self.open(to);
@@ -209,7 +270,7 @@ impl Session {
         let handshake = matches!(request.method.as_str(), "initialize" | "server/discover");
         let behaviour = &turn.world.behaviour;
         if if handshake { behaviour.ignore_handshake } else { behaviour.never_answer } {
-            return self.settle(to, turn);
+            return self.leave_unanswered(to, turn);
         }
         if request.method == "initialize" {
             let outcome = self.initialize(request, to, turn.world);
@@ -217,7 +278,10 @@ impl Session {
         }
         let revision = match self.admit(request, turn.world) {
             Ok(revision) => revision,
-            Err(refusal) => return self.reply(request.id, &refusal, to, turn),
+            Err(refusal) => {
+                self.refused = refusal.error_code();
+                return self.reply(request.id, &refusal, to, turn);
+            }
         };
         let protocol = &turn.world.protocol;
         let outcome = match request.method.as_str() {
@@ -288,14 +352,25 @@ impl Session {
     }
 
     fn open(&mut self, to: Destination) {
-        if let Some(batch) = self.batch(to) {
-            batch.open += 1;
+        match self.batch(to) {
+            Some(batch) => batch.open += 1,
+            None => self.unsettled += 1,
+        }
+    }
+
+    /// A request is not answered on purpose: an array goes without it, a client alone waits.
+    pub(super) fn leave_unanswered(&mut self, to: Destination, turn: &mut Turn<'_>) {
+        if matches!(to, Destination::Batch(_)) {
+            self.settle(to, turn);
         }
     }
 
     /// One request of a batch is done with; after the last one the batch is answered.
     pub(super) fn settle(&mut self, to: Destination, turn: &mut Turn<'_>) {
-        let Some(batch) = self.batch(to) else { return };
+        let Some(batch) = self.batch(to) else {
+            self.unsettled = self.unsettled.saturating_sub(1);
+            return;
+        };
         batch.open -= 1;
         if batch.open > 0 {
             return;

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
+use super::http::{ExchangeKey, Hub};
 use super::owed::{Answer, Progress};
 use super::reply;
 use super::revision::Revision;
 use super::timer::{Ticket, Timers};
+use super::web_args::Web;
 
 /// The state that outlives any connection.
 pub(super) struct World {
     pub(super) protocol: Protocol,
+    pub(super) web: Web,
     pub(super) behaviour: Behaviour,
     /// `behaviour.leaves_calls_alone()`, computed once.
     pub(super) calls_are_plain: bool,
@@ -25,6 +28,12 @@ pub(super) struct World {
     pub(super) answered: u64,
     /// The answer that was to be the last has been cut in half: write it and exit.
     pub(super) dying: bool,
+    /// Requests sent to clients in this process; the last one bears this number.
+    pub(super) asked: u64,
+    /// Exchanges and sessions of the HTTP family, which belong to no connection.
+    pub(super) hub: Hub,
+    /// Connections that have something new to write; the event loop gives each a turn.
+    pub(super) woken: Vec<ConnectionKey>,
     pub(super) timers: Timers<Job>,
     pub(super) now: Instant,
     echo_tail_legacy: Vec<u8>,
@@ -37,7 +46,16 @@ pub(super) struct Turn<'a> {
     pub(super) out: &'a mut Vec<u8>,
     /// When `out` is this long the session takes no further line.
     pub(super) out_bytes_full: usize,
-    pub(super) key: ConnectionKey,
+    /// Whose conversation this is; timers come back to it.
+    pub(super) owner: Owner,
+}
+
+/// Whom a due job belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Server,
+    Connection(ConnectionKey),
+    Exchange(ExchangeKey),
 }
 
 /// Names one connection; a later connection in the same slot has another generation.
@@ -49,8 +67,7 @@ pub(super) struct ConnectionKey {
 
 /// Something that is due later.
 pub(super) struct Job {
-    /// The connection it belongs to, or none for the server's own.
-    pub(super) key: Option<ConnectionKey>,
+    pub(super) owner: Owner,
     pub(super) work: Work,
 }
 
@@ -65,6 +82,8 @@ pub(super) enum Work {
     Close,
     /// The listeners try again after the machine was out of file descriptors.
     Accept,
+    /// A stream that was silent for a while gets a comment.
+    Comment,
 }
 
 impl World {
@@ -72,11 +91,15 @@ impl World {
         let behaviour = options.behaviour.clone();
         Self {
             protocol: options.protocol.clone(),
+            web: options.web.clone(),
             calls_are_plain: behaviour.leaves_calls_alone(),
             rng: fastrand::Rng::with_seed(behaviour.seed),
             executed: 0,
             answered: 0,
             dying: false,
+            asked: 0,
+            hub: Hub::new(),
+            woken: Vec::new(),
             timers: Timers::new(),
             now,
             echo_tail_legacy: reply::echo_tail(Revision::R2024_11_05, behaviour.reply_bytes),
@@ -90,7 +113,7 @@ impl World {
         if revision.is_modern() { &self.echo_tail_modern } else { &self.echo_tail_legacy }
     }
 
-    pub(super) fn arm(&mut self, wait: Duration, key: Option<ConnectionKey>, work: Work) -> Ticket {
-        self.timers.arm(self.now + wait, Job { key, work })
+    pub(super) fn arm(&mut self, wait: Duration, owner: Owner, work: Work) -> Ticket {
+        self.timers.arm(self.now + wait, Job { owner, work })
     }
 }

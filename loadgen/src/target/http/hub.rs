@@ -1,0 +1,195 @@
+//! All sessions and exchanges of the HTTP family, which belong to no connection.
+//!
+//! A session is not a connection: a call may come on one, its cancellation on another, and what
+//! the client answers to a request of ours on a third. The hub finds the exchange that is meant,
+//! lets it act and wakes the connection that writes for it. Exchanges that are over before their
+//! connection had to wait never come here.
+//!
+//! Owned by the world, so by the event loop. Bounds: sessions by `--session-limit`, exchanges of a
+//! session by [`EXCHANGES_MAX`]; beyond it the oldest is forgotten.
+//! Clauses: MCP 2025-03-26 to 2025-11-25, transports, sessions. Proof: the tests of `endpoint`.
+
+use std::collections::HashMap;
+
+use super::super::revision::Revision;
+use super::super::session::Session;
+use super::super::world::{ConnectionKey, Owner, Turn, Work, World};
+use super::exchange::{Exchange, Kind, Track};
+use super::slots::{SlotKey, Slots};
+
+/// The exchanges and the sessions.
+pub(in super::super) struct Hub {
+    pub(super) exchanges: Slots<Box<Exchange>>,
+    pub(super) homes: Slots<Home>,
+    by_id: HashMap<Box<[u8]>, SlotKey>,
+    /// Makes the ids of sessions; apart from the dice, so that a seed replays a run all the same.
+    names: fastrand::Rng,
+    streams: u64,
+}
+
+/// One session.
+pub(super) struct Home {
+    pub(super) id: Box<[u8]>,
+    pub(super) revision: Revision,
+    /// Calls so far.
+    pub(super) calls: u64,
+    /// Those that run, and those that are over and may be asked for again; oldest first.
+    exchanges: Vec<SlotKey>,
+}
+
+impl Hub {
+    pub(in super::super) fn new() -> Self {
+        Self {
+            exchanges: Slots::new(),
+            homes: Slots::new(),
+            by_id: HashMap::new(),
+            names: fastrand::Rng::new(),
+            streams: 0,
+        }
+    }
+
+    /// Opens a session and gives it a name.
+    pub(super) fn open_home(&mut self, revision: Revision) -> SlotKey {
+        let id: Box<[u8]> = format!("{:032x}", self.names.u128(..)).into_bytes().into();
+        let home = Home { id: id.clone(), revision, calls: 0, exchanges: Vec::new() };
+        let key = self.homes.insert(home);
+        self.by_id.insert(id, key);
+        key
+    }
+
+    pub(super) fn find_home(&self, id: &[u8]) -> Option<SlotKey> {
+        self.by_id.get(id).copied()
+    }
+
+    /// A track for a new stream.
+    pub(super) fn new_track(&mut self) -> Track {
+        self.streams += 1;
+        Track::new(self.streams)
+    }
+
+    /// The exchange of this session whose events belong to that stream.
+    pub(super) fn find_stream(&self, home: SlotKey, stream: u64) -> Option<SlotKey> {
+        let exchanges = &self.homes.get(home)?.exchanges;
+        exchanges.iter().copied().find(|&key| {
+            let track = self.exchanges.get(key).and_then(|exchange| exchange.track.as_ref());
+            track.is_some_and(|track| track.stream == stream)
+        })
+    }
+}
+
+/// Puts an exchange in the place that was reserved for it.
+pub(super) fn admit(world: &mut World, key: SlotKey, exchange: Box<Exchange>) {
+    let home = exchange.home;
+    world.hub.exchanges.put(key, exchange);
+    let Some(home) = home.and_then(|home| world.hub.homes.get_mut(home)) else { return };
+    home.exchanges.push(key);
+    if home.exchanges.len() > EXCHANGES_MAX {
+        let oldest = home.exchanges[0];
+        end(world, oldest);
+    }
+}
+
+/// Lets an exchange act on something, wakes whoever writes for it, and passes on what was meant
+/// for others of its session.
+pub(super) fn act(world: &mut World, key: SlotKey, work: impl FnOnce(&mut Session, &mut Turn<'_>)) {
+    let Some(mut exchange) = world.hub.exchanges.take(key) else { return };
+    let mut turn = turn(world, &mut exchange.lines, key);
+    work(&mut exchange.session, &mut turn);
+    exchange.session.flush_shuffled(&mut turn);
+    let is_lost = exchange.attached.is_none()
+        && (exchange.lines.len() > LINES_BYTES_MAX || exchange.track.is_none() && exchange.is_over());
+    let home = exchange.home;
+    let strays = exchange.session.take_strays();
+    world.woken.extend(exchange.attached);
+    world.hub.exchanges.put(key, exchange);
+    if is_lost {
+        end(world, key);
+    }
+    route(world, home, &strays, key);
+}
+
+/// Shows messages that one exchange had no use for to the others of its session.
+pub(super) fn route(world: &mut World, home: Option<SlotKey>, strays: &[String], from: SlotKey) {
+    let Some(home) = home.filter(|_| !strays.is_empty()) else { return };
+    let Some(home) = world.hub.homes.get(home) else { return };
+    for key in home.exchanges.clone() {
+        let Some(mut exchange) = world.hub.exchanges.take(key).filter(|_| key != from) else { continue };
+        let mut turn = turn(world, &mut exchange.lines, key);
+        for stray in strays {
+            exchange.session.handle_stray(stray, &mut turn);
+        }
+        exchange.session.take_strays();
+        world.woken.extend(exchange.attached);
+        world.hub.exchanges.put(key, exchange);
+    }
+}
+
+/// Ends an exchange and whatever it still waits for.
+pub(super) fn end(world: &mut World, key: SlotKey) {
+    let Some(mut exchange) = world.hub.exchanges.remove(key) else { return };
+    exchange.session.abandon(world);
+    if let Some(ticket) = exchange.comment.take() {
+        world.timers.cancel(ticket);
+    }
+    world.woken.extend(exchange.attached);
+    if let Some(home) = exchange.home.and_then(|home| world.hub.homes.get_mut(home)) {
+        home.exchanges.retain(|&other| other != key);
+    }
+}
+
+/// Ends a session with all its exchanges.
+pub(super) fn end_home(world: &mut World, key: SlotKey) {
+    let Some(home) = world.hub.homes.remove(key) else { return };
+    world.hub.by_id.remove(&home.id);
+    for exchange in home.exchanges {
+        end(world, exchange);
+    }
+}
+
+/// The connection that wrote for an exchange does so no longer.
+///
+/// A modern client cancels that way. A legacy one may come back for the rest.
+pub(super) fn leave(world: &mut World, key: SlotKey, connection: ConnectionKey) {
+    let Some(exchange) = world.hub.exchanges.get_mut(key) else { return };
+    if exchange.attached != Some(connection) {
+        return;
+    }
+    exchange.attached = None;
+    if let Some(ticket) = exchange.comment.take() {
+        world.timers.cancel(ticket);
+    }
+    let goes_on = exchange.home.is_some()
+        && match exchange.kind {
+            Kind::Request => exchange.track.is_some() || !exchange.is_over(),
+            Kind::Stream => exchange.track.is_some(),
+            Kind::Channel => false,
+        };
+    let (kind, home) = (exchange.kind, exchange.home);
+    if !goes_on {
+        end(world, key);
+    }
+    if let (Kind::Channel, Some(home)) = (kind, home) {
+        end_home(world, home);
+    }
+}
+
+/// Does work of an exchange whose time has come, and says which connection writes for it.
+pub(in super::super) fn handle_due(world: &mut World, key: SlotKey, work: Work) -> Option<ConnectionKey> {
+    if matches!(work, Work::Comment) {
+        let exchange = world.hub.exchanges.get_mut(key)?;
+        (exchange.comment, exchange.comment_is_due) = (None, true);
+    } else {
+        act(world, key, |session, turn| session.handle_due(work, turn));
+    }
+    world.hub.exchanges.get(key)?.attached
+}
+
+/// The leave to act for an exchange.
+pub(super) fn turn<'a>(world: &'a mut World, lines: &'a mut Vec<u8>, key: SlotKey) -> Turn<'a> {
+    Turn { world, out: lines, out_bytes_full: usize::MAX, owner: Owner::Exchange(key) }
+}
+
+/// Exchanges that a session has or keeps.
+const EXCHANGES_MAX: usize = 4096;
+/// What an exchange gathers while nobody writes for it.
+const LINES_BYTES_MAX: usize = 4 << 20;
