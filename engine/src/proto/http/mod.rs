@@ -13,4 +13,3 @@ pub(crate) mod pool;
 pub(crate) mod reader;
 pub(crate) mod request;
 pub(crate) mod template;
-pub(crate) mod request;
