@@ -5,6 +5,7 @@
 //! `benches/` runs them under a clock or an instruction counter. *The hot path* is whole calls
 //! over real sockets: [`registry`] lists who runs, [`target`] answers all of them alike, [`floor`]
 //! says what the kernel leaves, [`meter`] what it cost, [`report`] makes the table; `hot-path` runs it.
+//! [`race`] does the same over HTTP, where the measure is wrk; `http-race` runs it.
 //!
 //! [`target`], [`http_target`], [`http`] and [`splice`] share no code with the engine or with loadgen.
 
@@ -18,6 +19,7 @@ pub mod link;
 pub mod meter;
 pub mod peer;
 pub mod pin;
+pub mod race;
 pub mod registry;
 pub mod report;
 pub mod scenario;
