@@ -62,6 +62,15 @@ hot-path *args:
     cargo build --release -p volley-bench --bins
     target/release/hot-path {{args}}
 
+# The engine, wrk and the peer over HTTP, in turns. Needs wrk (`just install-wrk`); without it: `just wrk --only volley,rmcp`.
+wrk *args:
+    cargo build --release -p volley-bench --bins
+    target/release/http-race {{args}}
+
+# The Debian package that `just wrk` needs.
+install-wrk:
+    apt-get install -y wrk
+
 # A million calls in each era over each transport, every answer checked.
 million:
     cargo build --release --bin loadgen

@@ -109,7 +109,11 @@ impl Contestant for Engine {
 }
 
 fn inline(place: &Place, config: &Config, duration: Duration) -> Result<Run, Failure> {
-    let mut engine = Inline::connect(&place.endpoint, config)?;
+    drive_inline(Inline::connect(&place.endpoint, config)?, duration, place.pid()?)
+}
+
+/// Keeps the windows of an engine full, and counts.
+pub(crate) fn drive_inline(mut engine: Inline, duration: Duration, target_pid: u32) -> Result<Run, Failure> {
     let echo = Tool::new("echo");
     let arguments = format!(r#"{{"message":"{MESSAGE}"}}"#).into_bytes();
     let (mut answered, mut wrong) = (0_u64, 0_u64);
@@ -129,7 +133,7 @@ fn inline(place: &Place, config: &Config, duration: Duration) -> Result<Run, Fai
         Ok(answered - before)
     };
     drive(&mut engine, Instant::now() + warm_up(duration))?;
-    let meter = Meter::begin(place.pid()?)?;
+    let meter = Meter::begin(target_pid)?;
     let until = meter.begun() + duration;
     let calls = drive(&mut engine, until)?;
     let run = meter.end(calls)?;
@@ -171,11 +175,7 @@ fn tasks(
     in_flight: usize,
     duration: Duration,
 ) -> Result<Run, Failure> {
-    let mut builder = match runtime {
-        Runtime::CurrentThread => tokio::runtime::Builder::new_current_thread(),
-        Runtime::MultiThread => tokio::runtime::Builder::new_multi_thread(),
-    };
-    builder.enable_all().build()?.block_on(async {
+    runtime.build()?.block_on(async {
         let client = Client::connect(place.endpoint.clone(), config).await?;
         let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut callers = JoinSet::new();

@@ -5,17 +5,21 @@
 //! `benches/` runs them under a clock or an instruction counter. *The hot path* is whole calls
 //! over real sockets: [`registry`] lists who runs, [`target`] answers all of them alike, [`floor`]
 //! says what the kernel leaves, [`meter`] what it cost, [`report`] makes the table; `hot-path` runs it.
+//! [`race`] does the same over HTTP, where the measure is wrk; `http-race` runs it.
 //!
-//! [`target`] and [`splice`] share no code with the engine or with loadgen.
+//! [`target`], [`http_target`], [`http`] and [`splice`] share no code with the engine or with loadgen.
 
 pub mod contestant;
 pub mod corpus;
 pub mod engine;
 pub mod floor;
+pub mod http;
+pub mod http_target;
 pub mod link;
 pub mod meter;
 pub mod peer;
 pub mod pin;
+pub mod race;
 pub mod registry;
 pub mod report;
 pub mod scenario;

@@ -66,6 +66,7 @@ pub struct Target {
 enum Place {
     Tcp(String),
     Unix(PathBuf),
+    Http(String),
     Stdio,
 }
 
@@ -76,24 +77,47 @@ impl Target {
     ///
     /// When the `fast-target` binary does not stand beside the running one, or does not start.
     pub fn start(transport: Transport) -> io::Result<Self> {
-        let mut command = Command::new(Self::program()?);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut command = Self::command()?;
         match transport {
             Transport::Tcp => command.args(["--tcp", "127.0.0.1:0"]),
             Transport::Unix => command.arg("--unix").arg(socket_path()),
-            Transport::Stdio => command.stdin(Stdio::piped()),
+            Transport::Stdio => {
+                let child = command.stdin(Stdio::piped()).spawn()?;
+                return Ok(Self { child, place: Place::Stdio });
+            }
         };
+        Self::listening(command)
+    }
+
+    /// Starts a fresh target that speaks HTTP, and waits until it can be reached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::start`].
+    pub fn start_http() -> io::Result<Self> {
+        let mut command = Self::command()?;
+        command.args(["--http", "127.0.0.1:0"]);
+        Self::listening(command)
+    }
+
+    fn command() -> io::Result<Command> {
+        let mut command = Command::new(Self::program()?);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Waits for the line that says where.
+    fn listening(mut command: Command) -> io::Result<Self> {
         // Owned from here on, so that a target which starts badly is reaped too.
         let mut target = Self { child: command.spawn()?, place: Place::Stdio };
-        if transport != Transport::Stdio {
-            let mut line = String::new();
-            BufReader::new(target.child.stdout.take().ok_or_else(taken)?).read_line(&mut line)?;
-            target.place = match line.trim_end().strip_prefix("listening ") {
-                Some(place) if place.starts_with("tcp://") => Place::Tcp(place["tcp://".len()..].into()),
-                Some(place) if place.starts_with("unix:") => Place::Unix(place["unix:".len()..].into()),
-                _ => return Err(Error::other(format!("the target said {line:?}, not where it listens"))),
-            };
-        }
+        let mut line = String::new();
+        BufReader::new(target.child.stdout.take().ok_or_else(taken)?).read_line(&mut line)?;
+        target.place = match line.trim_end().strip_prefix("listening ") {
+            Some(place) if place.starts_with("tcp://") => Place::Tcp(place["tcp://".len()..].into()),
+            Some(place) if place.starts_with("unix:") => Place::Unix(place["unix:".len()..].into()),
+            Some(place) if place.starts_with("http://") => Place::Http(place.into()),
+            _ => return Err(Error::other(format!("the target said {line:?}, not where it listens"))),
+        };
         Ok(target)
     }
 
@@ -113,11 +137,12 @@ impl Target {
         })
     }
 
-    /// `tcp://ADDR` or `unix:PATH`; `None` over stdio, where the target is reached by being started.
+    /// `tcp://ADDR`, `unix:PATH` or `http://ADDR/mcp`; `None` over stdio, where the target is reached by being started.
     pub fn endpoint(&self) -> Option<String> {
         match &self.place {
             Place::Tcp(addr) => Some(format!("tcp://{addr}")),
             Place::Unix(path) => Some(format!("unix:{}", path.display())),
+            Place::Http(url) => Some(url.clone()),
             Place::Stdio => None,
         }
     }
@@ -131,7 +156,8 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When connecting fails, or the one stdio connection was given away before.
+    /// When connecting fails, the one stdio connection was given away before, or the target speaks HTTP:
+    /// a link carries lines.
     pub fn connect(&mut self) -> io::Result<Link> {
         match &self.place {
             Place::Tcp(addr) => {
@@ -140,6 +166,7 @@ impl Target {
                 Link::socket(stream.into())
             }
             Place::Unix(path) => Link::socket(UnixStream::connect(path)?.into()),
+            Place::Http(url) => Err(Error::new(ErrorKind::Unsupported, format!("no lines over {url}"))),
             Place::Stdio => {
                 let write = self.child.stdin.take().ok_or_else(taken)?;
                 let read = self.child.stdout.take().ok_or_else(taken)?;

@@ -2,7 +2,7 @@
 //!
 //! CPU time is the kernel's account of the whole process, threads that have ended included, read
 //! from `/proc/PID/stat` in ticks of 10 ms; a run of one second is exact to one per cent of a core.
-//! Wall time is `Instant`. The two are read together, where the warm-up ends and where the run ends.
+//! A client that is a child process counts when it has ended and been waited for. Wall time is `Instant`. The two are read together, where the warm-up ends and where the run ends.
 
 use std::io::{self, Error};
 use std::time::{Duration, Instant};
@@ -36,10 +36,30 @@ impl Run {
 /// A reading of the clocks at the start of a run.
 #[derive(Debug)]
 pub struct Meter {
+    client: Client,
     target: u32,
     begun: Instant,
     client_cpu_s: f64,
     target_cpu_s: f64,
+}
+
+/// Whose CPU time is the client's.
+#[derive(Debug, Clone, Copy)]
+enum Client {
+    /// This process.
+    Here,
+    /// Children of this process, from their start to their end.
+    Child,
+}
+
+impl Client {
+    fn cpu_s(self) -> io::Result<f64> {
+        let first = match self {
+            Self::Here => OWN,
+            Self::Child => CHILDREN,
+        };
+        cpu_s(std::process::id(), first)
+    }
 }
 
 impl Meter {
@@ -49,8 +69,21 @@ impl Meter {
     ///
     /// When the target is no longer there.
     pub fn begin(target_pid: u32) -> io::Result<Self> {
-        let (client_cpu_s, target_cpu_s) = (cpu_s(std::process::id())?, cpu_s(target_pid)?);
-        Ok(Self { target: target_pid, begun: Instant::now(), client_cpu_s, target_cpu_s })
+        Self::of(Client::Here, target_pid)
+    }
+
+    /// Starts measuring a client that is started now and waited for before the end.
+    ///
+    /// # Errors
+    ///
+    /// When the target is no longer there.
+    pub fn begin_child(target_pid: u32) -> io::Result<Self> {
+        Self::of(Client::Child, target_pid)
+    }
+
+    fn of(client: Client, target: u32) -> io::Result<Self> {
+        let (client_cpu_s, target_cpu_s) = (client.cpu_s()?, cpu_s(target, OWN)?);
+        Ok(Self { client, target, begun: Instant::now(), client_cpu_s, target_cpu_s })
     }
 
     /// When the run began.
@@ -68,8 +101,8 @@ impl Meter {
         Ok(Run {
             calls,
             seconds,
-            client_cpu_s: cpu_s(std::process::id())? - self.client_cpu_s,
-            target_cpu_s: cpu_s(self.target)? - self.target_cpu_s,
+            client_cpu_s: self.client.cpu_s()? - self.client_cpu_s,
+            target_cpu_s: cpu_s(self.target, OWN)? - self.target_cpu_s,
         })
     }
 }
@@ -79,19 +112,25 @@ pub fn warm_up(duration: Duration) -> Duration {
     (duration / 10).max(Duration::from_millis(50))
 }
 
-/// User and system time of a process so far.
-fn cpu_s(pid: u32) -> io::Result<f64> {
+/// User and system time so far: of a process, or of those of its children that it has waited for.
+fn cpu_s(pid: u32, first: usize) -> io::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    ticks(&stat)
+    ticks(&stat, first)
         .map(|ticks| ticks as f64 / TICKS_PER_SECOND)
         .ok_or_else(|| Error::other(format!("/proc/{pid}/stat has no CPU times")))
 }
 
-/// `utime` plus `stime`, the 14th and 15th field. The second may hold anything, but ends with the last `)`.
-fn ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+/// Two fields, counted from 0 behind the name. That may hold anything, but ends with the last `)`.
+fn ticks(stat: &str, first: usize) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(first);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
+
+/// `utime` and `stime`, the 14th and 15th field; the name is the second.
+const OWN: usize = 11;
+
+/// `cutime` and `cstime`, which follow.
+const CHILDREN: usize = 13;
 
 /// The unit of `/proc` towards programs on Linux, whatever the kernel itself ticks at.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -102,8 +141,10 @@ mod tests {
 
     #[test]
     fn times_are_found_behind_any_name() {
-        assert_eq!(ticks("7 (a) b) 9) S 1 2 3 4 5 6 7 8 9 10 40 2 99"), Some(42));
-        assert_eq!(ticks("7 (a) S 1 2"), None);
+        let stat = "7 (a) b) 9) S 1 2 3 4 5 6 7 8 9 10 40 2 90 9 0";
+        assert_eq!(ticks(stat, OWN), Some(42));
+        assert_eq!(ticks(stat, CHILDREN), Some(99));
+        assert_eq!(ticks("7 (a) S 1 2", OWN), None);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub enum Runtime {
     MultiThread,
 }
 
-type Client = RunningService<RoleClient, ()>;
+/// A client of the SDK that serves nothing.
+pub(crate) type Client = RunningService<RoleClient, ()>;
 
 /// Measures the SDK's client against a fresh target.
 ///
@@ -49,24 +50,36 @@ pub fn measure(
     in_flight: NonZeroUsize,
     duration: Duration,
 ) -> Result<Run, Failure> {
-    let mut builder = match runtime {
-        Runtime::CurrentThread => tokio::runtime::Builder::new_current_thread(),
-        Runtime::MultiThread => tokio::runtime::Builder::new_multi_thread(),
-    };
-    builder.enable_all().build()?.block_on(async {
+    runtime.build()?.block_on(async {
         let mut target = Target::start(transport)?;
         let client = connect(&mut target, transport, era).await?;
-        drive(client, in_flight.get(), duration, target.pid()).await
+        drive(vec![client], in_flight.get(), duration, target.pid()).await
     })
 }
 
-async fn connect(target: &mut Target, transport: Transport, era: Era) -> Result<Client, Failure> {
-    let lifecycle = match era {
+impl Runtime {
+    /// A fresh one.
+    pub(crate) fn build(self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = match self {
+            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+            Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),
+        };
+        builder.enable_all().build()
+    }
+}
+
+/// How a client opens in this era.
+pub(crate) fn lifecycle(era: Era) -> ClientLifecycleMode {
+    match era {
         Era::Modern => {
             ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
         }
         Era::Legacy => ClientLifecycleMode::Initialize,
-    };
+    }
+}
+
+async fn connect(target: &mut Target, transport: Transport, era: Era) -> Result<Client, Failure> {
+    let lifecycle = lifecycle(era);
     let (read, write) = target.connect()?.into_parts()?;
     Ok(match transport {
         Transport::Tcp => {
@@ -84,17 +97,18 @@ async fn connect(target: &mut Target, transport: Transport, era: Era) -> Result<
     }?)
 }
 
-/// Keeps `in_flight` tasks calling, and counts.
-async fn drive(
-    client: Client,
+/// Keeps `in_flight` tasks calling, spread over the clients in turns, and counts.
+pub(crate) async fn drive(
+    clients: Vec<Client>,
     in_flight: usize,
     duration: Duration,
     target_pid: u32,
 ) -> Result<Run, Failure> {
-    let (client, answered) = (Arc::new(client), Arc::new(AtomicU64::new(0)));
+    let clients: Vec<_> = clients.into_iter().map(Arc::new).collect();
+    let answered = Arc::new(AtomicU64::new(0));
     let over = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
-    for _ in 0..in_flight {
+    for client in clients.iter().cycle().take(in_flight) {
         let (client, answered, over) = (client.clone(), answered.clone(), over.clone());
         callers.spawn(async move {
             while !over.load(Ordering::Relaxed) {

@@ -67,13 +67,11 @@ impl Report {
     ///
     /// When the system does not say how busy it is.
     pub fn new(conditions: Conditions) -> io::Result<Self> {
-        let loads = std::fs::read_to_string("/proc/loadavg")?;
-        let minute = loads.split_ascii_whitespace().next().and_then(|load| load.parse().ok());
         Ok(Self {
             schema: 1,
             era: conditions.era,
             one_core: conditions.one_core,
-            load_before: minute.ok_or_else(|| io::Error::other("/proc/loadavg holds no load"))?,
+            load_before: load()?,
             rows: Vec::new(),
         })
     }
@@ -133,8 +131,19 @@ impl Spread {
     }
 }
 
+/// The machine's load over the last minute.
+///
+/// # Errors
+///
+/// When the system does not say.
+pub fn load() -> io::Result<f64> {
+    let loads = std::fs::read_to_string("/proc/loadavg")?;
+    let minute = loads.split_ascii_whitespace().next().and_then(|load| load.parse().ok());
+    minute.ok_or_else(|| io::Error::other("/proc/loadavg holds no load"))
+}
+
 /// Three digits and a unit: 14.2M, 128K, 950.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (value, unit) = match value {
         v if v >= 999.5e3 => (v / 1e6, "M"),
         v if v >= 999.5 => (v / 1e3, "K"),

@@ -3,35 +3,55 @@
 //! What the fast target knows of the protocol, with wire code of its own: nothing here comes from
 //! the engine or from loadgen, so that no bug can agree with itself. A request costs about 30 ns
 //! when its shape has been seen before on this connection (`Shape`), a few hundred otherwise.
-//! One [`Splicer`] serves one connection, on that connection's thread. Strings are never unescaped:
-//! a member whose *name* is written with escapes is not found, which no client does.
+//! One [`Splicer`] serves one connection, on that connection's thread; over HTTP, where every message
+//! says its era, one serves all connections of a thread. Strings are never unescaped: a member whose
+//! *name* is written with escapes is not found, which no client does.
 //! Proof: `learned_and_walked_agree`, below; what real clients make of it, `hot-path`.
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 /// The protocol state of one connection: its era, and the shape its calls have had so far.
 #[derive(Debug, Default)]
 pub struct Splicer {
     legacy: bool,
+    /// Messages come alone, without a newline.
+    alone: bool,
     shape: Option<Shape>,
 }
 
-/// A call around its two holes, `before` ID `between` MESSAGE `after`, newline included.
+/// A call around its two holes, `before` ID `between` MESSAGE `after`; of a line the newline belongs to it.
 ///
 /// A client that sends the next call with other bytes there costs us one walk more, no error.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shape {
+    legacy: bool,
     before: Vec<u8>,
     between: Vec<u8>,
     after: Vec<u8>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// There is a reply: a result, or an error the protocol has a code for.
+    Replied,
+    /// There is a reply, and it says that this was no request.
+    Refused,
+    /// A message that gets no reply.
+    Taken,
 }
 
 impl Splicer {
     /// A connection that has not said its first word.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For messages that come alone, as the bodies of HTTP requests do: [`Splicer::answer_body`].
+    pub fn for_bodies() -> Self {
+        Self { alone: true, ..Self::default() }
     }
 
     /// Answers every whole line at the head of `bytes`; returns how many bytes those lines had.
@@ -50,10 +70,30 @@ impl Splicer {
             }
             let from = at.max(searched);
             let Some(length) = memchr(b'\n', &bytes[from..]) else { break };
-            self.answer_line(&bytes[at..from + length], out);
+            let line = &bytes[at..from + length];
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                self.answer_message(line, out);
+            }
             at = from + length + 1;
         }
         at
+    }
+
+    /// Answers one message that came alone; the reply ends without a newline.
+    ///
+    /// Modern is who says so in the metadata: nothing is remembered from one message to the next but
+    /// the shape, which is always that of the last call that did not have it, since clients share it.
+    pub fn answer_body(&mut self, body: &[u8], out: &mut Vec<u8>) -> Answered {
+        if self.answer_known(body, out).is_some() {
+            out.pop();
+            return Answered::Replied;
+        }
+        self.legacy = memmem::find(body, b"io.modelcontextprotocol/protocolVersion").is_none();
+        let answered = self.answer_message(body, out);
+        if answered != Answered::Taken {
+            out.pop();
+        }
+        answered
     }
 
     /// The short way: a call of the shape we know. `None` when it is not, or not yet all there.
@@ -64,26 +104,27 @@ impl Splicer {
         let rest = rest[id.len()..].strip_prefix(shape.between.as_slice())?;
         let message = &rest[..string_length(rest)?];
         let rest = rest[message.len()..].strip_prefix(shape.after.as_slice())?;
-        echo(id, message, self.legacy, out);
+        if self.alone && !rest.is_empty() {
+            return None;
+        }
+        echo(id, message, shape.legacy, out);
         Some(bytes.len() - rest.len())
     }
 
-    /// The long way: any line.
-    fn answer_line(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return;
-        }
+    /// The long way: any message.
+    fn answer_message(&mut self, line: &[u8], out: &mut Vec<u8>) -> Answered {
         let Some(request) = Request::read(line) else {
-            return fail(b"null", -32600, "not a request this target can read", out);
+            fail(b"null", -32600, "not a request this target can read", out);
+            return Answered::Refused;
         };
         // A notification, or an answer to a question we never ask: neither gets a reply.
-        let (Some(id), Some(method)) = (request.id, request.method) else { return };
+        let (Some(id), Some(method)) = (request.id, request.method) else { return Answered::Taken };
         let id = &line[id];
         match &line[method] {
             b"\"tools/call\"" => match request.message {
                 Some(message) => {
-                    if self.shape.is_none() {
-                        self.shape = Shape::learn(line, id, &message);
+                    if self.alone || self.shape.is_none() {
+                        self.learn(line, id, &message);
                     }
                     echo(id, &line[message], self.legacy, out);
                 }
@@ -95,23 +136,31 @@ impl Splicer {
             b"\"ping\"" => succeed(id, "{}", out),
             b"\"initialize\"" => {
                 self.legacy = true;
+                self.shape = None;
                 let asked = request.version.map(|version| &line[version]).unwrap_or_default();
                 let spoken = LEGACY.iter().find(|spoken| asked == spoken.as_bytes()).unwrap_or(&LEGACY[0]);
                 succeed(id, &INITIALIZED.replace("VERSION", spoken), out);
             }
             _ => fail(id, -32601, "method not found", out),
         }
+        Answered::Replied
     }
-}
 
-impl Shape {
-    /// Takes the shape of a call whose id stands before its message, as every client has it.
-    fn learn(line: &[u8], id: &[u8], message: &Range<usize>) -> Option<Self> {
+    /// Takes the shape of a call whose id stands before its message, as every client has it. The memory
+    /// of the shape before is used again.
+    fn learn(&mut self, line: &[u8], id: &[u8], message: &Range<usize>) {
         let start = id.as_ptr() as usize - line.as_ptr() as usize;
-        let end = start + id.len();
-        let mut after = line.get(message.end..)?.to_vec();
-        after.push(b'\n');
-        Some(Self { before: line[..start].to_vec(), between: line.get(end..message.start)?.to_vec(), after })
+        let Some(between) = line.get(start + id.len()..message.start) else { return };
+        let shape = self.shape.get_or_insert_default();
+        shape.legacy = self.legacy;
+        let parts = [(&mut shape.before, &line[..start]), (&mut shape.between, between)];
+        for (part, bytes) in parts.into_iter().chain([(&mut shape.after, &line[message.end..])]) {
+            part.clear();
+            part.extend_from_slice(bytes);
+        }
+        if !self.alone {
+            shape.after.push(b'\n');
+        }
     }
 }
 
@@ -339,6 +388,35 @@ mod tests {
             let rest = splicer.answer(&lines.as_bytes()[used..], cut - used, &mut out);
             assert_eq!(used + rest, lines.len());
             assert_eq!(out, whole.as_bytes());
+        }
+    }
+
+    /// Modern, legacy and modern again: each reply in the era of its own message, known shape or not.
+    #[test]
+    fn bodies_bring_their_era_along() {
+        let mut splicer = Splicer::for_bodies();
+        let mut ask = |body: &str| {
+            let mut out = Vec::new();
+            let answered = splicer.answer_body(body.as_bytes(), &mut out);
+            (answered, String::from_utf8(out).unwrap())
+        };
+        let legacy = |id| call(id, "m").trim_end().to_owned();
+        let modern = |id| legacy(id).replace("\"a\":", "\"io.modelcontextprotocol/protocolVersion\":");
+        for _ in 0..2 {
+            for (id, body, era) in [("1", modern("1"), true), ("2", legacy("2"), false)] {
+                // Twice: walked, then known.
+                for body in [&body, &body] {
+                    let (answered, reply) = ask(body);
+                    assert_eq!((answered, reply.contains("resultType")), (Answered::Replied, era), "{reply}");
+                    assert!(reply.starts_with(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},")), "{reply}");
+                    assert!(reply.ends_with("}}"), "{reply}");
+                }
+            }
+            assert_eq!(ask("{\"method\":\"notifications/initialized\"}"), (Answered::Taken, String::new()));
+            for nonsense in ["", " ", "[]", "{"] {
+                let (answered, reply) = ask(nonsense);
+                assert!(answered == Answered::Refused && reply.contains("-32600"), "{nonsense:?}: {reply}");
+            }
         }
     }
 

@@ -106,7 +106,7 @@ fn in_thread(stream: impl AsFd + Send + 'static, slice_bytes: usize) -> io::Resu
 }
 
 /// Whoever started us waits for this line.
-fn announce(endpoint: &str) -> io::Result<()> {
+pub(crate) fn announce(endpoint: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "listening {endpoint}")?;
     out.flush()

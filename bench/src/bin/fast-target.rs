@@ -1,10 +1,10 @@
-//! The fast target as a process: `fast-target [--tcp ADDR | --unix PATH]`, stdio when neither is given.
+//! The fast target as a process: `fast-target [--tcp ADDR | --unix PATH | --http ADDR]`, stdio when neither is given.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use volley_bench::target;
+use volley_bench::{http_target, target};
 
 /// An MCP server with one tool, `echo`, that splices its answers and does nothing else.
 #[derive(Debug, Parser)]
@@ -15,6 +15,9 @@ struct Cli {
     /// Listen on this Unix socket
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
+    /// Serve Streamable HTTP on this TCP address; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["tcp", "unix"])]
+    http: Option<SocketAddr>,
     /// Bytes asked of one read
     #[arg(long, value_name = "BYTES", default_value_t = target::SLICE_BYTES)]
     slice: usize,
@@ -22,9 +25,10 @@ struct Cli {
 
 fn main() -> std::io::Result<()> {
     let cli = Cli::parse();
-    match (cli.tcp, cli.unix) {
-        (Some(addr), _) => target::serve_tcp(addr, cli.slice),
-        (None, Some(path)) => target::serve_unix(&path, cli.slice),
-        (None, None) => target::serve_stdio(cli.slice),
+    match (cli.tcp, cli.unix, cli.http) {
+        (Some(addr), ..) => target::serve_tcp(addr, cli.slice),
+        (_, Some(path), _) => target::serve_unix(&path, cli.slice),
+        (.., Some(addr)) => http_target::serve(addr, cli.slice),
+        (None, None, None) => target::serve_stdio(cli.slice),
     }
 }
