@@ -10,3 +10,4 @@ mod lists;
 mod many;
 mod servers;
 mod time;
+mod tls;

@@ -178,6 +178,12 @@ impl Peer {
         self.say(format!("{line}\n").as_bytes())
     }
 
+    /// Reads bytes that are no messages until the client hangs up.
+    pub fn pass_over_rest(&mut self) {
+        // What they are and how they end is the client's affair.
+        let _ = std::io::copy(&mut self.reads, &mut std::io::sink());
+    }
+
     /// Answers calls as they come until the client hangs up.
     pub fn answer_all(&mut self) {
         while let Some(asked) = self.next_call() {

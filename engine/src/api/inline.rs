@@ -6,6 +6,7 @@ use crate::{
     base::{limits::SLOTS_MAX, time::Instant},
     config::{
         Config,
+        dial::Dial,
         endpoint::{Endpoint, Household},
     },
     error::{Error, ErrorKind, Phase},
@@ -119,7 +120,7 @@ impl Inline {
         let view = ShardMemory { memory: Arc::clone(&memory), may_probe: true };
         let magazine = Magazine::alone(layout, 1, window);
         let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
-        let dial = Arc::new(endpoint.resolve()?);
+        let dial = Arc::new(Dial::resolve(endpoint, config)?);
         let household = dial.household();
         let shard = Shard::new(
             exchange,

@@ -1,7 +1,12 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod dial;
 pub(crate) mod endpoint;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(feature = "websocket")]
+pub(crate) mod websocket;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -11,6 +16,9 @@ use crate::{
     model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
     proto::{event::Patience, exchange::Settings, revision::Revision},
 };
+
+#[cfg(feature = "tls")]
+use tls::TlsConfig;
 
 /// Checked settings of a client; made by [`Config::builder`].
 ///
@@ -55,6 +63,10 @@ pub struct ConfigBuilder {
     pub(crate) on_notification: Option<NotificationHandler>,
     pub(crate) on_request: Option<RequestHandler>,
     pub(crate) on_stderr: Option<StderrHandler>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: TlsConfig,
+    #[cfg(feature = "websocket")]
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Default for ConfigBuilder {
@@ -83,6 +95,10 @@ impl Default for ConfigBuilder {
             on_notification: None,
             on_request: None,
             on_stderr: None,
+            #[cfg(feature = "tls")]
+            tls: TlsConfig::default(),
+            #[cfg(feature = "websocket")]
+            headers: Vec::new(),
         }
     }
 }
@@ -347,6 +363,22 @@ impl ConfigBuilder {
         self
     }
 
+    /// Whom to trust and who to be over TLS. Default: the roots of the system and Mozilla's, no client certificate.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Adds a header to the request that opens a WebSocket, such as `Authorization`. Default: none.
+    #[cfg(feature = "websocket")]
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
     /// Checks everything once.
     ///
     /// # Errors
@@ -405,6 +437,10 @@ impl ConfigBuilder {
                 self.timeout
             )));
         }
+        #[cfg(feature = "tls")]
+        self.tls.check()?;
+        #[cfg(feature = "websocket")]
+        websocket::check_headers(&self.headers)?;
         Ok(Config { values: self })
     }
 }
