@@ -11,3 +11,4 @@ mod many;
 mod servers;
 mod time;
 mod tls;
+mod websocket;

@@ -14,3 +14,4 @@ pub mod scripted_server;
 pub mod target;
 pub mod tls_front;
 pub mod wait;
+pub mod websocket_server;
