@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::{
     config::{
         Config,
+        dial::Dial,
         endpoint::{Endpoint, Household},
     },
     decode::pool::Pool,
@@ -57,7 +58,7 @@ const END_WAIT_MAX: Duration = Duration::from_secs(15);
 impl Engine {
     /// Resolves the endpoint and starts the shards; connections follow in the background.
     pub(crate) fn start(endpoint: &Endpoint, config: Config) -> Result<Self, Error> {
-        let dial = Arc::new(endpoint.resolve()?);
+        let dial = Arc::new(Dial::resolve(endpoint, &config)?);
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -89,14 +90,8 @@ impl Engine {
             settings.http = endpoint.http_settings(&config);
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
             let on_stderr = values.on_stderr.clone();
-            let shard = Shard::new(
-                exchange,
-                Arc::clone(&dial),
-                values.spin,
-                values.close_grace,
-                on_stderr,
-            )
-            .map_err(system)?;
+            let shard = Shard::new(exchange, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
+                .map_err(system)?;
             handle.set_waker(shard.waker().map_err(system)?);
             let desk = Desk::new(
                 Arc::clone(&handle),

@@ -236,7 +236,9 @@ impl Error {
             (ErrorKind::Http, Fate::Unknown) => {
                 "a gateway may have passed the call on: repeat only if the tool is idempotent"
             }
-            (ErrorKind::Http, _) => "the server did not execute the call: see the status; wait as long as it asks",
+            (ErrorKind::Http, _) => {
+                "the server did not execute the call: see the status; wait as long as it asks"
+            }
             (ErrorKind::Unauthorized, _) => "give the client a token, or another one; nothing was executed",
             (ErrorKind::Rpc, _) => "the server executed or refused the request: see code and message",
             (ErrorKind::Decode, _) => "ask for the raw answer to see what came",

@@ -4,6 +4,10 @@
 pub mod exchange;
 pub mod stages;
 
+/// For servers to test the WebSocket client against, in the version that it is built with.
+#[cfg(feature = "websocket")]
+pub use tungstenite;
+
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
     pub use crate::fuzz_bodies::{envelope, framing};

@@ -64,6 +64,8 @@ pub use api::{
     inline::{Inline, InlineOutcome, WindowFull},
 };
 pub use base::buffer::Frame;
+#[cfg(feature = "tls")]
+pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
     endpoint::{Command, Endpoint},

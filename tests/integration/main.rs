@@ -10,3 +10,5 @@ mod lists;
 mod many;
 mod servers;
 mod time;
+mod tls;
+mod websocket;

@@ -122,27 +122,12 @@ impl Peer {
     pub fn next_after_opening(&mut self) -> Option<Value> {
         loop {
             let message = self.next_message()?;
-            let id = message["id"].to_string();
-            match (message["method"].as_str().unwrap_or_default(), self.era) {
-                ("server/discover", "modern") => {
-                    let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}});
-                    self.say_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
+            match opening(self.era, &message) {
+                Opening::Answer(answer) => {
+                    self.say_line(&answer);
                 }
-                ("server/discover", _) => {
-                    self.say_line(&format!(
-                        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found"}}}}"#
-                    ));
-                }
-                ("initialize", _) => {
-                    let result = json!({
-                        "protocolVersion": "2025-11-25",
-                        "capabilities": {"tools": {}},
-                        "serverInfo": {"name": "scripted", "version": "1"},
-                    });
-                    self.say_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
-                }
-                ("notifications/initialized", _) => {}
-                _ => return Some(message),
+                Opening::Nothing => {}
+                Opening::Over => return Some(message),
             }
         }
     }
@@ -178,11 +163,51 @@ impl Peer {
         self.say(format!("{line}\n").as_bytes())
     }
 
+    /// Reads bytes that are no messages until the client hangs up.
+    pub fn pass_over_rest(&mut self) {
+        // What they are and how they end is the client's affair.
+        let _ = std::io::copy(&mut self.reads, &mut std::io::sink());
+    }
+
     /// Answers calls as they come until the client hangs up.
     pub fn answer_all(&mut self) {
         while let Some(asked) = self.next_call() {
             self.say_line(&answer(&asked.id, &asked.message));
         }
+    }
+}
+
+/// What a server does with a message while a connection is being opened.
+pub(crate) enum Opening {
+    /// It says this line.
+    Answer(String),
+    /// There is nothing to say to it.
+    Nothing,
+    /// It is no message of the opening.
+    Over,
+}
+
+/// How a server of the era `legacy` or `modern` opens.
+pub(crate) fn opening(era: &str, message: &Value) -> Opening {
+    let id = message["id"].to_string();
+    match (message["method"].as_str().unwrap_or_default(), era) {
+        ("server/discover", "modern") => {
+            let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}});
+            Opening::Answer(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+        }
+        ("server/discover", _) => Opening::Answer(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found"}}}}"#
+        )),
+        ("initialize", _) => {
+            let result = json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "scripted", "version": "1"},
+            });
+            Opening::Answer(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+        }
+        ("notifications/initialized", _) => Opening::Nothing,
+        _ => Opening::Over,
     }
 }
 

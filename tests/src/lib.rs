@@ -12,4 +12,6 @@ pub mod processes;
 pub mod record;
 pub mod scripted_server;
 pub mod target;
+pub mod tls_front;
 pub mod wait;
+pub mod websocket_server;

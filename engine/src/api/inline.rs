@@ -6,6 +6,7 @@ use crate::{
     base::{limits::SLOTS_MAX, time::Instant},
     config::{
         Config,
+        dial::Dial,
         endpoint::{Endpoint, Household},
     },
     error::{Error, ErrorKind, Phase},
@@ -121,16 +122,10 @@ impl Inline {
         let view = ShardMemory { memory: Arc::clone(&memory), may_probe: true };
         let magazine = Magazine::alone(layout, 1, window);
         let exchange = Exchange::new(settings, Arc::new(view), layout, window + 1, magazine);
-        let dial = Arc::new(endpoint.resolve()?);
+        let dial = Arc::new(Dial::resolve(endpoint, config)?);
         let household = dial.household();
-        let shard = Shard::new(
-            exchange,
-            dial,
-            values.spin,
-            values.close_grace,
-            values.on_stderr.clone(),
-        )
-        .map_err(|error| internal(&error))?;
+        let shard = Shard::new(exchange, dial, values.spin, values.close_grace, values.on_stderr.clone())
+            .map_err(|error| internal(&error))?;
         let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;

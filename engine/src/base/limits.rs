@@ -62,6 +62,18 @@ pub(crate) const SWEEP_NS_MIN: u64 = 10_000_000;
 /// then "unknown" instead of "late").
 pub(crate) const ORPHANS_MAX: usize = 4096;
 
+/// Ciphertext of one TLS connection that has been read and not yet decrypted.
+#[cfg(feature = "tls")]
+pub(crate) const TLS_READ_BYTES: usize = READ_SLICE_BYTES;
+
+/// Plaintext that one TLS connection encrypts before the kernel has taken all it encrypted earlier; what one turn writes.
+#[cfg(feature = "tls")]
+pub(crate) const TLS_WRITE_BYTES_MAX: usize = 4 * READ_SLICE_BYTES;
+
+/// The longest answer to the request that opens a WebSocket, headers and all.
+#[cfg(feature = "websocket")]
+pub(crate) const UPGRADE_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes of a child's stderr that are kept.
 pub(crate) const STDERR_RING_BYTES: usize = 64 * 1024;
 

@@ -1,9 +1,9 @@
-//! Where a server is: `http://host:port/path`, `tcp://host:port`, `unix:/path`, `stdio:command args`.
+//! Where a server is: `http://host:port/path`, `tcp://host:port`, `tls+tcp://host:port`, `ws://host/path`, `wss://host/path`,
+//! `unix:/path`, `stdio:command args`. A scheme whose feature is not built in is refused by its name.
 
 use std::{
     ffi::OsString,
     fmt,
-    net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
@@ -35,6 +35,26 @@ pub enum Endpoint {
         host: String,
         /// The port.
         port: u16,
+    },
+    /// Newline-delimited JSON over TLS, over TCP.
+    #[cfg(feature = "tls")]
+    Tls {
+        /// A name or an address, as for `Tcp`; the server's certificate has to be valid for it.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// JSON messages over a WebSocket, one in each text message; the subprotocol is `mcp`.
+    #[cfg(feature = "websocket")]
+    WebSocket {
+        /// `wss` instead of `ws`.
+        secure: bool,
+        /// A name or an address, as for `Tcp`.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The path, with its query if there is one; begins with a slash.
+        path: String,
     },
     /// Newline-delimited JSON over a Unix socket.
     Unix(PathBuf),
@@ -92,32 +112,14 @@ impl From<Command> for Endpoint {
     }
 }
 
-/// An endpoint ready to be dialled: names are resolved.
-#[derive(Clone, Debug)]
-pub(crate) enum Dial {
-    Tcp(Vec<SocketAddr>),
-    Unix(PathBuf),
-    Stdio(Command, Household),
-}
-
 /// Whose child processes: those of one client. Closing it waits for its own and for no others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Household(u64);
 
 impl Household {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Dial {
-    /// Whose children the connections are, if they are child processes.
-    pub(crate) fn household(&self) -> Option<Household> {
-        match self {
-            Self::Stdio(_, household) => Some(*household),
-            Self::Tcp(_) | Self::Unix(_) => None,
-        }
     }
 }
 
@@ -125,40 +127,31 @@ impl Endpoint {
     /// What the core has to know of a server that is reached over HTTP.
     pub(crate) fn http_settings(&self, config: &super::Config) -> Option<HttpSettings> {
         match self {
-            Self::Http(http) => Some(http.settings(&config.values.http, config.listens())),
+            Self::Http(http) => {
+                let values = &config.values;
+                Some(http.settings(&values.http, &values.headers, config.listens()))
+            }
             _ => None,
         }
     }
-
-    /// Resolves names. Blocks for as long as the system's resolver does.
-    pub(crate) fn resolve(&self) -> Result<Dial, Error> {
-        Ok(match self {
-            Self::Tcp { host, port } => Dial::Tcp(addresses(self, host, *port)?),
-            Self::Http(http) => Dial::Tcp(addresses(self, http.host(), http.port())?),
-            Self::Unix(path) => Dial::Unix(path.clone()),
-            Self::Stdio(command) => Dial::Stdio(command.clone(), Household::new()),
-        })
-    }
-}
-
-fn addresses(endpoint: &Endpoint, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let found = (host, port).to_socket_addrs().map_err(|error| {
-        Error::config(format!("endpoint {endpoint}: the name {host:?} cannot be resolved: {error}"))
-            .because(error)
-    })?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() {
-        return Err(Error::config(format!("endpoint {endpoint}: the name {host:?} has no address")));
-    }
-    Ok(addresses)
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(http) => http.fmt(f),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{}:{port}", Bracketed(host)),
+            #[cfg(feature = "tls")]
+            Self::Tls { host, port } => write!(f, "tls+tcp://{}:{port}", Bracketed(host)),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { secure, host, port, path } => {
+                let (scheme, usual) = if *secure { ("wss", 443) } else { ("ws", 80) };
+                write!(f, "{scheme}://{}", Bracketed(host))?;
+                if *port != usual {
+                    write!(f, ":{port}")?;
+                }
+                f.write_str(path)
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Stdio(command) => {
                 write!(f, "stdio:{}", command.program.to_string_lossy())?;
@@ -168,29 +161,37 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// A host as it stands before a port: an IPv6 address needs brackets there.
+pub(super) struct Bracketed<'a>(pub(super) &'a str);
+
+impl fmt::Display for Bracketed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |why: &str| {
             Error::config(format!(
-                "endpoint {text:?}: {why}; expected http://HOST:PORT/PATH, tcp://HOST:PORT, unix:/PATH or stdio:COMMAND ARGS"
+                "endpoint {text:?}: {why}; expected http://HOST:PORT/PATH, https://…, sse+http://…, tcp://HOST:PORT, \
+                 tls+tcp://HOST:PORT, ws://HOST/PATH, wss://HOST/PATH, unix:/PATH or stdio:COMMAND ARGS"
             ))
         };
         if let Some(parsed) = HttpEndpoint::parse(text) {
             return parsed.map(Self::Http).map_err(|why| bad(&why));
         }
         if let Some(address) = text.strip_prefix("tcp://") {
-            let (host, port) = address.rsplit_once(':').ok_or_else(|| bad("no port"))?;
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            if host.is_empty() {
-                return Err(bad("no host"));
-            }
-            let port: u16 = port.parse().map_err(|_| bad("the port is not a number from 1 to 65535"))?;
-            if port == 0 {
-                return Err(bad("port 0 cannot be connected to"));
-            }
-            return Ok(Self::Tcp { host: host.to_owned(), port });
+            let (host, port) = host_and_port(address).map_err(bad)?;
+            return Ok(Self::Tcp { host, port });
+        }
+        if let Some(address) = text.strip_prefix("tls+tcp://") {
+            return tls(address).map_err(bad);
+        }
+        if text.starts_with("ws://") || text.starts_with("wss://") {
+            return websocket(text).map_err(bad);
         }
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -206,6 +207,61 @@ impl FromStr for Endpoint {
         }
         Err(bad("unknown scheme"))
     }
+}
+
+fn host_and_port(address: &str) -> Result<(String, u16), &'static str> {
+    let (host, port) = address.rsplit_once(':').ok_or("no port")?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err("no host");
+    }
+    match port.parse() {
+        Ok(0) => Err("port 0 cannot be connected to"),
+        Ok(port) => Ok((host.to_owned(), port)),
+        Err(_) => Err("the port is not a number from 1 to 65535"),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn tls(address: &str) -> Result<Endpoint, &'static str> {
+    host_and_port(address).map(|(host, port)| Endpoint::Tls { host, port })
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls(_: &str) -> Result<Endpoint, &'static str> {
+    Err("tls+tcp needs the feature `tls`, which is not built in")
+}
+
+#[cfg(feature = "websocket")]
+fn websocket(text: &str) -> Result<Endpoint, &'static str> {
+    let url = url::Url::parse(text).map_err(|_| "no valid URL")?;
+    let secure = url.scheme() == "wss";
+    if secure && cfg!(not(feature = "tls")) {
+        return Err("wss needs the feature `tls`, which is not built in");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL is no place for a password; set a header");
+    }
+    if url.fragment().is_some() {
+        return Err("a fragment (#) means nothing to a server");
+    }
+    let host = match url.host().ok_or("no host")? {
+        url::Host::Domain(name) => name.to_owned(),
+        url::Host::Ipv4(address) => address.to_string(),
+        url::Host::Ipv6(address) => address.to_string(),
+    };
+    let port =
+        url.port_or_known_default().filter(|port| *port != 0).ok_or("port 0 cannot be connected to")?;
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    Ok(Endpoint::WebSocket { secure, host, port, path })
+}
+
+#[cfg(not(feature = "websocket"))]
+fn websocket(_: &str) -> Result<Endpoint, &'static str> {
+    Err("ws and wss need the feature `websocket`, which is not built in")
 }
 
 /// Splits a command line at blanks. Quotes, single or double, hold words together; a backslash takes the next
@@ -237,9 +293,18 @@ mod tests {
 
     #[test]
     fn endpoints_come_back() {
-        for text in ["http://localhost/mcp", "sse+http://[::1]:8/sse", "tcp://localhost:80", "tcp://[::1]:8080", "unix:/a b/c", "stdio:cat -n"] {
+        for text in [
+            "http://localhost/mcp",
+            "sse+http://[::1]:8/sse",
+            "tcp://localhost:80",
+            "tcp://[::1]:8080",
+            "unix:/a b/c",
+            "stdio:cat -n",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
+        #[cfg(feature = "tls")]
+        assert_eq!("tls+tcp://[::1]:1".parse::<Endpoint>().unwrap().to_string(), "tls+tcp://[::1]:1");
         assert_eq!("unix:///run/x".parse::<Endpoint>().unwrap(), Endpoint::Unix("/run/x".into()));
     }
 
@@ -255,10 +320,46 @@ mod tests {
             "unix:",
             "stdio:",
             "stdio:'a",
+            "tls+tcp://host",
+            "ws://",
+            "wss://user:secret@host/",
+            "ws://host/#part",
+            "ws://host:0/",
             "gopher://x",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("expected http://"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn websocket_urls_have_their_usual_ports_and_a_path() {
+        for (text, again, port_seen) in [
+            ("ws://host", "ws://host/", 80),
+            ("ws://host:81/mcp?a=b c", "ws://host:81/mcp?a=b%20c", 81),
+            ("ws://[::1]:9/x", "ws://[::1]:9/x", 9),
+            #[cfg(feature = "tls")]
+            ("wss://host/mcp", "wss://host/mcp", 443),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), again);
+            let Endpoint::WebSocket { port, .. } = endpoint else { panic!("{text}") };
+            assert_eq!(port, port_seen);
+        }
+    }
+
+    #[cfg(not(all(feature = "tls", feature = "websocket")))]
+    #[test]
+    fn a_scheme_that_is_not_built_in_names_its_feature() {
+        for (text, feature) in [
+            #[cfg(not(feature = "tls"))]
+            ("tls+tcp://host:1", "`tls`"),
+            #[cfg(not(feature = "websocket"))]
+            ("ws://host/", "`websocket`"),
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(feature), "{error}");
         }
     }
 

@@ -55,6 +55,12 @@ impl HttpEndpoint {
         self.url.port_or_known_default().unwrap_or(80)
     }
 
+    /// What is offered for the protocol above TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn alpn(&self) -> &'static [&'static [u8]] {
+        &[b"http/1.1"]
+    }
+
     /// Does the host name this machine, so that nobody listens on the way?
     pub fn is_loopback(&self) -> bool {
         match self.url.host() {
@@ -66,7 +72,12 @@ impl HttpEndpoint {
     }
 
     /// What the core has to know.
-    pub(crate) fn settings(&self, values: &HttpValues, listen: bool) -> HttpSettings {
+    pub(crate) fn settings(
+        &self,
+        values: &HttpValues,
+        headers: &[(String, String)],
+        listen: bool,
+    ) -> HttpSettings {
         let query = self.url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let host = format!("{}{port}", self.url.host_str().unwrap_or_default());
@@ -74,7 +85,7 @@ impl HttpEndpoint {
             target: format!("{}{query}", self.url.path()),
             origin: format!("{}://{host}", self.url.scheme()),
             host,
-            headers: values.headers.clone(),
+            headers: headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.trim())).collect(),
             events_only: self.events_only,
             listen,
             idle_timeout: values.idle_timeout,
@@ -97,70 +108,24 @@ impl fmt::Debug for HttpEndpoint {
 /// The settings of [`ConfigBuilder`](super::ConfigBuilder) that only matter over HTTP.
 #[derive(Clone)]
 pub(crate) struct HttpValues {
-    /// Headers of the user, each a whole line.
-    pub(crate) headers: String,
     pub(crate) idle_timeout: Duration,
     pub(crate) bearer: Option<String>,
     pub(crate) listen: Option<bool>,
-    /// The first header that cannot be sent, and why.
-    pub(crate) bad_header: Option<String>,
 }
 
 impl Default for HttpValues {
     fn default() -> Self {
-        Self {
-            headers: String::new(),
-            idle_timeout: Duration::from_secs(30),
-            bearer: None,
-            listen: None,
-            bad_header: None,
-        }
+        Self { idle_timeout: Duration::from_secs(30), bearer: None, listen: None }
     }
 }
 
-/// Headers that the engine writes itself.
-const OWN_HEADERS: [&str; 12] = [
-    "host",
-    "accept",
-    "accept-encoding",
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "last-event-id",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
 impl HttpValues {
-    pub(crate) fn header(&mut self, name: &str, value: &str) {
-        let lower = name.to_ascii_lowercase();
-        let own = OWN_HEADERS.contains(&lower.as_str()) || lower.starts_with("mcp-");
-        let why = if !is_token(name) {
-            "its name is no token"
-        } else if own {
-            "the engine writes it itself"
-        } else if !value.bytes().all(|byte| byte == b'\t' || (0x20..0x7f).contains(&byte)) {
-            "its value is not printable ASCII"
-        } else {
-            self.headers.push_str(&format!("{name}: {}\r\n", value.trim()));
-            return;
-        };
-        // The value may be a secret.
-        self.bad_header.get_or_insert_with(|| format!("header {name:?}: {why}"));
-    }
-
     /// The value of `Authorization` for the configured token.
     pub(crate) fn authorization(&self) -> Option<Box<str>> {
         self.bearer.as_ref().map(|token| format!("Bearer {token}").into_boxed_str())
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if let Some(bad) = &self.bad_header {
-            return Err(Error::config(bad.clone()));
-        }
         if let Some(token) = &self.bearer
             && (token.is_empty() || !token.bytes().all(|byte| (0x21..0x7f).contains(&byte)))
         {
@@ -177,10 +142,42 @@ impl HttpValues {
     }
 }
 
-/// RFC 9110, 5.6.2.
-fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+/// Headers that the engine writes itself; so it does all that begin with `mcp-` and `sec-websocket-`.
+const OWN_HEADERS: [&str; 11] = [
+    "host",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "last-event-id",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Can these headers stand in a request, and are they the caller's to set?
+pub(super) fn check_headers(headers: &[(String, String)]) -> Result<(), Error> {
+    for (name, value) in headers {
+        // RFC 9110, 5.6.2.
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Error::config(format!("the header name {name:?} is no HTTP token")));
+        }
+        let lower = name.to_ascii_lowercase();
+        let ours = OWN_HEADERS.contains(&lower.as_str());
+        if ours || lower.starts_with("sec-websocket-") || lower.starts_with("mcp-") {
+            return Err(Error::config(format!("the header {name} is set by the engine and by nobody else")));
+        }
+        // The value may be a secret and is not repeated.
+        if !value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+            return Err(Error::config(format!(
+                "the value of the header {name} has characters beyond printable ASCII"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -190,7 +187,7 @@ mod tests {
     #[test]
     fn a_url_becomes_target_host_and_origin() {
         let endpoint = HttpEndpoint::parse("http://[::1]:8080/a/mcp?x=1#f").unwrap().unwrap();
-        let settings = endpoint.settings(&HttpValues::default(), false);
+        let settings = endpoint.settings(&HttpValues::default(), &[], false);
         assert_eq!(settings.target, "/a/mcp?x=1");
         assert_eq!(settings.host, "[::1]:8080");
         assert_eq!(settings.origin, "http://[::1]:8080");
@@ -205,16 +202,12 @@ mod tests {
         assert!(HttpEndpoint::parse("http://user:secret@h/").unwrap().is_err());
         assert!(HttpEndpoint::parse("ftp://h/").is_none());
         for (name, value) in [("Host", "x"), ("Mcp-Name", "x"), ("a b", "x"), ("X", "a\r\nb"), ("", "x")] {
-            let mut values = HttpValues::default();
-            values.header(name, value);
-            assert!(values.check().is_err(), "{name:?}: {value:?}");
-            assert!(values.headers.is_empty());
+            check_headers(&[(name.to_owned(), value.to_owned())]).unwrap_err();
         }
+        check_headers(&[("X-Api-Key".to_owned(), "k".to_owned())]).unwrap();
         let mut values = HttpValues { bearer: Some("a b".to_owned()), ..HttpValues::default() };
         assert!(!values.check().unwrap_err().to_string().contains("a b"));
         values.bearer = Some("abc".to_owned());
-        values.header("X-Api-Key", " k ");
         values.check().unwrap();
-        assert_eq!(values.headers, "X-Api-Key: k\r\n");
     }
 }

@@ -1,8 +1,13 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod http;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(feature = "websocket")]
+pub(crate) mod websocket;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -12,6 +17,9 @@ use crate::{
     model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
     proto::{event::Patience, exchange::Settings, revision::Revision},
 };
+
+#[cfg(feature = "tls")]
+use tls::TlsConfig;
 
 /// Checked settings of a client; made by [`Config::builder`].
 ///
@@ -57,6 +65,9 @@ pub struct ConfigBuilder {
     pub(crate) on_notification: Option<NotificationHandler>,
     pub(crate) on_request: Option<RequestHandler>,
     pub(crate) on_stderr: Option<StderrHandler>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: TlsConfig,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Default for ConfigBuilder {
@@ -86,6 +97,9 @@ impl Default for ConfigBuilder {
             on_notification: None,
             on_request: None,
             on_stderr: None,
+            #[cfg(feature = "tls")]
+            tls: TlsConfig::default(),
+            headers: Vec::new(),
         }
     }
 }
@@ -324,13 +338,6 @@ impl ConfigBuilder {
         self
     }
 
-    /// Adds a header to every request over HTTP. Those that the protocol defines are the engine's.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.http.header(name, value);
-        self
-    }
-
     /// The bearer token for every request over HTTP. It is sent to the endpoint's origin only, and never logged.
     #[must_use]
     pub fn bearer(mut self, token: impl Into<String>) -> Self {
@@ -384,6 +391,22 @@ impl ConfigBuilder {
     #[must_use]
     pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.on_stderr = Some(Arc::new(handler));
+        self
+    }
+
+    /// Whom to trust and who to be over TLS. Default: the roots of the system and Mozilla's, no client certificate.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Adds a header to every request over HTTP and to the one that opens a WebSocket. Those that the protocol defines are
+    /// the engine's. Default: none.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -446,6 +469,9 @@ impl ConfigBuilder {
                 self.timeout
             )));
         }
+        #[cfg(feature = "tls")]
+        self.tls.check()?;
+        http::check_headers(&self.headers)?;
         Ok(Config { values: self })
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Line, Shard, show};
-use crate::{base::time::Instant, config::endpoint::Dial, proto::event::Sink, transport::Transport};
+use crate::{base::time::Instant, config::dial::Dial, proto::event::Sink, transport::Transport};
 
 /// How long one of several addresses may be silent before the next is tried; the least that RFC 8305 recommends is 100 ms, and
 /// two seconds its most.
@@ -21,25 +21,23 @@ impl Shard {
         while let Some(connection) = self.exchange.poll_dial(now) {
             let dial = Arc::clone(&self.dial);
             let (opened, more) = match &*dial {
-                Dial::Tcp(addresses) => {
-                    let mut more: VecDeque<SocketAddr> = addresses.iter().copied().collect();
+                Dial::Net(net) => {
+                    let mut more: VecDeque<SocketAddr> = net.addresses.iter().copied().collect();
                     // Each attempt begins with another address, so that none that is silent is the only one ever tried.
                     more.rotate_left(
                         self.exchange.connection(self.exchange.connection_of(connection)).attempts as usize
-                            % addresses.len(),
+                            % net.addresses.len(),
                     );
                     let first = more.pop_front();
-                    (
-                        first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into()).and_then(Transport::tcp),
-                        more,
-                    )
+                    let none = || io::ErrorKind::AddrNotAvailable.into();
+                    (first.ok_or_else(none).and_then(|address| Transport::net(address, net)), more)
                 }
                 Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
                 Dial::Stdio(command, household) => {
                     (Transport::stdio(command, *household, self.close_grace), VecDeque::new())
                 }
             };
-            let connecting = matches!(*dial, Dial::Tcp(_));
+            let connecting = matches!(*dial, Dial::Net(_));
             self.install(connection, opened, more, connecting, sink);
         }
     }
@@ -84,9 +82,9 @@ impl Shard {
                     }
                     return;
                 }
-                Err(error) => match more.pop_front() {
-                    Some(next) => opened = Transport::tcp(next),
-                    None => {
+                Err(error) => match (&*self.dial, more.pop_front()) {
+                    (Dial::Net(net), Some(next)) => opened = Transport::net(next, net),
+                    _ => {
                         let now = self.clock.now();
                         self.exchange.handle_lost(
                             now,

@@ -31,7 +31,7 @@ use crate::{
         limits::{READ_SLICE_BYTES, READS_PER_TURN_MAX},
         time::Instant,
     },
-    config::endpoint::Dial,
+    config::dial::Dial,
     proto::{event::Sink, exchange::Exchange, lifecycle::State},
     transport::{self, Stream, Transport},
 };
@@ -233,8 +233,13 @@ impl Shard {
             Stream::Main | Stream::Stdin => {
                 if line.connecting {
                     self.finish_connecting(connection, sink);
-                    return;
                 }
+                // What came with the end of a handshake lies there already, and the poll does not tell of it twice.
+                let Some(line) = self.lines[connection as usize].as_mut().filter(|line| !line.connecting)
+                else {
+                    return;
+                };
+                let readable = readable || line.transport.may_have_more();
                 if readable && stream == Stream::Main && !line.readable {
                     line.readable = true;
                     self.readable.push_back(connection);
@@ -287,9 +292,7 @@ impl Shard {
         loop {
             if self.lines.len() <= SPIN_READS_MAX {
                 for connection in 0..self.lines.len() as u32 {
-                    if self.exchange.expects(connection)
-                        && self.read(connection, sink) != Drained::Nothing
-                    {
+                    if self.exchange.expects(connection) && self.read(connection, sink) != Drained::Nothing {
                         return Ok(true);
                     }
                 }
@@ -342,17 +345,26 @@ impl Shard {
         let (asked, at_end) = (space.len(), line.ended || line.exited);
         match line.transport.read(space) {
             Ok(0) => {
-                let exited = line.exited;
-                let what =
-                    if exited { "the server process exited" } else { "the server closed the connection" };
-                self.lose(connection, what.to_owned(), sink);
+                let usual = if line.exited {
+                    "the server process exited"
+                } else {
+                    "the server closed the connection"
+                };
+                let what = line.transport.why_ended().unwrap_or(usual).to_owned();
+                self.lose(connection, what, sink);
                 Drained::Everything
             }
             Ok(n) => {
                 let now = self.clock.now();
                 self.exchange.handle_received(now, connection, n, sink);
-                // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end.
-                if n < asked && !at_end { Drained::Everything } else { Drained::Some }
+                // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
+                // the transport holds more.
+                let holds_more = || {
+                    self.lines[connection as usize]
+                        .as_ref()
+                        .is_some_and(|line| line.transport.may_have_more())
+                };
+                if n < asked && !at_end && !holds_more() { Drained::Everything } else { Drained::Some }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 line.ended = false;
@@ -396,11 +408,13 @@ impl Shard {
         let Some(line) = self.lines[connection as usize].as_mut() else { return false };
         loop {
             let bytes = self.exchange.transmit(connection);
-            if bytes.is_empty() {
-                return false;
-            }
             let slice = &bytes[..bytes.len().min(WRITE_SLICE_BYTES)];
-            match line.transport.write(slice) {
+            let written = match line.transport.flush() {
+                Ok(()) if slice.is_empty() => return false,
+                Ok(()) => line.transport.write(slice),
+                Err(error) => Err(error),
+            };
+            match written {
                 Ok(n) if n > 0 => {
                     let all = n == slice.len();
                     self.exchange.handle_transmitted(connection, n);

@@ -4,31 +4,47 @@
 //! ([`Stream`]). Closing is dropping, except that a child process is handed to the keeper, who ends its whole tree.
 
 pub(crate) mod keeper;
+mod link;
 pub(crate) mod socket;
 pub(crate) mod stdio;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use mio::{Interest, Registry, event::Source};
 
-use crate::config::endpoint::{Command, Household};
+use crate::config::{
+    dial::Net,
+    endpoint::{Command, Household},
+};
 
+use link::Link;
 use token::token;
 pub(crate) use token::{Stream, of_token};
 
 /// One connection's bytes.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Tcp(mio::net::TcpStream),
+    Net(Link),
+    #[cfg(feature = "websocket")]
+    WebSocket(Box<websocket::WebSocket>),
     Unix(mio::net::UnixStream),
     Stdio(Box<stdio::Child>),
 }
 
 impl Transport {
-    /// Begins to connect; the first writability tells whether it worked.
-    pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
-        socket::tcp(address).map(Self::Tcp)
+    /// Begins to connect; [`Self::is_connected`] goes on with it at each readiness.
+    pub(crate) fn net(address: SocketAddr, net: &Net) -> io::Result<Self> {
+        let link = Link::open(address, net)?;
+        #[cfg(feature = "websocket")]
+        if let Some(dial) = &net.websocket {
+            return Ok(Self::WebSocket(Box::new(websocket::WebSocket::new(link, dial))));
+        }
+        Ok(Self::Net(link))
     }
 
     /// Connects to a Unix socket.
@@ -44,7 +60,11 @@ impl Transport {
     pub(crate) fn register(&mut self, registry: &Registry, connection: u32) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Tcp(socket) => socket.register(registry, token(connection, Stream::Main), both),
+            Self::Net(link) => link.socket().register(registry, token(connection, Stream::Main), both),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => {
+                socket.socket().register(registry, token(connection, Stream::Main), both)
+            }
             Self::Unix(socket) => socket.register(registry, token(connection, Stream::Main), both),
             Self::Stdio(child) => child.register(registry, connection),
         }
@@ -57,20 +77,24 @@ impl Transport {
         }
     }
 
-    /// Is the connection established? `Ok(false)`: not yet.
-    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+    /// Goes on with connecting, handshakes included. `Ok(false)`: not there yet.
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         match self {
-            Self::Tcp(socket) => {
-                if let Some(error) = socket.take_error()? {
-                    return Err(error);
-                }
-                match socket.peer_addr() {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-                    Err(error) => Err(error),
-                }
-            }
+            Self::Net(link) => link.is_connected(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.is_connected(),
             Self::Unix(_) | Self::Stdio(_) => Ok(true),
+        }
+    }
+
+    /// Did the two sides agree on HTTP/2 in their TLS handshake?
+    #[expect(dead_code, reason = "for HTTP over TLS")]
+    pub(crate) fn is_h2(&self) -> bool {
+        match self {
+            Self::Net(link) => link.is_h2(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(_) => false,
+            Self::Unix(_) | Self::Stdio(_) => false,
         }
     }
 
@@ -78,19 +102,56 @@ impl Transport {
     pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         use io::Read;
         match self {
-            Self::Tcp(socket) => socket.read(space),
+            Self::Net(link) => link.read(space),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.read(space),
             Self::Unix(socket) => socket.read(space),
             Self::Stdio(child) => child.read(space),
         }
     }
 
+    /// Takes bytes; what it takes counts as "may have left", although a part may wait in here for [`Self::flush`].
     #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         use io::Write;
         match self {
-            Self::Tcp(socket) => socket.write(bytes),
+            Self::Net(link) => link.write(bytes),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
             Self::Stdio(child) => child.write(bytes),
+        }
+    }
+
+    /// After a read that did not fill its space: is there more all the same, of which the poll will not tell? Where bytes are
+    /// only passed on, a short read has emptied the kernel, and there is not.
+    #[inline]
+    pub(crate) fn may_have_more(&self) -> bool {
+        match self {
+            Self::Net(link) => link.may_have_more(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.may_have_more(),
+            Self::Unix(_) | Self::Stdio(_) => false,
+        }
+    }
+
+    /// The server's own words about the end of its stream, where it has a way to say them.
+    pub(crate) fn why_ended(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.why_ended(),
+            Self::Net(_) | Self::Unix(_) | Self::Stdio(_) => None,
+        }
+    }
+
+    /// Writes what [`Self::write`] accepted and the kernel has not taken yet. `WouldBlock`: not all of it.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Net(link) => link.flush(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.flush(),
+            Self::Unix(_) | Self::Stdio(_) => Ok(()),
         }
     }
 
@@ -98,7 +159,9 @@ impl Transport {
     pub(crate) fn child(&mut self) -> Option<&mut stdio::Child> {
         match self {
             Self::Stdio(child) => Some(child),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Net(_) | Self::Unix(_) => None,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(_) => None,
         }
     }
 }

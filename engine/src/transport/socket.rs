@@ -24,6 +24,18 @@ pub(super) fn tcp(address: SocketAddr) -> io::Result<mio::net::TcpStream> {
     Ok(mio::net::TcpStream::from_std(socket.into()))
 }
 
+/// Is the connection established? `Ok(false)`: not yet.
+pub(super) fn is_connected(socket: &mio::net::TcpStream) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A connected Unix socket. Connecting never waits for the peer's `accept`, only for room in its backlog, and then says
 /// so at once.
 pub(super) fn unix(path: &Path) -> io::Result<mio::net::UnixStream> {

@@ -411,13 +411,7 @@ impl Exchange {
     }
 
     /// The opening failed, and the same would happen again on the next transport for all we know.
-    pub(super) fn fail_opening(
-        &mut self,
-        now: Instant,
-        connection: u32,
-        reason: &str,
-        sink: &mut impl Sink,
-    ) {
+    pub(super) fn fail_opening(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
         self.blame(reason);
         self.stats.disconnects += 1;
         self.hang_up(connection);
@@ -524,7 +518,13 @@ impl Exchange {
     }
 
     /// Calls that were on a connection end, or move if no byte of them had left. With `why`, all end.
-    pub(super) fn end_calls_on(&mut self, now: Instant, connection: u32, why: Option<Why>, sink: &mut impl Sink) {
+    pub(super) fn end_calls_on(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        why: Option<Why>,
+        sink: &mut impl Sink,
+    ) {
         let mut keys = std::mem::take(&mut self.expired);
         self.correlation.on_connection(connection, &mut keys);
         for key in keys.drain(..) {

@@ -53,13 +53,7 @@ impl Exchange {
     }
 
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
-    pub(crate) fn handle_received(
-        &mut self,
-        now: Instant,
-        line: u32,
-        bytes: usize,
-        sink: &mut impl Sink,
-    ) {
+    pub(crate) fn handle_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         if self.settings.http.is_some() {
             self.http_received(now, line, bytes, sink);
             return;
@@ -103,7 +97,13 @@ impl Exchange {
     }
 
     #[inline]
-    pub(super) fn handle_frame(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    pub(super) fn handle_frame(
+        &mut self,
+        now: Instant,
+        line: u32,
+        frame: FrameRef<'_>,
+        sink: &mut impl Sink,
+    ) {
         let envelope = envelope::scan(frame.bytes());
         match envelope.kind {
             Kind::Result | Kind::Error => {

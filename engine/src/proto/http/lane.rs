@@ -7,7 +7,10 @@
 //! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
 
 use super::reader::Reader;
-use crate::{base::{buffer::ReceiveBuffer, time::Instant}, slab::key::Key};
+use crate::{
+    base::{buffer::ReceiveBuffer, time::Instant},
+    slab::key::Key,
+};
 
 /// The socket of a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -238,7 +238,8 @@ impl Pool {
 
     /// The next moment at which something here is due.
     pub(crate) fn next_deadline(&self, idle_timeout: Duration) -> Instant {
-        let lanes = self.lanes.iter().map(|lane| lane.until.min(lane.dial_until)).min().unwrap_or(Instant::NEVER);
+        let lanes =
+            self.lanes.iter().map(|lane| lane.until.min(lane.dial_until)).min().unwrap_or(Instant::NEVER);
         let resumes = self.resumes.iter().map(|resume| resume.at).min().unwrap_or(Instant::NEVER);
         let idle = self.oldest_idle().map_or(Instant::NEVER, |(_, since)| since.after(idle_timeout));
         let listening = match self.listening {

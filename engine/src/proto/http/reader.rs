@@ -218,11 +218,7 @@ impl Reader {
     /// The text at `place`.
     pub(crate) fn frame<'a>(&'a self, inbox: &'a ReceiveBuffer, place: Place) -> Option<FrameRef<'a>> {
         let buffer = if place.gathered { &self.gathered } else { inbox };
-        buffer.origin().map(|(chunk, origin)| FrameRef {
-            chunk,
-            start: origin + place.start,
-            len: place.len,
-        })
+        buffer.origin().map(|(chunk, origin)| FrameRef { chunk, start: origin + place.start, len: place.len })
     }
 
     /// The text at `place` has been read.
@@ -237,13 +233,7 @@ impl Reader {
     }
 
     /// Takes `len` bytes of a body from `at` on.
-    fn piece(
-        &mut self,
-        inbox: &ReceiveBuffer,
-        at: usize,
-        len: usize,
-        pool: &mut ChunkPool,
-    ) -> Option<Step> {
+    fn piece(&mut self, inbox: &ReceiveBuffer, at: usize, len: usize, pool: &mut ChunkPool) -> Option<Step> {
         match self.taking {
             Taking::Nothing => {}
             Taking::Json if self.gathered.unread().len() + len > self.frame_bytes_max => {

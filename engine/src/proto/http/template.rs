@@ -100,7 +100,8 @@ impl Template {
 
     /// Request line and constant headers.
     fn head(&self, out: &mut Vec<u8>, method: &str, accept: &str) {
-        for part in [method, " ", &self.target, " HTTP/1.1\r\nHost: ", &self.host, "\r\nAccept: ", accept, "\r\n"]
+        for part in
+            [method, " ", &self.target, " HTTP/1.1\r\nHost: ", &self.host, "\r\nAccept: ", accept, "\r\n"]
         {
             out.extend_from_slice(part.as_bytes());
         }
@@ -196,7 +197,8 @@ fn plain_string(text: &[u8]) -> Option<usize> {
     if text.first() != Some(&b'"') {
         return None;
     }
-    let end = 1 + text[1..].iter().position(|byte| matches!(byte, b'"' | b'\\') || !(0x20..0x7f).contains(byte))?;
+    let end =
+        1 + text[1..].iter().position(|byte| matches!(byte, b'"' | b'\\') || !(0x20..0x7f).contains(byte))?;
     (text[end] == b'"').then_some(end)
 }
 
@@ -265,7 +267,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    const ECHO: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
+    const ECHO: &str =
+        r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 
     #[test]
     fn a_legacy_post_has_session_and_version_but_no_mirrors() {

@@ -17,7 +17,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::time::Instant,
     proto::{
-            correlation::{NO_CONNECTION, NO_LANE, Row},
+        correlation::{NO_CONNECTION, NO_LANE, Row},
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
@@ -226,9 +226,10 @@ impl Exchange {
     #[inline]
     pub(super) fn may_answer(&self, line: u32, lane: u32) -> bool {
         let (connection, at) = self.of_line(line);
-        self.connections[connection as usize].http.as_ref().is_none_or(|pool| {
-            lane == at as u32 || pool.dialect == Dialect::Events
-        })
+        self.connections[connection as usize]
+            .http
+            .as_ref()
+            .is_none_or(|pool| lane == at as u32 || pool.dialect == Dialect::Events)
     }
 
     /// An answer that no live call of this line waits for.
@@ -315,7 +316,8 @@ impl Exchange {
         let begun = place.status != 0;
         let last_event = place.last_event.take();
         // Of a call of which nothing has left, the request is still whole.
-        let unsent = (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
+        let unsent =
+            (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
         let load = place.unload();
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
@@ -499,7 +501,14 @@ impl Exchange {
     }
 
     /// Ends a call on this connection without an answer: cancelled, or its time is over.
-    pub(super) fn http_abort(&mut self, now: Instant, row: Row, why: Why, reason: &str, sink: &mut impl Sink) {
+    pub(super) fn http_abort(
+        &mut self,
+        now: Instant,
+        row: Row,
+        why: Why,
+        reason: &str,
+        sink: &mut impl Sink,
+    ) {
         let (connection, key) = (row.connection, row.key);
         let modern = self.is_modern(connection);
         self.http(connection).resumes.retain(|resume| resume.key != key);
@@ -545,13 +554,7 @@ impl Exchange {
     }
 
     /// Ends the calls on a connection that is given up, or parks them if nothing of them has left. With `why`, all end.
-    pub(super) fn http_end_call(
-        &mut self,
-        now: Instant,
-        row: Row,
-        why: Option<Why>,
-        sink: &mut impl Sink,
-    ) {
+    pub(super) fn http_end_call(&mut self, now: Instant, row: Row, why: Option<Why>, sink: &mut impl Sink) {
         let (connection, key) = (row.connection, row.key);
         let left = row.lane == NO_LANE || self.lane(self.line_of(connection, row.lane)).has_left();
         match why {

@@ -90,7 +90,6 @@ impl Exchange {
         }
     }
 
-
     /// The answer to a request of the opening: its status, and the JSON text if there was one.
     pub(super) fn http_opening_answer(
         &mut self,
@@ -144,7 +143,9 @@ impl Exchange {
             other => other,
         };
         match probe {
-            Probe::Modern(revision, result) if self.settings.revision.is_none_or(|pinned| pinned == revision) => {
+            Probe::Modern(revision, result)
+                if self.settings.revision.is_none_or(|pinned| pinned == revision) =>
+            {
                 let has_tools = result["capabilities"].get("tools").is_some();
                 let pool = self.http(connection);
                 pool.template.set_revision(Some(revision));
@@ -174,7 +175,8 @@ impl Exchange {
         let pool = self.http(connection);
         pool.pages += 1;
         let pages = pool.pages;
-        let revision = pool.found.as_ref().map(|found| found.0).or(self.connections[connection as usize].revision);
+        let revision =
+            pool.found.as_ref().map(|found| found.0).or(self.connections[connection as usize].revision);
         let pool = self.http(connection);
         if let Some(listing) = &mut pool.listing
             && let Some(cursor) = plans::add_page(listing, &page["result"])
@@ -225,7 +227,8 @@ impl Exchange {
         let answer = body.map_or(Initialized::Refused(refused), handshake::initialized);
         match answer {
             Initialized::Refused(reason)
-                if matches!(status, 400 | 404 | 405) && self.settings.revision.is_none_or(|one| one == Revision::V2024_11_05) =>
+                if matches!(status, 400 | 404 | 405)
+                    && self.settings.revision.is_none_or(|one| one == Revision::V2024_11_05) =>
             {
                 self.http(connection).refusal = Some(format!("{reason} (HTTP {status})"));
                 self.http(connection).dialect = Dialect::Events;
@@ -248,13 +251,7 @@ impl Exchange {
     }
 
     /// The first event of HTTP+SSE.
-    pub(super) fn http_endpoint(
-        &mut self,
-        now: Instant,
-        line: u32,
-        data: &[u8],
-        sink: &mut impl Sink,
-    ) {
+    pub(super) fn http_endpoint(&mut self, now: Instant, line: u32, data: &[u8], sink: &mut impl Sink) {
         let (connection, _) = self.of_line(line);
         if self.http(connection).stage != Stage::Endpoint {
             return;

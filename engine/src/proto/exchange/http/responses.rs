@@ -158,7 +158,11 @@ impl Exchange {
             }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
             Load::Resumed(_) | Load::Events | Load::Listening => {
-                if by_media == Want::Events { Want::Events } else { Want::Nothing }
+                if by_media == Want::Events {
+                    Want::Events
+                } else {
+                    Want::Nothing
+                }
             }
             Load::Errand | Load::Delete => Want::Nothing,
         }
@@ -394,7 +398,11 @@ impl Exchange {
             Some(UNSUPPORTED_VERSION) if first => {
                 let names = |message: &serde_json::Value| {
                     let supported = message["error"]["data"]["supported"].as_array();
-                    supported.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+                    supported
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|name| name.as_str().map(str::to_owned))
+                        .collect()
                 };
                 let supported: Vec<String> =
                     serde_json::from_slice(frame.bytes()).map(|message| names(&message)).unwrap_or_default();

@@ -1,0 +1,229 @@
+//! A TLS front: takes TLS connections, speaks plainly to a server behind it, and can do so badly. With it comes an authority
+//! that signs certificates for the occasion.
+//!
+//! Two threads for each connection pass bytes on, one each way. Nothing is buffered beyond what the session holds.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+
+use crate::processes::Mark;
+
+/// Signs certificates; whoever trusts its [`pem`](Self::pem) trusts them.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub chain: String,
+    /// Its private key.
+    pub key: String,
+}
+
+/// How a front behaves.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// At the end of a stream it says so (`close_notify`).
+    pub good_bye: bool,
+    /// It writes ciphertext in pieces of so many bytes, each in a packet of its own if the kernel is willing.
+    pub piece_bytes: usize,
+    /// It lets in only clients with a certificate of this authority.
+    pub clients_of: Option<String>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self { good_bye: true, piece_bytes: usize::MAX, clients_of: None }
+    }
+}
+
+/// A listening front. Dropping it ends the listening; connections end with their two sides.
+#[derive(Debug)]
+pub struct TlsFront {
+    port: u16,
+    over: Arc<AtomicBool>,
+}
+
+impl Authority {
+    /// A new one that nobody knows.
+    ///
+    /// # Panics
+    /// If no key can be made.
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Authorities are known by their names; two of one name would be taken for each other.
+        let name = format!("authority {}", Mark::new().as_str());
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a root").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for these names, which `change` may make strange.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Identity { chain: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+impl TlsFront {
+    /// In front of a plain TCP server, `behind` as in `tcp://127.0.0.1:1`.
+    ///
+    /// # Panics
+    /// If the identity cannot be used or no port is free.
+    pub fn start(identity: &Identity, behind: &str, manners: Manners) -> Self {
+        let behind = behind.trim_start_matches("tcp://").to_owned();
+        let config = server_config(identity, manners.clients_of.as_deref());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let client = client.expect("a connection");
+                let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
+                let (behind, manners) = (behind.clone(), manners.clone());
+                thread::spawn(move || serve(client, session, &behind, &manners));
+            }
+        });
+        Self { port, over }
+    }
+
+    /// Where it listens; on 127.0.0.1, which `localhost` is as well.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts; if it cannot be reached it has gone already.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn server_config(identity: &Identity, clients_of: Option<&str>) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = CertificateDer::pem_slice_iter(identity.chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .expect("a chain in PEM");
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key in PEM");
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match clients_of {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots
+                .add(CertificateDer::from_pem_slice(authority.as_bytes()).expect("a root in PEM"))
+                .expect("a root");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .expect("a verifier");
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Arc::new(builder.with_single_cert(chain, key).expect("a certificate that fits its key"))
+}
+
+/// Passes on from the client to what is behind; a second thread passes on what comes back.
+fn serve(mut client: TcpStream, session: ServerConnection, behind: &str, manners: &Manners) {
+    let Ok(mut plain) = TcpStream::connect(behind) else { return };
+    client.set_nodelay(true).expect("no delay");
+    plain.set_nodelay(true).expect("no delay");
+    let session = Arc::new(Mutex::new(session));
+    let back = {
+        let (mut plain, mut client) =
+            (plain.try_clone().expect("a handle"), client.try_clone().expect("a handle"));
+        let (session, manners) = (Arc::clone(&session), manners.clone());
+        thread::spawn(move || {
+            let mut space = vec![0; 16 * 1024];
+            while let Ok(n @ 1..) = plain.read(&mut space) {
+                let mut session = session.lock();
+                session.writer().write_all(&space[..n]).expect("the session takes it");
+                if !say(&mut session, &mut client, manners.piece_bytes) {
+                    break;
+                }
+            }
+            let mut session = session.lock();
+            if manners.good_bye {
+                session.send_close_notify();
+                say(&mut session, &mut client, manners.piece_bytes);
+            }
+            // Ends the other direction as well. It may be gone already.
+            let _ = client.shutdown(Shutdown::Both);
+        })
+    };
+    let mut space = vec![0; 16 * 1024];
+    let mut text = Vec::new();
+    'client: while let Ok(n @ 1..) = client.read(&mut space) {
+        let mut ciphertext = &space[..n];
+        while !ciphertext.is_empty() {
+            text.clear();
+            let is_fine = {
+                let mut session = session.lock();
+                let taken = session.read_tls(&mut ciphertext).is_ok_and(|taken| taken > 0);
+                let is_fine = taken && session.process_new_packets().is_ok();
+                // Reads what there is; that there is no end yet is no error here.
+                let _ = session.reader().read_to_end(&mut text);
+                // An alert, if something is wrong.
+                say(&mut session, &mut client, manners.piece_bytes) && is_fine
+            };
+            if plain.write_all(&text).is_err() || !is_fine {
+                break 'client;
+            }
+        }
+    }
+    let _ = plain.shutdown(Shutdown::Both);
+    // It says no more than that there was nobody to say something to.
+    let _ = back.join();
+}
+
+/// Writes what the session has to say. `false` if the client has hung up.
+fn say(session: &mut ServerConnection, client: &mut TcpStream, piece_bytes: usize) -> bool {
+    let mut ciphertext = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut ciphertext).expect("a vector takes everything");
+    }
+    ciphertext.chunks(piece_bytes.min(ciphertext.len()).max(1)).all(|piece| client.write_all(piece).is_ok())
+}
