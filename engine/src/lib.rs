@@ -90,5 +90,32 @@ pub mod blocking {
     pub use crate::api::blocking::Client;
 }
 
+pub mod mcp {
+    //! The protocol's own types: resources, prompts, completion, logging, progress, tasks, and what a server may ask of the
+    //! client. What a type does not know of its JSON object stands in its `rest`, so nothing is lost on the way through.
+
+    pub use crate::model::{
+        cache::{CacheHints, CacheScope},
+        completion::{Completion, CompletionArgument, CompletionRequest, CompletionResult, Reference},
+        elicitation::{ElicitAction, ElicitForm, ElicitRequest, ElicitResult, ElicitUrl},
+        input::{InputRequest, InputRequired},
+        logging::{LogLevel, LogMessage},
+        outcome::Outcome,
+        page::{Listable, Listed, Page},
+        progress::Progress,
+        prompt::{GetPromptResult, Prompt, PromptArgument, PromptMessage},
+        resource::{
+            Annotations, Icon, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
+            ResourceUpdated,
+        },
+        root::{ListRootsResult, Root},
+        sampling::{
+            Blocks, CreateMessageRequest, CreateMessageResult, ModelHint, ModelPreferences, SamplingMessage,
+        },
+        task::{CreateTaskResult, Task, TaskStatus},
+        text::Role,
+    };
+}
+
 #[cfg(any(test, feature = "internals"))]
 pub mod internals;

@@ -1,7 +1,6 @@
 //! The client: clone it, share it, call through it. It knows no socket and no frame.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -17,14 +16,16 @@ use super::{
     call::{Call, Request},
 };
 use crate::{
-    base::limits::LIST_PAGES_MAX,
     config::{Config, endpoint::Endpoint},
     decode::answer::RawAnswer,
     engine::Engine,
-    error::{Error, ErrorKind, Phase},
-    model::tool::{ToolCall, ToolDescription},
+    error::Error,
+    model::{
+        body::{self, Body},
+        tool::ToolCall,
+    },
     proto::{
-        event::{Failure, Fate, Why},
+        event::{Failure, Fate, Patience, Why},
         message::handshake::ServerInfo,
     },
     shard::{
@@ -62,7 +63,7 @@ impl Client {
     /// background.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an endpoint that cannot be read or resolved; [`ErrorKind::Unreachable`] with the last
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an endpoint that cannot be read or resolved; [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) with the last
     /// reason when the first attempts failed.
     ///
     /// # Cancel safety
@@ -79,7 +80,7 @@ impl Client {
     }
 
     /// Calls a tool. The call is on its way when this returns, if there is a place for it; await the [`Call`] for the result.
-    /// Arguments that are no JSON object come out as [`ErrorKind::InvalidInput`].
+    /// Arguments that are no JSON object come out as [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
     pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Call {
         match ToolCall::new(tool, arguments) {
             Ok(call) => self.call(call),
@@ -108,20 +109,31 @@ impl Client {
         Call::try_make(&self.engine, self.next_shard(), &request).ok_or(Full(call))
     }
 
-    /// Sends any request. `params` must become a JSON object (or null for none) without `_meta`, which is the engine's.
+    /// Sends any request. `params` must become a JSON object, or null for none. Members of their `_meta` are joined with those
+    /// that the engine writes; these are not to be given ([`ToolCall::with_meta`] names them), else the call comes out as
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
+    ///
+    /// ```no_run
+    /// # async fn example(client: volley::Client) -> Result<(), volley::Error> {
+    /// use serde_json::{Value, json};
+    ///
+    /// let trace = json!({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"});
+    /// let answer = client.request("resources/read", &json!({"uri": "file:///x", "_meta": trace})).await?;
+    /// println!("{}", answer.result::<Value>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn request(&self, method: &str, params: &impl Serialize) -> Call<RawAnswer> {
-        let request = request_body(method, params)
-            .map(|body| Request { body, patience: self.engine.config.patience() });
-        Call::make(&self.engine, self.next_shard(), request)
+        self.send(Body::new(method, params), self.engine.config.patience())
     }
 
     /// Sends a notification on one connection; returns when it stands in that connection's output.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `params` become neither a JSON object nor null; [`ErrorKind::Closed`];
-    /// [`ErrorKind::Unreachable`] when no connection can be had, or a thousand notifications wait for one already.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if `params` become neither a JSON object nor null; [`ErrorKind::Closed`](crate::ErrorKind::Closed);
+    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) when no connection can be had, or a thousand notifications wait for one already.
     pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
-        let params = object(method, params)?;
+        let params = body::object(method, params)?;
         let handle = &self.engine.handles[self.next_shard()];
         let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
         let outcome = Arc::new(NoteOutcome::default());
@@ -152,43 +164,10 @@ impl Client {
         Bulk::new(Arc::clone(&self.engine), calls.into_iter(), BulkOptions::default())
     }
 
-    /// All tools of the server, over all pages.
-    ///
-    /// # Errors
-    /// Those of the requests; [`ErrorKind::Protocol`] if the server's pages run in a circle or never end.
-    pub async fn list_tools(&self) -> Result<Vec<ToolDescription>, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Page {
-            tools: Vec<ToolDescription>,
-            // Absent or null is the end; an empty string is a cursor like any other.
-            #[serde(default)]
-            next_cursor: Option<String>,
-        }
-        let (mut tools, mut seen) = (Vec::new(), HashSet::new());
-        let mut params = serde_json::json!({});
-        loop {
-            let page: Page = self.request("tools/list", &params).await?.result()?;
-            tools.extend(page.tools);
-            let Some(cursor) = page.next_cursor else { return Ok(tools) };
-            if !seen.insert(cursor.clone()) || seen.len() > LIST_PAGES_MAX {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    Fate::Answered,
-                    Phase::Call,
-                    format!(
-                        "tools/list: cursor {cursor:?} came a second time, or there are more than {LIST_PAGES_MAX} pages"
-                    ),
-                ));
-            }
-            params["cursor"] = Value::from(cursor);
-        }
-    }
-
     /// Asks whether the server is alive. Only servers of the handshake era know `ping`.
     ///
     /// # Errors
-    /// Those of the request; a modern server answers with [`ErrorKind::Rpc`], code -32601.
+    /// Those of the request; a modern server answers with [`ErrorKind::Rpc`](crate::ErrorKind::Rpc), code -32601.
     pub async fn ping(&self) -> Result<(), Error> {
         self.request("ping", &Value::Null).await.map(drop)
     }
@@ -214,7 +193,7 @@ impl Client {
     }
 
     /// Takes no new calls, lets those taken on end within `deadline`, then closes. Returns whether all of them ended by
-    /// themselves. Calls made meanwhile, through any clone, fail with [`ErrorKind::Closed`].
+    /// themselves. Calls made meanwhile, through any clone, fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     ///
     /// # Cancel safety
     /// Draining goes on if it is dropped.
@@ -223,7 +202,7 @@ impl Client {
         offload("volley-drain", move || engine.drain_blocking(deadline)).await.unwrap_or(false)
     }
 
-    /// Ends everything now: calls that have not ended fail with [`ErrorKind::Closed`], sockets are shut, child processes are
+    /// Ends everything now: calls that have not ended fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed), sockets are shut, child processes are
     /// asked to end, then made to. Returns when no thread, socket or child is left.
     ///
     /// # Cancel safety
@@ -235,6 +214,12 @@ impl Client {
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Sends a body of whatever making.
+    pub(super) fn send(&self, body: Result<Body, Error>, patience: Patience) -> Call<RawAnswer> {
+        let request = body.map(|body| Request { body: body.into_bytes(), patience });
+        Call::make(&self.engine, self.next_shard(), request)
     }
 
     fn next_shard(&self) -> usize {
@@ -256,7 +241,10 @@ impl Client {
 pub struct Full(pub ToolCall);
 
 /// Runs what blocks on a thread of its own. `None` if the system has no thread to give.
-async fn offload<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+pub(super) async fn offload<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Option<R> {
     let (done, result) = (Arc::new(Latch::default()), Arc::new(parking_lot::Mutex::new(None)));
     let (opens, writes) = (Arc::clone(&done), Arc::clone(&result));
     std::thread::Builder::new()
@@ -268,29 +256,6 @@ async fn offload<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send 
         .ok()?;
     done.wait().await;
     result.lock().take()
-}
-
-fn object(method: &str, params: &impl Serialize) -> Result<Value, Error> {
-    let params = serde_json::to_value(params)
-        .map_err(|error| Error::input(format!("params of {method}: {error}")).because(error))?;
-    if params.is_object() || params.is_null() {
-        Ok(params)
-    } else {
-        Err(Error::input(format!("params of {method} are no JSON object")))
-    }
-}
-
-/// A request's body as `proto::message::encode` wants it: open at its end.
-fn request_body(method: &str, params: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let params = object(method, params)?;
-    if params.get("_meta").is_some() {
-        let context = format!("params of {method} have a member _meta, which the engine writes itself");
-        return Err(Error::input(context));
-    }
-    let mut body = format!(r#""method":{},"params":"#, Value::from(method)).into_bytes();
-    let text = if params.is_null() { "{}".to_owned() } else { params.to_string() };
-    body.extend_from_slice(&text.as_bytes()[..text.len() - 1]);
-    Ok(body)
 }
 
 impl TryFrom<&str> for Endpoint {

@@ -5,3 +5,7 @@ pub(crate) mod bulk;
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod inline;
+pub(crate) mod mcp;
+mod pause;
+mod rounds;
+mod tasks;

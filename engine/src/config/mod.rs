@@ -3,6 +3,7 @@
 
 pub(crate) mod dial;
 pub(crate) mod endpoint;
+pub(crate) mod handlers;
 pub(crate) mod http;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
@@ -11,10 +12,19 @@ pub(crate) mod websocket;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use handlers::{Declared, Handlers};
+use serde_json::Value;
+
 use crate::{
     base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX},
     error::{Error, RpcError},
-    model::inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
+    model::{
+        elicitation::{ElicitForm, ElicitResult, ElicitUrl},
+        inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
+        root::Root,
+        sampling::{CreateMessageRequest, CreateMessageResult},
+        task::EXTENSION,
+    },
     proto::{event::Patience, exchange::Settings, revision::Revision},
 };
 
@@ -68,6 +78,12 @@ pub struct ConfigBuilder {
     #[cfg(feature = "tls")]
     pub(crate) tls: TlsConfig,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) handlers: Handlers,
+    pub(crate) input_rounds_max: u32,
+    /// The caller's own capabilities, until they are checked.
+    capabilities: Value,
+    /// What all capabilities together declare; known once it is built.
+    pub(crate) declared: Declared,
 }
 
 impl Default for ConfigBuilder {
@@ -100,6 +116,10 @@ impl Default for ConfigBuilder {
             #[cfg(feature = "tls")]
             tls: TlsConfig::default(),
             headers: Vec::new(),
+            handlers: Handlers::default(),
+            input_rounds_max: 8,
+            capabilities: serde_json::json!({}),
+            declared: Declared::default(),
         }
     }
 }
@@ -183,7 +203,7 @@ impl Config {
                 name(&values.client_name),
                 name(&values.client_version)
             ),
-            capabilities: "{}".to_owned(),
+            capabilities: values.handlers.declared().to_string(),
             probe_timeout: values.probe_timeout,
             attempt_timeout: values.connect_timeout,
             attempts_max: values.attempts_max,
@@ -387,6 +407,100 @@ impl ConfigBuilder {
         self
     }
 
+    /// A function that answers `sampling/createMessage`, and declares `sampling`. Where it runs, and how long it may take:
+    /// asked by a legacy server, as [`Self::on_request`]; asked in the course of a call of
+    /// [`Client::converse`](crate::Client::converse) or its like, on a thread of its own, within that call's time.
+    ///
+    /// ```
+    /// use volley::{Config, mcp::CreateMessageResult};
+    ///
+    /// let config = Config::builder().on_sampling(|request| {
+    ///     Ok(CreateMessageResult::text("parrot", format!("{} messages", request.messages.len())))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_sampling(
+        mut self,
+        handler: impl Fn(CreateMessageRequest) -> Result<CreateMessageResult, RpcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.sampling = Some(Arc::new(handler));
+        self
+    }
+
+    /// A function that answers `roots/list`, and declares `roots`. It runs as [`Self::on_sampling`].
+    #[must_use]
+    pub fn on_roots(
+        mut self,
+        handler: impl Fn() -> Result<Vec<Root>, RpcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.roots = Some(Arc::new(move |()| handler()));
+        self
+    }
+
+    /// Answers `roots/list` with these, and declares `roots`.
+    #[must_use]
+    pub fn roots(self, roots: Vec<Root>) -> Self {
+        self.on_roots(move || Ok(roots.clone()))
+    }
+
+    /// A function that has the user fill in a form, and declares `elicitation`. What an accepted form leaves open gets the
+    /// defaults of its schema. It runs as [`Self::on_sampling`].
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use volley::{Config, mcp::ElicitResult};
+    ///
+    /// let config = Config::builder().on_elicitation(|form| {
+    ///     println!("{}", form.message);
+    ///     Ok(ElicitResult::accept(&json!({"name": "Ada"})))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_elicitation(
+        mut self,
+        handler: impl Fn(ElicitForm) -> Result<ElicitResult, RpcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.form = Some(Arc::new(handler));
+        self
+    }
+
+    /// A function that asks the user to go to an address, and declares `elicitation` in mode `url`. Without it such requests
+    /// are refused with -32602. It should never open or fetch the address by itself. It runs as [`Self::on_sampling`].
+    #[must_use]
+    pub fn on_url_elicitation(
+        mut self,
+        handler: impl Fn(ElicitUrl) -> Result<ElicitResult, RpcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.url = Some(Arc::new(handler));
+        self
+    }
+
+    /// Declares these capabilities besides those of the handlers: a JSON object such as `{"experimental": {…}}` or
+    /// `{"extensions": {…}}`. Members that both have are joined, and these win. Default: none.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Value) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// Declares the extension `io.modelcontextprotocol/tasks`. From then on a modern server may answer any call of a tool with a
+    /// task, also those of bulk jobs; [`Client::converse`](crate::Client::converse) waits for the task's result,
+    /// [`Client::call_or_task`](crate::Client::call_or_task) gives the task, all others fail the call. Default: not declared.
+    #[must_use]
+    pub fn tasks(mut self) -> Self {
+        let extensions = serde_json::json!({EXTENSION: {}});
+        self.handlers.capabilities.insert("extensions".to_owned(), extensions);
+        self
+    }
+
+    /// How many times one call may ask for input before it has a result. Default 8: people lose patience sooner, and a server
+    /// that never has enough comes to an end.
+    #[must_use]
+    pub fn input_rounds_max(mut self, rounds: u32) -> Self {
+        self.input_rounds_max = rounds;
+        self
+    }
+
     /// A function that sees each piece of a child's stderr as it comes. It runs on the event loop and must be quick.
     #[must_use]
     pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
@@ -414,7 +528,7 @@ impl ConfigBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) naming the setting, its value and its bound.
-    pub fn build(self) -> Result<Config, Error> {
+    pub fn build(mut self) -> Result<Config, Error> {
         let within = |name: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -427,6 +541,7 @@ impl ConfigBuilder {
         within("in_flight", u64::from(self.in_flight), 1, u64::from(SLOTS_MAX / 4))?;
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
+        within("input_rounds_max", self.input_rounds_max.into(), 0, 1_000_000)?;
         within("decode_workers", self.decode_workers as u64, 0, 64)?;
         self.http.check()?;
         if self.shards > self.connections {
@@ -472,6 +587,12 @@ impl ConfigBuilder {
         #[cfg(feature = "tls")]
         self.tls.check()?;
         http::check_headers(&self.headers)?;
+        let Value::Object(own) = std::mem::take(&mut self.capabilities) else {
+            return Err(Error::config("capabilities are no JSON object"));
+        };
+        self.handlers.declare(own);
+        self.declared = Declared::of(&self.handlers.declared());
+        self.on_request = self.handlers.compose(self.on_request.take());
         Ok(Config { values: self })
     }
 }
@@ -501,6 +622,30 @@ mod tests {
         refused(new().backoff(Duration::from_secs(2), Duration::from_secs(1)), "backoff");
         refused(new().timeout_at_most(Duration::from_secs(1)), "timeout_at_most");
         refused(new().frame_bytes_max(10), "frame_bytes_max");
+        refused(new().capabilities(Value::from(7)), "capabilities");
+    }
+
+    #[test]
+    fn capabilities_are_those_of_the_handlers_and_the_callers_own() {
+        let declared = |builder: ConfigBuilder| {
+            let settings = builder.build().unwrap().settings(0, 0);
+            serde_json::from_str::<Value>(&settings.capabilities).unwrap()
+        };
+        assert_eq!(declared(Config::builder()), serde_json::json!({}));
+        let all = Config::builder()
+            .roots(vec![Root::new("file:///")])
+            .on_sampling(|_| Ok(CreateMessageResult::text("m", "t")))
+            .on_elicitation(|_| Ok(ElicitResult::decline()))
+            .on_url_elicitation(|_| Ok(ElicitResult::decline()))
+            .capabilities(serde_json::json!({"roots": {"listChanged": true}, "extensions": {"a/b": {}}}))
+            .tasks();
+        let expected = serde_json::json!({
+            "roots": {"listChanged": true},
+            "sampling": {},
+            "elicitation": {"form": {}, "url": {}},
+            "extensions": {"a/b": {}, "io.modelcontextprotocol/tasks": {}},
+        });
+        assert_eq!(declared(all), expected);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::body::Body;
 use crate::{error::Error, proto::event::Patience};
 
 /// A tool with the constant part of its calls written out once.
@@ -55,7 +56,7 @@ impl Tool {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
-    body: Vec<u8>,
+    body: Body,
     timeout: Option<Duration>,
     at_most: Option<Duration>,
     progress: bool,
@@ -96,7 +97,7 @@ impl ToolCall {
     }
 
     fn of(body: Vec<u8>) -> Self {
-        Self { body, timeout: None, at_most: None, progress: false }
+        Self { body: Body::of(body), timeout: None, at_most: None, progress: false }
     }
 
     /// How long this call may take from its submission, or from its last progress.
@@ -120,6 +121,26 @@ impl ToolCall {
         self
     }
 
+    /// Adds a member to the call's `_meta`: trace context (`traceparent`, `tracestate`, `baggage`), the log level
+    /// (`io.modelcontextprotocol/logLevel`), or a key of one's own. One of the same name is replaced.
+    ///
+    /// ```
+    /// use volley::ToolCall;
+    ///
+    /// let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// let call = ToolCall::raw("echo", "{}")?.with_meta("traceparent", trace)?;
+    /// assert!(call.with_meta("progressToken", 1).is_err());
+    /// # Ok::<(), volley::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for the members that the engine writes: `progressToken`, and
+    /// `protocolVersion`, `clientInfo` and `clientCapabilities` of `io.modelcontextprotocol/`.
+    pub fn with_meta(mut self, key: &str, value: impl Into<Value>) -> Result<Self, Error> {
+        self.body.add_meta(Members::from_iter([(key.to_owned(), value.into())]))?;
+        Ok(self)
+    }
+
     pub(crate) fn patience(&self, default: Patience) -> Patience {
         let timeout = self.timeout.unwrap_or(default.timeout);
         Patience {
@@ -130,10 +151,14 @@ impl ToolCall {
     }
 
     pub(crate) fn into_body(self) -> Vec<u8> {
-        self.body
+        self.body.into_bytes()
     }
 
     pub(crate) fn body(&self) -> &[u8] {
+        self.body.bytes()
+    }
+
+    pub(crate) fn request(&self) -> &Body {
         &self.body
     }
 }
@@ -141,24 +166,29 @@ impl ToolCall {
 /// What a tool gave back.
 ///
 /// A tool that failed says so with `is_error`; that is a result like any other, not an [`Error`].
-#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult {
     /// The content blocks.
     #[serde(default)]
     pub content: Vec<Content>,
     /// The structured result, if the tool has one. `Some(Value::Null)` is a structured null.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub structured_content: Option<Value>,
     /// Did the tool fail?
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub is_error: bool,
     /// The result's `_meta`, as it came.
-    #[serde(default, rename = "_meta")]
+    #[serde(default, rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,
     /// `complete`, unless a revision or extension says otherwise; absent means complete.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_type: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Tells a present null from an absent member.
@@ -225,12 +255,44 @@ pub enum Content {
 pub type Members = serde_json::Map<String, Value>;
 
 impl Content {
+    /// A block of text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), rest: Members::new() }
+    }
+
     /// The text, if it is a text block.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text { text, .. } => Some(text),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (own, rest): (Vec<(&str, Value)>, _) = match self {
+            Self::Text { text, rest } => {
+                (vec![("type", "text".into()), ("text", text.as_str().into())], rest)
+            }
+            Self::Image { data, mime_type, rest } | Self::Audio { data, mime_type, rest } => {
+                let kind = if matches!(self, Self::Image { .. }) { "image" } else { "audio" };
+                let (data, mime_type) = (data.as_str().into(), mime_type.as_str().into());
+                (vec![("type", kind.into()), ("data", data), ("mimeType", mime_type)], rest)
+            }
+            Self::Resource { resource, rest } => {
+                (vec![("type", "resource".into()), ("resource", resource.clone())], rest)
+            }
+            Self::ResourceLink { uri, rest } => {
+                (vec![("type", "resource_link".into()), ("uri", uri.as_str().into())], rest)
+            }
+            Self::Other(members) => (Vec::new(), members),
+        };
+        serializer.collect_map(
+            own.iter()
+                .map(|(name, value)| (*name, value))
+                .chain(rest.iter().map(|(name, value)| (name.as_str(), value))),
+        )
     }
 }
 
@@ -276,25 +338,25 @@ impl<'de> Deserialize<'de> for Content {
 }
 
 /// A tool as the server lists it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolDescription {
     /// The name to call it by.
     pub name: String,
     /// A title for people.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// What it does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The JSON Schema of its arguments, unchanged.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub input_schema: Value,
     /// The JSON Schema of its structured result, unchanged.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
     /// Hints, which an untrusted server may get wrong: `readOnlyHint`, `idempotentHint` and others.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Value>,
     /// All other members.
     #[serde(flatten)]

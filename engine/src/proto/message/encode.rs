@@ -5,6 +5,10 @@
 //!
 //! A *body* is a request without its head and its end: `"method":"tools/call","params":{"name":"echo"` and so on, up
 //! to the last member of `params`. The tail adds `_meta` where the era or the call demands it, and closes.
+//!
+//! What stands open at a body's end, its last byte tells, and the grammar of JSON leaves no doubt: after `{`, `params` is
+//! open and empty; after `,`, the body's own `_meta` is open and has members, each followed by a comma; after anything
+//! else, `params` is open behind its last member, since no value of JSON ends in either of the two.
 
 use crate::{
     proto::revision::{Era, Revision},
@@ -51,18 +55,22 @@ pub(crate) fn request(
     out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
     out.push(b',');
     body(out);
-    let empty = out.last() == Some(&b'{');
-    if !progress && !empty {
-        out.extend_from_slice(&tail.plain);
-    } else {
-        odd_tail(out, key, tail, progress, empty);
+    match out.last() {
+        Some(b'{' | b',') => odd_tail(out, key, tail, progress),
+        _ if progress => odd_tail(out, key, tail, progress),
+        _ => out.extend_from_slice(&tail.plain),
     }
 }
 
 #[cold]
-fn odd_tail(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool, empty: bool) {
-    if progress || !tail.meta.is_empty() {
-        out.extend_from_slice(if empty { br#""_meta":{"# } else { br#","_meta":{"# });
+fn odd_tail(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool) {
+    let last = out.last().copied();
+    if progress || !tail.meta.is_empty() || last == Some(b',') {
+        match last {
+            Some(b',') => {}
+            Some(b'{') => out.extend_from_slice(br#""_meta":{"#),
+            _ => out.extend_from_slice(br#","_meta":{"#),
+        }
         out.extend_from_slice(&tail.meta);
         if progress {
             if !tail.meta.is_empty() {
@@ -71,6 +79,10 @@ fn odd_tail(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool, empty: boo
             // The id is unique among all calls of the engine, so it serves as the token too.
             out.extend_from_slice(br#""progressToken":"#);
             out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+        }
+        if out.last() == Some(&b',') {
+            // The body's own members of `_meta` are all there are.
+            out.pop();
         }
         out.push(b'}');
     }
@@ -142,6 +154,24 @@ mod tests {
                         }
                         Era::Legacy => assert_eq!(version, None),
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bodys_own_meta_is_joined_with_the_engines() {
+        for revision in Revision::all() {
+            for progress in [false, true] {
+                for body in [
+                    &br#""method":"m","params":{"_meta":{"a":",","b":{},"#[..],
+                    br#""method":"m","params":{"name":"{","_meta":{"a":",","b":{},"#,
+                ] {
+                    let message = written(revision, progress, body);
+                    let meta = message["params"]["_meta"].as_object().unwrap();
+                    assert_eq!((&meta["a"], &meta["b"]), (&json!(","), &json!({})));
+                    let engines = 3 * usize::from(revision.era() == Era::Modern) + usize::from(progress);
+                    assert_eq!(meta.len(), 2 + engines, "{message}");
                 }
             }
         }
