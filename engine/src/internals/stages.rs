@@ -124,6 +124,7 @@ impl Loopback {
             orphan_debt: minute,
             orphan_ttl: minute,
             silence: minute,
+            http: None,
             seed: 0,
         };
         let magazine = Magazine::alone(layout, 1, window);
