@@ -6,5 +6,5 @@ pub mod stages;
 
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
-    pub use crate::fuzz_bodies::{envelope, framing};
+    pub use crate::fuzz_bodies::{chunked, envelope, event_stream, framing, http_head};
 }
