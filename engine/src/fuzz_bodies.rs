@@ -101,8 +101,8 @@ mod tests {
         let seed = seed.unwrap_or_else(|| fastrand::u64(..));
         println!("VOLLEY_SEED={seed}");
         let mut random = SplitMix(seed);
-        let targets: [(&str, fn(&[u8])); 5] = [
-            ("framing", framing),
+        let targets = [
+            ("framing", framing as fn(&[u8])),
             ("envelope", envelope),
             ("http_head", http_head),
             ("chunked", chunked),
