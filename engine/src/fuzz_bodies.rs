@@ -10,6 +10,7 @@
 //! differential testing as in W. M. McKeeman, Digital Technical Journal 10(1), 1998.
 
 use crate::proto::framing::newline;
+use crate::proto::http::{chunked, event_stream, head};
 use crate::proto::message::envelope;
 
 /// Newline framing against a reader that has all bytes at once.
@@ -17,21 +18,54 @@ use crate::proto::message::envelope;
 /// The first byte chooses the bound (times four, so that a line may pass the edges that are kept of it), the
 /// second the pieces (0: all at once; n: sizes from 1 to n). The stream follows.
 pub fn framing(data: &[u8]) {
-    let [bound, piece_bytes_max, stream @ ..] = data else { return };
+    let [bound, pieces, stream @ ..] = data else { return };
     let frame_bytes_max = usize::from(*bound) * 4;
-    let piece_bytes_max = match *piece_bytes_max {
-        0 => stream.len().max(1),
-        bytes => usize::from(bytes),
-    };
-    let mut random = SplitMix(u64::from(*bound));
-    let sizes = std::iter::repeat_with(|| 1 + random.below(piece_bytes_max));
-    let in_pieces = newline::naive::account_in_pieces(stream, frame_bytes_max, sizes);
+    let in_pieces =
+        newline::naive::account_in_pieces(stream, frame_bytes_max, sizes(*pieces, *bound, stream));
     assert_eq!(in_pieces, newline::naive::account(stream, frame_bytes_max));
+}
+
+/// The head of an HTTP answer against one that is taken apart as text.
+///
+/// The first byte chooses the pieces, as above. The stream follows.
+pub fn http_head(data: &[u8]) {
+    let [pieces, stream @ ..] = data else { return };
+    head::naive::assert_agrees(stream, sizes(*pieces, 0, stream));
+}
+
+/// Chunked coding against a reader that has all bytes at once.
+///
+/// The first byte chooses the pieces, as above. The stream follows.
+pub fn chunked(data: &[u8]) {
+    let [pieces, stream @ ..] = data else { return };
+    let in_pieces = chunked::naive::account_in_pieces(stream, sizes(*pieces, 0, stream));
+    assert_eq!(in_pieces, chunked::naive::account(stream));
+}
+
+/// Event streams against a reader that has all bytes at once.
+///
+/// The first byte chooses the bound (times four), the second the pieces, as above. The stream follows.
+pub fn event_stream(data: &[u8]) {
+    let [bound, pieces, stream @ ..] = data else { return };
+    let event_bytes_max = usize::from(*bound) * 4;
+    let in_pieces =
+        event_stream::naive::account_in_pieces(stream, event_bytes_max, sizes(*pieces, *bound, stream));
+    assert_eq!(in_pieces, event_stream::naive::account(stream, event_bytes_max));
 }
 
 /// The envelope against a JSON parser.
 pub fn envelope(data: &[u8]) {
     envelope::naive::assert_agrees(data);
+}
+
+/// The sizes of pieces: all at once for 0, else at random up to `pieces`.
+fn sizes(pieces: u8, seed: u8, stream: &[u8]) -> impl Iterator<Item = usize> {
+    let piece_bytes_max = match pieces {
+        0 => stream.len().max(1),
+        bytes => usize::from(bytes),
+    };
+    let mut random = SplitMix(u64::from(seed));
+    std::iter::repeat_with(move || 1 + random.below(piece_bytes_max))
 }
 
 /// Numbers that look random and are the same each time, here and on the fuzzer's machine.
@@ -67,7 +101,14 @@ mod tests {
         let seed = seed.unwrap_or_else(|| fastrand::u64(..));
         println!("VOLLEY_SEED={seed}");
         let mut random = SplitMix(seed);
-        for (target, body) in [("framing", framing as fn(&[u8])), ("envelope", envelope)] {
+        let targets = [
+            ("framing", framing as fn(&[u8])),
+            ("envelope", envelope),
+            ("http_head", http_head),
+            ("chunked", chunked),
+            ("event_stream", event_stream),
+        ];
+        for (target, body) in targets {
             let seeds = seeds(target);
             for data in &seeds {
                 body(data);

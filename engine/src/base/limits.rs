@@ -83,8 +83,8 @@ pub(crate) const INBOUND_QUEUE_MAX: usize = 1024;
 /// Bytes of notifications that wait for one reader; one that is longer by itself is taken when nothing else waits.
 pub(crate) const INBOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of the head of one HTTP answer, interim heads before it included. nginx and hyper stop at 64 KiB or less; a
-/// `WWW-Authenticate` or a cookie of an identity provider takes a few.
+/// Bytes of the head of one HTTP answer, interim heads before it included. Everyday heads take less than one KiB; the
+/// rest is room for long challenges and cookies.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Header fields of one HTTP answer.

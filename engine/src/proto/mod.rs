@@ -11,10 +11,6 @@ pub(crate) mod correlation;
 pub(crate) mod event;
 pub(crate) mod exchange;
 pub(crate) mod framing;
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    expect(dead_code, reason = "used by the HTTP wire, which comes next")
-)]
 pub(crate) mod http;
 pub(crate) mod lifecycle;
 pub(crate) mod message;

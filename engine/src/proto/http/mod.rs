@@ -1,8 +1,10 @@
-//! What HTTP decides for MCP, without a socket: answers are read, mirrored headers are written.
+//! What HTTP decides for MCP, without a socket: requests are written, responses taken apart, lanes counted.
 //!
 //! Leaves, of which none knows another: [`head`] reads the head of an answer, [`chunked`] undoes the chunks of
 //! its body, [`event_stream`] cuts that body into events, and [`request`] says what the headers of a call look
 //! like that mirror its arguments. Each is shown bytes that the caller owns, and copies what it must alone.
+//! Above them, [`reader`] joins the first three for the responses of one socket, [`template`] writes whole requests with
+//! [`plans`] of what to mirror, a [`lane`] is a socket with its exchange, and a [`pool`] the lanes of one connection.
 
 pub(crate) mod chunked;
 pub(crate) mod event_stream;

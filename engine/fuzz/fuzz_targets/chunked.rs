@@ -1,0 +1,8 @@
+//! Chunked coding: any bytes, cut anywhere, against a twin that has all of them at once.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use volley::internals::fuzz_bodies;
+
+fuzz_target!(|data: &[u8]| fuzz_bodies::chunked(data));
