@@ -25,6 +25,7 @@ use crate::{
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
+        revision::Era,
     },
     queue::completion::Cell,
     shard::{
@@ -47,6 +48,9 @@ pub(crate) struct Engine {
     pub(crate) porter: Arc<Porter>,
     /// A slot became free on some shard.
     pub(crate) room: Arc<Event>,
+    /// Tools that may not be called over HTTP, and why not.
+    pub(crate) excluded_tools: Mutex<Vec<(String, String)>>,
+    over_http: bool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Servers are child processes, so closing waits for them.
     household: Option<Household>,
@@ -118,7 +122,20 @@ impl Engine {
                 }
             }
         }
-        Ok(Self { handles, config, memory, porter, room, threads: Mutex::new(threads), household })
+        Ok(Self { handles, config, memory, porter, room, over_http: matches!(endpoint, Endpoint::Http(_)),
+            excluded_tools: Mutex::default(),
+            threads: Mutex::new(threads),
+            household,
+        })
+    }
+
+    /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.
+    pub(crate) fn mirrors_parameters(&self) -> bool {
+        let modern = || {
+            let info = self.memory.info();
+            info.and_then(|info| info.revision()).is_some_and(|revision| revision.era() == Era::Modern)
+        };
+        self.over_http && modern()
     }
 
     /// Waits until a first connection takes calls.
