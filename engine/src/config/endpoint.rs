@@ -124,6 +124,15 @@ impl Household {
 }
 
 impl Endpoint {
+    /// The address by which this process remembers what it has found out of the server. Names and ports that stand for one server
+    /// after another, such as those of child processes, have none.
+    pub(crate) fn shared_address(&self) -> Option<String> {
+        match self {
+            Self::Http(http) => Some(http.to_string()),
+            _ => None,
+        }
+    }
+
     /// What the core has to know of a server that is reached over HTTP.
     pub(crate) fn http_settings(&self, config: &super::Config) -> Option<HttpSettings> {
         match self {
