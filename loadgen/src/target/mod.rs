@@ -24,6 +24,7 @@ mod chaos;
 mod connection;
 mod cursor;
 mod envelope;
+mod fixtures;
 mod http;
 mod lines;
 mod listener;

@@ -50,6 +50,36 @@ impl Revision {
         self >= Self::R2025_06_18
     }
 
+    /// Whether content may be sound.
+    pub(super) fn has_audio(self) -> bool {
+        self >= Self::R2025_03_26
+    }
+
+    /// Whether a server declares that it completes arguments.
+    pub(super) fn declares_completions(self) -> bool {
+        self >= Self::R2025_03_26
+    }
+
+    /// Whether the user can be asked to fill in a form.
+    pub(super) fn has_elicitation(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether such a form may have defaults of every type, and choices with titles.
+    pub(super) fn has_elicitation_defaults(self) -> bool {
+        self >= Self::R2025_11_25
+    }
+
+    /// Whether a stream may outlive its connection because the server closed it to be polled.
+    pub(super) fn has_polling_closures(self) -> bool {
+        self == Self::R2025_11_25
+    }
+
+    /// Whether schemas are JSON Schema 2020-12 unless they say otherwise.
+    pub(super) fn has_json_schema_2020_12(self) -> bool {
+        self >= Self::R2025_11_25
+    }
+
     /// Whether a tool tells of bad arguments in its result instead of a protocol error.
     pub(super) fn reports_bad_arguments_in_results(self) -> bool {
         self >= Self::R2025_11_25
