@@ -27,6 +27,7 @@ mod envelope;
 mod fixtures;
 mod http;
 mod lines;
+mod listen;
 mod listener;
 mod owed;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod quantity;
 mod reply;
 mod revision;
 mod scan;
+mod scripts;
 mod server;
 mod session;
 mod stdio;

@@ -5,12 +5,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
 use super::http::{ExchangeKey, Hub};
 use super::owed::{Answer, Progress};
 use super::reply;
 use super::revision::Revision;
+use super::scripts::Running;
 use super::timer::{Ticket, Timers};
 use super::web_args::Web;
 
@@ -32,6 +35,8 @@ pub(super) struct World {
     pub(super) asked: u64,
     /// Exchanges and sessions of the HTTP family, which belong to no connection.
     pub(super) hub: Hub,
+    /// Notifications to everybody, by method and parameters; the event loop passes them on.
+    pub(super) broadcasts: Vec<(String, Value)>,
     /// Connections that have something new to write; the event loop gives each a turn.
     pub(super) woken: Vec<ConnectionKey>,
     pub(super) timers: Timers<Job>,
@@ -76,6 +81,8 @@ pub(super) enum Work {
     Answer(Answer),
     /// The next step of a tool that reports its progress.
     Progress(Box<Progress>),
+    /// The next step of a fixture.
+    Script(Box<Running>),
     /// A connection that reads slowly may read one more byte.
     ReadOne,
     /// The time of a connection to finish after its end of input is over.
@@ -99,6 +106,7 @@ impl World {
             dying: false,
             asked: 0,
             hub: Hub::new(),
+            broadcasts: Vec::new(),
             woken: Vec::new(),
             timers: Timers::new(),
             now,
