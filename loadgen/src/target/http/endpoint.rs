@@ -320,7 +320,8 @@ impl Talk {
             }
         }
         let is_modern = matches!(session.era, Era::Modern(_));
-        let refused = session.refused.filter(|&code| is_modern || code == Fault::WRONG_ERA.code).map(modern::status);
+        let refused =
+            session.refused.filter(|&code| is_modern || code == Fault::WRONG_ERA.code).map(modern::status);
         let status = session.status.or(refused).filter(|_| session.is_settled());
         let mut exchange = Box::new(Exchange::new(session, Kind::Request, home));
         exchange.lines = lines;

@@ -78,7 +78,8 @@ impl Exchange {
     /// back for the rest.
     pub(super) fn heed(&mut self, hub: &mut Hub) {
         let Some(place) = self.session.leaves_at.take() else { return };
-        let may_return = self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
+        let may_return =
+            self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
         if may_return {
             self.track.get_or_insert_with(|| hub.new_track());
             self.leaves_at = Some(place);

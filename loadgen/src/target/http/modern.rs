@@ -140,9 +140,7 @@ fn is_same(argument: &Value, text: &str) -> bool {
     match argument {
         Value::String(argument) => argument == text,
         Value::Bool(argument) => text == if *argument { "true" } else { "false" },
-        Value::Number(argument) => {
-            text.parse().is_ok_and(|number: f64| argument.as_f64() == Some(number))
-        }
+        Value::Number(argument) => text.parse().is_ok_and(|number: f64| argument.as_f64() == Some(number)),
         _ => false,
     }
 }
