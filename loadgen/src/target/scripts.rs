@@ -82,7 +82,7 @@ impl Session {
         let meta = &params["_meta"];
         let memory = self.memory.borrow();
         let level = &meta["io.modelcontextprotocol/logLevel"];
-        let script = fixtures::begin(&Asked {
+        let asked = Asked {
             method,
             params: &params,
             modern,
@@ -93,7 +93,9 @@ impl Session {
             },
             session: None,
             log_level: if modern { level.as_str() } else { memory.log_level.as_deref() },
-        });
+        };
+        let now = turn.world.unix_time();
+        let script = turn.world.tasks.begin(&asked, now).unwrap_or_else(|| fixtures::begin(&asked));
         drop(memory);
         let is_call = method == "tools/call";
         if is_call && let Some(refusal) = self.before_call(turn) {

@@ -3,12 +3,13 @@
 //! Owned by the event loop and lent to one session at a time as part of a [`Turn`]. The clock is
 //! read once for each turn of the loop; sessions see `now` as a value.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
+use super::fixtures::Tasks;
 use super::http::{ExchangeKey, Hub};
 use super::owed::{Answer, Progress};
 use super::reply;
@@ -41,6 +42,10 @@ pub(super) struct World {
     pub(super) woken: Vec<ConnectionKey>,
     pub(super) timers: Timers<Job>,
     pub(super) now: Instant,
+    /// What clients left to be done; only fixtures do such things.
+    pub(super) tasks: Tasks,
+    /// When the process began, by both clocks: the monotonic one and the calendar.
+    born: (Instant, Duration),
     echo_tail_legacy: Vec<u8>,
     echo_tail_modern: Vec<u8>,
 }
@@ -110,6 +115,8 @@ impl World {
             woken: Vec::new(),
             timers: Timers::new(),
             now,
+            tasks: Tasks::default(),
+            born: (now, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             echo_tail_legacy: reply::echo_tail(Revision::R2024_11_05, behaviour.reply_bytes),
             echo_tail_modern: reply::echo_tail(Revision::R2026_07_28, behaviour.reply_bytes),
             behaviour,
@@ -119,6 +126,12 @@ impl World {
     /// What follows the text in an answer of `echo`, up to the end of its result.
     pub(super) fn echo_tail(&self, revision: Revision) -> &[u8] {
         if revision.is_modern() { &self.echo_tail_modern } else { &self.echo_tail_legacy }
+    }
+
+    /// The time of this turn since 1970; it never goes back.
+    pub(super) fn unix_time(&self) -> Duration {
+        let (instant, unix) = self.born;
+        unix + self.now.saturating_duration_since(instant)
     }
 
     pub(super) fn arm(&mut self, wait: Duration, owner: Owner, work: Work) -> Ticket {

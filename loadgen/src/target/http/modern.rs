@@ -72,7 +72,6 @@ pub(super) fn check(head: &Head<'_>, message: &Message<'_>, world: &World) -> Re
             let revision =
                 protocol::check_envelope(params, offer).map_err(|refusal| Refusal::new(400, refusal))?;
             check_mirrors(head, request)?;
-            // An envelope around a handshake: this era has no such method.
             if request.method == "initialize" {
                 return Err(Refusal::new(404, Fault::NO_METHOD));
             }
