@@ -1,12 +1,12 @@
 //! WebSocket against a server of tungstenite's: messages, their fragments, what stands between them, and every way to end.
 
 use std::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{Duration, Instant},
 };
 
 use volley::{
-    Client, Config, ConfigBuilder, Error, ErrorKind, Fate, TlsConfig,
+    Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Inline, TlsConfig,
     internals::tungstenite::{
         Message,
         protocol::{
@@ -19,8 +19,8 @@ use volley::{
     },
 };
 use volley_tests::{
-    byte_server::{ByteServer, answer},
-    calls::{echo, first_text, long_echo, long_message, message},
+    byte_server::{ByteServer, answer, narrow_listener},
+    calls::{echo, first_text, long_echo, long_message, message, requests_leave_whole},
     patience::PATIENCE,
     tls_front::{Authority, Manners, TlsFront},
     websocket_server::{Peer, WebSocketServer, Welcome},
@@ -148,6 +148,21 @@ fn long_messages_are_whole_in_both_directions() {
     });
 }
 
+#[test]
+fn a_request_that_the_kernel_does_not_take_at_once_leaves_whole() {
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let server = WebSocketServer::on(narrow_listener(), Welcome::Warm, move |_, peer| {
+        peer.open();
+        if may_go.lock().expect("no panic").recv().is_ok() {
+            peer.answer_all();
+        }
+    });
+    let endpoint = format!("ws://127.0.0.1:{}/", server.port()).parse().expect("an endpoint");
+    let connect = || Inline::connect(&endpoint, &Config::default()).expect("it connects");
+    requests_leave_whole(connect, || go.send(()).expect("the server waits"));
+}
+
 /// An answer with line ends between its tokens, in binary, in fragments of one byte with pings between them.
 #[test]
 fn a_message_is_one_message_however_it_is_dressed() {
@@ -237,12 +252,14 @@ fn a_message_beyond_the_bound_fails_its_own_call_only() {
 
 #[test]
 fn a_close_ends_the_connection_with_its_code_and_words() {
-    let server = WebSocketServer::start(Welcome::Warm, |_, peer| {
+    let (tell, told) = mpsc::channel();
+    let server = WebSocketServer::start(Welcome::Warm, move |_, peer| {
         let (Some(first), Some(_)) = (peer.next_call(), peer.next_call()) else { return };
         peer.say(&answer(&first.id, &first.message));
         let frame = CloseFrame { code: CloseCode::Policy, reason: "no more of this".into() };
         peer.send(Message::Close(Some(frame)));
-        assert_eq!(peer.close_code(), 1008, "the echo of the close");
+        // Whoever listens may have heard enough: the client connects anew.
+        let _ = tell.send(peer.close_code());
     });
     let client = connected(&server, brisk());
     pollster::block_on(async {
@@ -253,6 +270,7 @@ fn a_close_ends_the_connection_with_its_code_and_words() {
         assert!(error.to_string().contains("with code 1008: no more of this"), "{error}");
         client.close().await;
     });
+    assert_eq!(told.recv_timeout(PATIENCE).expect("the echo of the close"), 1008);
 }
 
 #[test]
