@@ -9,6 +9,7 @@ use volley::{
     Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Inline, TlsConfig,
     internals::tungstenite::{
         Message,
+        handshake::derive_accept_key,
         protocol::{
             CloseFrame,
             frame::{
@@ -271,6 +272,31 @@ fn a_close_ends_the_connection_with_its_code_and_words() {
         client.close().await;
     });
     assert_eq!(told.recv_timeout(PATIENCE).expect("the echo of the close"), 1008);
+}
+
+/// It agrees and closes in one breath: what came with the end of the handshake is read, though the poll tells of it only once.
+#[test]
+fn a_close_that_comes_with_the_agreement_is_heard() {
+    let server = ByteServer::tcp("modern", |_, peer| {
+        let mut key = String::new();
+        while let Some(line) = peer.next_line().filter(|line| line != "\r\n") {
+            if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
+                key = value.trim().to_owned();
+            }
+        }
+        let mut said = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes())
+        )
+        .into_bytes();
+        said.extend(b"\x88\x0a\x03\xf5no seats");
+        peer.say(&said);
+        peer.pass_over_rest();
+    });
+    let endpoint = server.endpoint().to_string().replace("tcp://", "ws://");
+    let error = connect(&endpoint, brisk()).err().expect("it is refused");
+    assert!(error.to_string().contains("with code 1013: no seats"), "{error}");
 }
 
 #[test]

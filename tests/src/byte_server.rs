@@ -137,10 +137,15 @@ pub struct Asked {
 impl Peer {
     /// The next message, whatever it is; `None` once the client has hung up.
     pub fn next_message(&mut self) -> Option<Value> {
+        self.next_line().map(|line| serde_json::from_str(&line).expect("the client sends JSON"))
+    }
+
+    /// The next line, with its line feed; `None` once the client has hung up.
+    pub fn next_line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.reads.read_line(&mut line) {
             Ok(0) | Err(_) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect("the client sends JSON")),
+            Ok(_) => Some(line),
         }
     }
 
