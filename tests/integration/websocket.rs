@@ -295,8 +295,10 @@ fn a_close_that_comes_with_the_agreement_is_heard() {
         peer.pass_over_rest();
     });
     let endpoint = server.endpoint().to_string().replace("tcp://", "ws://");
-    let error = connect(&endpoint, brisk()).err().expect("it is refused");
+    let began = Instant::now();
+    let error = connect(&endpoint, brisk().connect_timeout(2 * PATIENCE)).err().expect("it is refused");
     assert!(error.to_string().contains("with code 1013: no seats"), "{error}");
+    assert!(began.elapsed() < PATIENCE, "heard after {:?}", began.elapsed());
 }
 
 #[test]
