@@ -200,9 +200,9 @@ impl Peer {
     /// If it did not.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("the client closes before it hangs up") {
-                Message::Close(frame) => return frame.expect("a code").code.into(),
-                _ => {}
+            let message = self.socket.read().expect("the client closes before it hangs up");
+            if let Message::Close(frame) = message {
+                return frame.expect("a code").code.into();
             }
         }
     }
