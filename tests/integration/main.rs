@@ -8,5 +8,8 @@ mod eras;
 mod inbound;
 mod lists;
 mod many;
+mod protocol;
+mod rounds;
 mod servers;
+mod tasks;
 mod time;

@@ -8,9 +8,8 @@
 //! followed by a comma. Proof: the tests below, and those of `encode`.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::tool::Members;
 use crate::error::Error;
 
 /// A request without its head and its end.
@@ -55,7 +54,7 @@ impl Body {
     }
 
     /// Adds members to the body's own `_meta`; one that stands there already is replaced.
-    pub(crate) fn add_meta(&mut self, members: Members) -> Result<(), Error> {
+    pub(crate) fn add_meta(&mut self, members: Map<String, Value>) -> Result<(), Error> {
         if let Some(name) = ENGINES.iter().find(|name| members.contains_key(**name)) {
             return Err(Error::input(format!("_meta has a member {name:?}, which the engine writes itself")));
         }
@@ -67,7 +66,7 @@ impl Body {
     }
 
     /// The same body with more params.
-    pub(crate) fn with(&self, params: &Members) -> Self {
+    pub(crate) fn with(&self, params: &Map<String, Value>) -> Self {
         let mut bytes = self.bytes[..self.meta_at].to_vec();
         for (name, value) in params {
             if bytes.last() != Some(&b'{') {
@@ -90,7 +89,7 @@ impl Body {
     }
 
     /// The body's own members of `_meta`.
-    fn meta(&self) -> Members {
+    fn meta(&self) -> Map<String, Value> {
         let text = &self.bytes[self.meta_at..];
         let text = text.strip_prefix(b",").unwrap_or(text);
         let members = text.strip_prefix(br#""_meta":"#).and_then(|text| text.strip_suffix(b","));
@@ -98,7 +97,7 @@ impl Body {
         members.and_then(|members| serde_json::from_slice(&[members, b"}"].concat()).ok()).unwrap_or_default()
     }
 
-    fn write_meta(&mut self, members: &Members) {
+    fn write_meta(&mut self, members: &Map<String, Value>) {
         if members.is_empty() {
             return;
         }
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn members(value: Value) -> Members {
+    fn members(value: Value) -> Map<String, Value> {
         serde_json::from_value(value).unwrap()
     }
 
