@@ -64,13 +64,18 @@ impl Budget {
         Self { clock, until, patience }
     }
 
+    /// The patience for the first exchange: the call's own.
+    fn first(&self) -> Patience {
+        self.patience
+    }
+
     /// What is left; an error when nothing is.
     pub(super) fn left(&self) -> Result<Duration, Error> {
         let left = self.until.since(self.clock.now());
         if left.is_zero() { Err(self.spent()) } else { Ok(left) }
     }
 
-    /// The patience for one exchange of several.
+    /// The patience for one exchange of several, after the first.
     pub(super) fn patience(&self) -> Result<Patience, Error> {
         let left = self.left()?;
         Ok(Patience { timeout: self.patience.timeout.min(left), at_most: left, ..self.patience })
@@ -182,14 +187,15 @@ impl Client {
 
     /// Makes a request until it has another outcome than a wish for input, or the rounds are over.
     async fn settle<T: DeserializeOwned>(&self, body: &Body, budget: &Budget) -> Result<Outcome<T>, Error> {
-        let mut next = body.clone();
+        let (mut next, mut patience) = (body.clone(), budget.first());
         let mut rounds_left = self.engine().config.values.input_rounds_max;
         loop {
-            let answer: RawAnswer = self.send(Ok(next), budget.patience()?).await?;
+            let answer: RawAnswer = self.send(Ok(next), patience).await?;
             match answer.outcome()? {
                 Outcome::InputRequired(asked) if rounds_left > 0 => {
                     rounds_left -= 1;
                     next = body.with(&self.retry_params(asked, budget).await?);
+                    patience = budget.patience()?;
                 }
                 Outcome::Task(_) if !self.engine().config.values.declared.tasks => {
                     return Err(Error::decode("the server answered with a task, which was not asked for"));
@@ -300,6 +306,15 @@ mod tests {
             let error = answer_all(handler, requests(&methods)).unwrap_err();
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Cancelled, Fate::Answered));
         }
+    }
+
+    /// Compiles only if executors may move these futures between their threads.
+    #[allow(dead_code, reason = "its compiling is the test")]
+    fn futures_can_be_sent(client: &Client, call: ToolCall) {
+        fn sent<T: Send>(_: T) {}
+        sent(client.converse(call));
+        sent(client.get_prompt("p", &Value::Null));
+        sent(client.list_resources());
     }
 
     #[test]
