@@ -122,6 +122,48 @@ fn the_same_is_asked_again_with_the_answers_and_the_state() {
 }
 
 #[test]
+fn conversations_side_by_side_keep_their_answers_and_states_apart() {
+    const AT_ONCE: usize = 8;
+    let config =
+        Config::builder().on_elicitation(|form| Ok(ElicitResult::accept(&json!({"told": form.message}))));
+    let record = play(
+        MODERN,
+        config,
+        |peer, request| {
+            let name = &request["params"]["name"];
+            let mut asked = form();
+            asked["params"]["message"] = name.clone();
+            let mut answer = required(json!({name.as_str().unwrap(): asked}));
+            answer["requestState"] = name.clone();
+            let again = request["params"].get("requestState").is_some();
+            peer.result(request, &if again { done() } else { answer });
+        },
+        |client| {
+            std::thread::scope(|scope| {
+                for n in 0..AT_ONCE {
+                    scope.spawn(move || {
+                        for round in 0..3 {
+                            let call = ToolCall::raw(&format!("{n}-{round}"), "{}").unwrap();
+                            assert_eq!(client.converse(call).unwrap().text(), "done");
+                        }
+                    });
+                }
+            });
+        },
+    );
+    let calls = record.with("tools/call");
+    let again: Vec<Value> =
+        calls.iter().map(|call| own(call)).filter(|params| params.get("requestState").is_some()).collect();
+    assert_eq!((calls.len(), again.len()), (AT_ONCE * 6, AT_ONCE * 3));
+    for params in again {
+        let name = params["name"].as_str().unwrap();
+        let expected = json!({"name": name, "arguments": {}, "requestState": name, "inputResponses": {
+            name: {"action": "accept", "content": {"told": name, "age": 36}}}});
+        assert_eq!(params, expected);
+    }
+}
+
+#[test]
 fn prompts_and_resources_take_rounds_too_and_nothing_else_does() {
     let record = play(
         MODERN,
