@@ -5,7 +5,8 @@
 //! params and nothing else changed, byte for byte. Cost: one copy of what is added; no memory for a body without `_meta`.
 //!
 //! Invariant: `bytes[meta_at..]` is empty, or `"_meta":{` (after a comma, if params come before it) and at least one member, each
-//! followed by a comma. Proof: the tests below, and those of `encode`.
+//! followed by a comma. Proof: the tests below, those of `encode`, and
+//! `a_message_says_what_its_body_was_told` in `api/client.rs`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,7 +22,7 @@ pub(crate) struct Body {
 }
 
 /// The members of `_meta` that the engine writes.
-const ENGINES: [&str; 4] = [
+pub(crate) const ENGINES: [&str; 4] = [
     "progressToken",
     "io.modelcontextprotocol/protocolVersion",
     "io.modelcontextprotocol/clientInfo",
