@@ -86,12 +86,7 @@ impl Shard {
                     (Dial::Net(net), Some(next)) => opened = Transport::net(next, net),
                     _ => {
                         let now = self.clock.now();
-                        self.exchange.handle_lost(
-                            now,
-                            at,
-                            &format!("connecting failed: {error}"),
-                            sink,
-                        );
+                        self.exchange.handle_lost(now, at, &format!("connecting failed: {error}"), sink);
                         return;
                     }
                 },

@@ -223,14 +223,7 @@ impl Shard {
         Ok(())
     }
 
-    fn note(
-        &mut self,
-        at: u32,
-        stream: Stream,
-        readable: bool,
-        writable: bool,
-        sink: &mut impl Sink,
-    ) {
+    fn note(&mut self, at: u32, stream: Stream, readable: bool, writable: bool, sink: &mut impl Sink) {
         let Some(line) = self.lines[at as usize].as_mut() else { return };
         match stream {
             Stream::Main | Stream::Stdin => {
@@ -238,8 +231,7 @@ impl Shard {
                     self.finish_connecting(at, sink);
                 }
                 // What came with the end of a handshake lies there already, and the poll does not tell of it twice.
-                let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting)
-                else {
+                let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting) else {
                     return;
                 };
                 let readable = readable || line.transport.may_have_more();
@@ -267,8 +259,7 @@ impl Shard {
     }
 
     fn drain_stderr(&mut self, at: u32) {
-        let Some(child) = self.lines[at as usize].as_mut().and_then(|line| line.transport.child())
-        else {
+        let Some(child) = self.lines[at as usize].as_mut().and_then(|line| line.transport.child()) else {
             return;
         };
         let more = child.drain_stderr(STDERR_PIECES_PER_TURN, |bytes| show(self.on_stderr.as_ref(), bytes));
@@ -351,7 +342,7 @@ impl Shard {
                 let usual = if line.exited {
                     "the server process exited"
                 } else {
-                    "the server closed the at"
+                    "the server closed the connection"
                 };
                 let what = line.transport.why_ended().unwrap_or(usual).to_owned();
                 self.lose(at, what, sink);
@@ -362,11 +353,8 @@ impl Shard {
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.
-                let holds_more = || {
-                    self.lines[at as usize]
-                        .as_ref()
-                        .is_some_and(|line| line.transport.may_have_more())
-                };
+                let holds_more =
+                    || self.lines[at as usize].as_ref().is_some_and(|line| line.transport.may_have_more());
                 if n < asked && !at_end && !holds_more() { Drained::Everything } else { Drained::Some }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -447,9 +435,7 @@ impl Shard {
                     // What the server said before it closed may still be there to be read, and its end with it, which
                     // is a better reason than ours.
                     line.ended = true;
-                    while self.lines[at as usize].is_some()
-                        && self.read(at, sink) == Drained::Some
-                    {}
+                    while self.lines[at as usize].is_some() && self.read(at, sink) == Drained::Some {}
                     self.lose(at, format!("writing failed: {error}"), sink);
                     return false;
                 }
