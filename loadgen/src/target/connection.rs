@@ -16,12 +16,15 @@ use serde_json::Value;
 use super::http::Http;
 use super::lines::Lines;
 use super::listener::Stream;
+use super::session::Session;
+use super::websocket::WebSocket;
 use super::world::{ConnectionKey, Owner, Turn, Work, World};
 
 /// How the bytes of a stream are to be understood.
 pub(super) enum Wire {
-    Lines(Lines),
+    Lines(Box<Lines>),
     Http(Box<Http>),
+    WebSocket(Box<WebSocket>),
 }
 
 /// A stream and the conversation on it.
@@ -107,9 +110,9 @@ impl Connection {
         if matches!(work, Work::Close) {
             return self.linger(world);
         }
-        if let Wire::Lines(lines) = &mut self.wire {
-            lines.session().handle_due(work, &mut self.output.turn(world, self.key));
-        }
+        self.wire.converse(&mut self.output.turn(world, self.key), |session, turn| {
+            session.handle_due(work, turn);
+        });
         Next::Turn
     }
 
@@ -128,9 +131,9 @@ impl Connection {
 
     /// Passes a notification to everybody on to this client; exchanges over HTTP hear it elsewhere.
     pub(super) fn hear(&mut self, method: &str, params: &Value, world: &mut World) -> Next {
-        if let Wire::Lines(lines) = &mut self.wire {
-            lines.session().hear(method, params, &mut self.output.turn(world, self.key));
-        }
+        self.wire.converse(&mut self.output.turn(world, self.key), |session, turn| {
+            session.hear(method, params, turn);
+        });
         Next::Turn
     }
 
@@ -222,6 +225,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.take(bytes, turn),
             Self::Http(http) => http.take(bytes, turn),
+            Self::WebSocket(socket) => socket.take(bytes, turn),
         }
     }
 
@@ -230,6 +234,16 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.go_on(turn),
             Self::Http(http) => http.go_on(turn),
+            Self::WebSocket(socket) => socket.go_on(turn),
+        }
+    }
+
+    /// Lets the conversation of this connection act, where it has one of its own.
+    fn converse(&mut self, turn: &mut Turn<'_>, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
+        match self {
+            Self::Lines(lines) => act(lines.session(), turn),
+            Self::WebSocket(socket) => socket.converse(turn, act),
+            Self::Http(_) => {}
         }
     }
 
@@ -238,12 +252,13 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.has_more(),
             Self::Http(http) => http.has_more(),
+            Self::WebSocket(socket) => socket.has_more(),
         }
     }
 
     fn wants_bytes(&self) -> bool {
         match self {
-            Self::Lines(_) => true,
+            Self::Lines(_) | Self::WebSocket(_) => true,
             Self::Http(http) => http.wants_bytes(),
         }
     }
@@ -253,6 +268,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.owes(),
             Self::Http(http) => http.owes(),
+            Self::WebSocket(socket) => socket.owes(),
         }
     }
 
@@ -261,6 +277,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.is_ending(),
             Self::Http(http) => http.is_ending(),
+            Self::WebSocket(socket) => socket.is_ending(),
         }
     }
 
@@ -269,13 +286,14 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.handle_idle(turn),
             Self::Http(_) => {}
+            Self::WebSocket(socket) => socket.handle_idle(turn),
         }
     }
 
     /// The client has ended its side.
     fn handle_end(&mut self, world: &mut World) {
         match self {
-            Self::Lines(_) => {}
+            Self::Lines(_) | Self::WebSocket(_) => {}
             Self::Http(http) => http.handle_end(world),
         }
     }
@@ -285,6 +303,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.abandon(world),
             Self::Http(http) => http.abandon(world),
+            Self::WebSocket(socket) => socket.abandon(world),
         }
     }
 }
@@ -313,6 +332,12 @@ impl Output {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+        }
+        if !self.blocked {
+            match stream.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                other => other?,
             }
         }
         if self.sent * 2 >= self.bytes.len() {

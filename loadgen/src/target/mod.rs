@@ -42,8 +42,10 @@ mod server;
 mod session;
 mod stdio;
 mod timer;
+mod tls;
 mod tools;
 mod web_args;
+mod websocket;
 mod world;
 
 use std::process::ExitCode;

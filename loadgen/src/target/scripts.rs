@@ -124,7 +124,8 @@ impl Session {
         let mut memory = self.memory.borrow_mut();
         match method {
             "tools/list" => {
-                let own = tools::list(revision).filter_map(|tool| serde_json::from_str(&tool.json(revision)).ok());
+                let own =
+                    tools::list(revision).filter_map(|tool| serde_json::from_str(&tool.json(revision)).ok());
                 if let Some(list) = result["tools"].as_array_mut() {
                     list.extend(own);
                 }
@@ -182,12 +183,7 @@ impl Session {
         }
     }
 
-    fn end_script(
-        &mut self,
-        running: Running,
-        answer: Result<Value, fixtures::Fault>,
-        turn: &mut Turn<'_>,
-    ) {
+    fn end_script(&mut self, running: Running, answer: Result<Value, fixtures::Fault>, turn: &mut Turn<'_>) {
         let Running { id, to, is_call, revision, .. } = running;
         let outcome = match answer {
             Ok(result) => Outcome::result(result.to_string()),

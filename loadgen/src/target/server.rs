@@ -23,10 +23,12 @@ use super::args::{Options, Place};
 use super::chaos;
 use super::connection::{Connection, Next, Scratch, Wire};
 use super::fixtures;
-use super::http::{self, Http, Talk};
+use super::http::{self, Http, Service, Talk};
 use super::lines::Lines;
 use super::listener::{Listener, Speech, Stream};
 use super::stdio::{ParentWatch, Stdio};
+use super::tls::TlsKeeper;
+use super::websocket::WebSocket;
 use super::world::{ConnectionKey, Job, Owner, Work, World};
 
 /// Serves until a signal, the end of stdin or the end of the parent.
@@ -89,17 +91,21 @@ impl Server {
         };
         server.poll.registry().register(&mut server.signals, SIGNALS, Interest::READABLE)?;
         let speaks_on_stdout = options.listeners.contains(&Place::Stdio);
+        let web = &options.web;
+        let tls = web.tls.then(|| TlsKeeper::make(web.tls_ca.as_deref())).transpose()?;
         for place in &options.listeners {
-            server.listen(place, speaks_on_stdout)?;
+            server.listen(place, tls.clone(), speaks_on_stdout)?;
         }
         Ok(server)
     }
 
     /// Opens one listener and announces it where the protocol does not go.
-    fn listen(&mut self, place: &Place, speaks_on_stdout: bool) -> io::Result<()> {
+    fn listen(&mut self, place: &Place, tls: Option<TlsKeeper>, speaks_on_stdout: bool) -> io::Result<()> {
         let mut listener = match place {
-            Place::Tcp(address) => Listener::tcp(*address, Speech::Lines)?,
-            Place::Http(address) | Place::Sse(address) => Listener::tcp(*address, Speech::Http)?,
+            Place::Tcp(address) => Listener::tcp(*address, Speech::Lines, tls)?,
+            Place::Http(address) => Listener::tcp(*address, Speech::Http(Service::Endpoint), tls)?,
+            Place::Sse(address) => Listener::tcp(*address, Speech::Http(Service::Channel), tls)?,
+            Place::WebSocket(address) => Listener::tcp(*address, Speech::WebSocket, tls)?,
             Place::Unix(path) => Listener::unix(path)?,
             Place::Stdio => {
                 let ignores_end = self.world.behaviour.ignore_eof;
@@ -135,6 +141,8 @@ impl Server {
             self.wake();
             self.give_turns();
             self.broadcast();
+            http::release(&mut self.world, self.queue.is_empty());
+            self.wake();
         }
         Ok(())
     }
@@ -315,8 +323,9 @@ impl Server {
         let slot = &mut self.slots[index as usize];
         let key = ConnectionKey { index, generation: slot.generation };
         let wire = match speech {
-            Speech::Lines => Wire::Lines(Lines::new()),
-            Speech::Http => Wire::Http(Box::new(Http::new(Talk::new(key), &self.world))),
+            Speech::Lines => Wire::Lines(Box::new(Lines::new())),
+            Speech::Http(service) => Wire::Http(Box::new(Http::new(Talk::new(key, service), &self.world))),
+            Speech::WebSocket => Wire::WebSocket(Box::new(WebSocket::new(&self.world))),
         };
         slot.connection = Some(Box::new(Connection::new(stream, wire, key, ignores_end)));
         if self.world.behaviour.slow_read {

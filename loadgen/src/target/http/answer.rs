@@ -103,7 +103,7 @@ pub(super) fn put_priming(out: &mut Vec<u8>, id: EventId, retry_ms: Option<u64>)
 /// Appends the wait before the client may come back, if there is one to tell.
 pub(super) fn put_retry(out: &mut Vec<u8>, retry_ms: Option<u64>) {
     if let Some(ms) = retry_ms {
-        write!(out, "retry: {ms}\n").expect(IN_MEMORY);
+        writeln!(out, "retry: {ms}").expect(IN_MEMORY);
     }
 }
 
@@ -123,7 +123,7 @@ impl EventId {
 
 fn put_id(out: &mut Vec<u8>, id: Option<EventId>) {
     if let Some(EventId { stream, number }) = id {
-        write!(out, "id: {stream}-{number}\n").expect(IN_MEMORY);
+        writeln!(out, "id: {stream}-{number}").expect(IN_MEMORY);
     }
 }
 

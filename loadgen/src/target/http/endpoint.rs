@@ -10,7 +10,8 @@
 
 use std::rc::Rc;
 
-use super::super::envelope::{Message, Unreadable};
+use super::super::args::BatchPolicy;
+use super::super::envelope::{self, Message, Unreadable};
 use super::super::reply::{self, Fault, Outcome};
 use super::super::revision::Revision;
 use super::super::scan::{self, MetaRule};
@@ -25,9 +26,19 @@ use super::modern;
 use super::slots::SlotKey;
 use super::wire::Current;
 
+/// What is served on the connections of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Service {
+    /// Streamable HTTP.
+    Endpoint,
+    /// HTTP+SSE of revision 2024-11-05.
+    Channel,
+}
+
 /// The conversation on one HTTP connection.
 pub(in super::super) struct Talk {
     pub(super) key: ConnectionKey,
+    service: Service,
     pub(super) current: Option<Current>,
     /// The connection closes when its output is written.
     pub(super) ending: bool,
@@ -56,9 +67,10 @@ impl Refusal {
 }
 
 impl Talk {
-    pub(in super::super) fn new(key: ConnectionKey) -> Self {
+    pub(in super::super) fn new(key: ConnectionKey, service: Service) -> Self {
         Self {
             key,
+            service,
             current: None,
             ending: false,
             known_meta: Vec::new(),
@@ -86,6 +98,7 @@ impl Talk {
     fn serve_plain_call(&mut self, head: &Head<'_>, body: &[u8], turn: &mut Turn<'_>) -> Option<()> {
         let world = &mut *turn.world;
         let is_plain = world.calls_are_plain
+            && self.service == Service::Endpoint
             && world.web.answers_plainly()
             && head.path == PATH
             && head.method == "POST"
@@ -145,6 +158,9 @@ impl Talk {
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
         self.check_place(head)?;
+        if self.service == Service::Channel {
+            return self.serve_channel(head, body, manner, turn);
+        }
         if head.path != PATH {
             return Err(Refusal::new(404, Fault::NO_SUCH_PATH));
         }
@@ -168,13 +184,10 @@ impl Talk {
                 self.known_host = host.to_vec();
             }
         }
-        if let Some(origin) = head.origin {
-            let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-            if !authority.is_some_and(is_loopback) {
-                return Err(Refusal::new(403, Fault::BAD_ORIGIN));
-            }
+        match head.origin.is_none_or(is_own_origin) {
+            true => Ok(()),
+            false => Err(Refusal::new(403, Fault::BAD_ORIGIN)),
         }
-        Ok(())
     }
 
     fn post(
@@ -281,8 +294,14 @@ impl Talk {
             return Err(Refusal::new(400, Fault::NO_BATCH));
         }
         let (era, home) = self.find_conversation(head, turn)?;
-        if !matches!(era, Era::Legacy(revision) if revision.has_batches()) {
+        let is_refused = turn.world.protocol.batch == BatchPolicy::Refuse;
+        if is_refused || !matches!(era, Era::Legacy(revision) if revision.has_batches()) {
             return Err(Refusal::new(400, Fault::NO_BATCH));
+        }
+        match envelope::parse_array(text) {
+            None => return Err(Refusal::new(400, Fault::NOT_JSON)),
+            Some(elements) if elements.is_empty() => return Err(Refusal::new(400, Fault::EMPTY_BATCH)),
+            Some(_) => {}
         }
         self.converse(Session::of_exchange(era), home, text, manner, turn);
         Ok(())
@@ -320,7 +339,8 @@ impl Talk {
             }
         }
         let is_modern = matches!(session.era, Era::Modern(_));
-        let refused = session.refused.filter(|&code| is_modern || code == Fault::WRONG_ERA.code).map(modern::status);
+        let refused =
+            session.refused.filter(|&code| is_modern || code == Fault::WRONG_ERA.code).map(modern::status);
         let status = session.status.or(refused).filter(|_| session.is_settled());
         let mut exchange = Box::new(Exchange::new(session, Kind::Request, home));
         exchange.lines = lines;
@@ -340,27 +360,19 @@ impl Talk {
             exchange.leaves_at = (world.web.polling && exchange.session.heard.call).then_some(0);
         }
         exchange.heed(&mut world.hub);
+        exchange.park(key, world);
         if form == ReplyForm::Json && exchange.leaves_at.is_none() && exchange.is_one_answer() {
             world.hub.exchanges.remove(key);
             return self.put_single(&exchange.lines, &session_field, 200, manner, turn.out);
         }
         exchange.attached = Some(self.key);
         hub::admit(world, key, exchange);
-        self.attach(key, manner, form, session_field, None, turn);
+        self.attach(Current { session_field, ..Current::new(key, manner, form) }, turn);
     }
 
     /// Makes an exchange the current one and writes what it has.
-    pub(super) fn attach(
-        &mut self,
-        key: SlotKey,
-        manner: Manner,
-        form: ReplyForm,
-        session_field: Vec<u8>,
-        again_after: Option<u64>,
-        turn: &mut Turn<'_>,
-    ) {
-        let prelude = Vec::new();
-        self.current = Some(Current { key, manner, form, session_field, began: false, again_after, prelude });
+    pub(super) fn attach(&mut self, current: Current, turn: &mut Turn<'_>) {
+        self.current = Some(current);
         self.pump(turn);
     }
 
@@ -431,7 +443,8 @@ impl Talk {
             }
             let before = exchange.attached.replace(self.key);
             world.woken.extend(before.filter(|&before| before != self.key));
-            self.attach(key, manner, ReplyForm::Sse, Vec::new(), Some(number), turn);
+            let current = Current::new(key, manner, ReplyForm::Sse);
+            self.attach(Current { again_after: Some(number), ..current }, turn);
             return Ok(());
         }
         let mut exchange = Box::new(Exchange::new(Session::of_exchange(era), Kind::Stream, Some(home)));
@@ -439,7 +452,7 @@ impl Talk {
         exchange.attached = Some(self.key);
         let key = world.hub.exchanges.reserve();
         hub::admit(world, key, exchange);
-        self.attach(key, manner, ReplyForm::Sse, Vec::new(), None, turn);
+        self.attach(Current::new(key, manner, ReplyForm::Sse), turn);
         Ok(())
     }
 
@@ -467,8 +480,14 @@ impl Talk {
     }
 }
 
+/// Whether a page of this machine is where a request comes from.
+pub(super) fn is_own_origin(origin: &[u8]) -> bool {
+    let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    authority.is_some_and(is_loopback)
+}
+
 /// Whether an authority, with or without its port, is this machine's own.
-fn is_loopback(authority: &[u8]) -> bool {
+pub(super) fn is_loopback(authority: &[u8]) -> bool {
     let (host, port) = match memchr::memrchr(b':', authority) {
         Some(colon) if !authority.ends_with(b"]") => (&authority[..colon], &authority[colon + 1..]),
         _ => (authority, &b"0"[..]),

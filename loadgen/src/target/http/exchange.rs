@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use super::super::session::{Era, Session};
 use super::super::timer::Ticket;
-use super::super::world::ConnectionKey;
+use super::super::world::{ConnectionKey, World};
 use super::answer::{self, EventId};
 use super::hub::Hub;
 use super::slots::SlotKey;
@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) leaves_at: Option<usize>,
     /// Its events have ids.
     pub(super) track: Option<Track>,
+    /// Its answer waits to be shuffled among others, or did so already.
+    pub(super) parking: Parking,
     /// The comment that is due when nothing else was written.
     pub(super) comment: Option<Ticket>,
     pub(super) comment_is_due: bool,
@@ -46,6 +48,14 @@ pub(super) enum Kind {
     Stream,
     /// To carry everything, answers too, for a client of revision 2024-11-05.
     Channel,
+}
+
+/// Where an exchange stands on the way to being shuffled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parking {
+    Ahead,
+    Parked,
+    Behind,
 }
 
 /// The ids of a stream's events, and the newest events.
@@ -69,6 +79,7 @@ impl Exchange {
             attached: None,
             leaves_at: None,
             track: None,
+            parking: Parking::Ahead,
             comment: None,
             comment_is_due: false,
         }
@@ -78,16 +89,35 @@ impl Exchange {
     /// back for the rest.
     pub(super) fn heed(&mut self, hub: &mut Hub) {
         let Some(place) = self.session.leaves_at.take() else { return };
-        let may_return = self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
+        let may_return =
+            self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
         if may_return {
             self.track.get_or_insert_with(|| hub.new_track());
             self.leaves_at = Some(place);
         }
     }
 
+    fn is_answered(&self) -> bool {
+        self.kind == Kind::Request && self.session.is_settled()
+    }
+
+    /// Lets the answers to calls wait until enough of them can be shuffled.
+    pub(super) fn park(&mut self, key: SlotKey, world: &mut World) {
+        let is_due = self.parking == Parking::Ahead && self.is_answered() && self.session.heard.call;
+        if world.behaviour.reorder > 0 && is_due {
+            self.parking = Parking::Parked;
+            world.hub.parked.push(key);
+        }
+    }
+
+    /// How much of `lines` may be handed on.
+    pub(super) fn ready_bytes(&self) -> usize {
+        if self.parking == Parking::Parked { 0 } else { self.lines.len() }
+    }
+
     /// Whether nothing will follow what is in `lines`.
     pub(super) fn is_over(&self) -> bool {
-        self.kind == Kind::Request && self.session.is_settled() || self.session.ending
+        self.is_answered() && self.parking != Parking::Parked || self.session.ending
     }
 
     /// Whether the messages there are are one answer and nothing else.

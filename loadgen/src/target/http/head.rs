@@ -33,6 +33,7 @@ pub(super) struct Head<'a> {
     pub(super) repeats: bool,
     pub(super) upgrade: Option<&'a [u8]>,
     pub(super) websocket_key: Option<&'a [u8]>,
+    pub(super) websocket_version: Option<&'a [u8]>,
     pub(super) websocket_protocols: Option<&'a [u8]>,
 }
 
@@ -105,6 +106,7 @@ impl<'a> Head<'a> {
             }
             17 if is("sec-websocket-key") => only_once(&mut self.websocket_key, value)?,
             20 if is("mcp-protocol-version") => self.mirror(|head| &mut head.version, value),
+            21 if is("sec-websocket-version") => only_once(&mut self.websocket_version, value)?,
             22 if is("sec-websocket-protocol") => self.websocket_protocols = Some(value),
             11.. if name.as_bytes()[..10].eq_ignore_ascii_case(b"mcp-param-") => {
                 let rest = &name[10..];

@@ -19,13 +19,15 @@ use super::super::revision::Revision;
 use super::super::scripts::Memory;
 use super::super::session::{Era, Session};
 use super::super::world::{ConnectionKey, Owner, Turn, Work, World};
-use super::exchange::{Exchange, Kind, Track};
+use super::exchange::{Exchange, Kind, Parking, Track};
 use super::slots::{SlotKey, Slots};
 
 /// The exchanges and the sessions.
 pub(in super::super) struct Hub {
     pub(super) exchanges: Slots<Box<Exchange>>,
     pub(super) homes: Slots<Home>,
+    /// Exchanges whose answers wait to be shuffled.
+    pub(super) parked: Vec<SlotKey>,
     by_id: HashMap<Box<[u8]>, SlotKey>,
     /// Makes the ids of sessions; apart from the dice, so that a seed replays a run all the same.
     names: fastrand::Rng,
@@ -49,6 +51,7 @@ impl Hub {
         Self {
             exchanges: Slots::new(),
             homes: Slots::new(),
+            parked: Vec::new(),
             by_id: HashMap::new(),
             names: fastrand::Rng::new(),
             streams: 0,
@@ -66,6 +69,11 @@ impl Hub {
 
     pub(super) fn find_home(&self, id: &[u8]) -> Option<SlotKey> {
         self.by_id.get(id).copied()
+    }
+
+    /// The one exchange of a session that has no other.
+    pub(super) fn first_exchange(&self, home: SlotKey) -> Option<SlotKey> {
+        self.homes.get(home)?.exchanges.first().copied()
     }
 
     /// A track for a new stream.
@@ -104,6 +112,7 @@ pub(super) fn act(world: &mut World, key: SlotKey, work: impl FnOnce(&mut Sessio
     work(&mut exchange.session, &mut turn);
     exchange.session.flush_shuffled(&mut turn);
     exchange.heed(&mut world.hub);
+    exchange.park(key, world);
     let is_lost = exchange.attached.is_none()
         && (exchange.lines.len() > LINES_BYTES_MAX || exchange.track.is_none() && exchange.is_over());
     let home = exchange.home;
@@ -178,6 +187,22 @@ pub(super) fn leave(world: &mut World, key: SlotKey, connection: ConnectionKey) 
     }
     if let (Kind::Channel, Some(home)) = (kind, home) {
         end_home(world, home);
+    }
+}
+
+/// Lets the parked answers go, in random order, when there are enough of them or nothing else is
+/// to be done.
+pub(in super::super) fn release(world: &mut World, is_idle: bool) {
+    let parked = world.hub.parked.len();
+    if parked == 0 || parked < world.behaviour.reorder && !is_idle {
+        return;
+    }
+    let mut keys = std::mem::take(&mut world.hub.parked);
+    world.rng.shuffle(&mut keys);
+    for key in keys {
+        let Some(exchange) = world.hub.exchanges.get_mut(key) else { continue };
+        exchange.parking = Parking::Behind;
+        world.woken.extend(exchange.attached);
     }
 }
 

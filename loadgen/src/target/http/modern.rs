@@ -57,8 +57,19 @@ pub(super) fn check(head: &Head<'_>, message: &Message<'_>, world: &World) -> Re
         }
         Message::Request(request) => {
             let params = &request.params;
-            let asked = protocol::asked_version(params)
-                .ok_or_else(|| Refusal::new(400, Outcome::from(Fault::NO_VERSION)))?;
+            let Some(asked) = protocol::asked_version(params) else {
+                // A client that opens as if this were the past is told what there is.
+                return Err(Refusal::new(
+                    400,
+                    match request.method.as_str() {
+                        "initialize" => {
+                            let asked = params.text("protocolVersion").unwrap_or_default();
+                            protocol::unsupported_version(&asked, offer)
+                        }
+                        _ => Fault::NO_VERSION.into(),
+                    },
+                ));
+            };
             if head.repeats {
                 return Err(mismatch("an Mcp header stands twice"));
             }
@@ -72,6 +83,9 @@ pub(super) fn check(head: &Head<'_>, message: &Message<'_>, world: &World) -> Re
             let revision =
                 protocol::check_envelope(params, offer).map_err(|refusal| Refusal::new(400, refusal))?;
             check_mirrors(head, request)?;
+            if request.method == "initialize" {
+                return Err(Refusal::new(404, Fault::NO_METHOD));
+            }
             if world.protocol.fixtures && request.method == "tools/call" {
                 check_arguments(head, request)?;
             }
@@ -136,9 +150,7 @@ fn is_same(argument: &Value, text: &str) -> bool {
     match argument {
         Value::String(argument) => argument == text,
         Value::Bool(argument) => text == if *argument { "true" } else { "false" },
-        Value::Number(argument) => {
-            text.parse().is_ok_and(|number: f64| argument.as_f64() == Some(number))
-        }
+        Value::Number(argument) => text.parse().is_ok_and(|number: f64| argument.as_f64() == Some(number)),
         _ => false,
     }
 }

@@ -6,7 +6,7 @@
 //! `endpoint`; here they only get their form.
 //!
 //! What always holds: no request is looked at while there is a current exchange.
-//! Clause: RFC 9112 section 9.3. Proof: `pipelined_requests_are_answered_in_order` in `endpoint`.
+//! Clause: RFC 9112 section 9.3. Proof: `wire_tests`.
 
 use super::super::web_args::ReplyForm;
 use super::super::world::{Owner, Turn, Work, World};
@@ -41,6 +41,13 @@ pub(super) struct Current {
     pub(super) again_after: Option<u64>,
     /// Goes out before the first event.
     pub(super) prelude: Vec<u8>,
+}
+
+impl Current {
+    pub(super) fn new(key: SlotKey, manner: Manner, form: ReplyForm) -> Self {
+        let (session_field, prelude) = (Vec::new(), Vec::new());
+        Self { key, manner, form, session_field, began: false, again_after: None, prelude }
+    }
 }
 
 impl Http {
@@ -165,7 +172,7 @@ impl Talk {
             return self.end_reply(&current, turn);
         }
         if !current.began && current.form == ReplyForm::Json && exchange.leaves_at.is_none() {
-            if !exchange.is_over() && exchange.lines.is_empty() {
+            if !exchange.is_over() && exchange.ready_bytes() == 0 {
                 self.current = Some(current);
                 return;
             }
@@ -183,6 +190,7 @@ impl Talk {
         let Some(mut exchange) = turn.world.hub.exchanges.take(current.key) else { return };
         let lines = std::mem::take(&mut exchange.lines);
         let status = exchange.session.status.unwrap_or(200);
+        exchange.attached = None;
         turn.world.hub.exchanges.put(current.key, exchange);
         hub::end(turn.world, current.key);
         self.put_single(&lines, &current.session_field, status, current.manner, turn.out);
@@ -217,7 +225,7 @@ impl Talk {
             answer::put_stream_head(out, &[&current.session_field], manner);
         }
         let leaves_at = exchange.leaves_at.take();
-        let bytes = leaves_at.unwrap_or(exchange.lines.len());
+        let bytes = leaves_at.unwrap_or(exchange.ready_bytes());
         let mut torn = false;
         answer::put_piece(out, manner, |out| {
             if let Some(track) = &mut exchange.track {
@@ -277,3 +285,7 @@ impl Talk {
 
 /// Requests pipelined behind an exchange beyond this stay unread.
 const PENDING_BYTES_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
