@@ -108,10 +108,10 @@ pub(super) struct Web {
 }
 
 impl Web {
-    /// Whether a call is answered at once and in JSON, and nobody counts: the condition of the
-    /// spliced path.
+    /// Whether a call is answered at once and kept nowhere, and nobody counts: the condition of
+    /// the spliced path.
     pub(super) fn answers_plainly(&self) -> bool {
-        self.reply == ReplyForm::Json && !self.polling && self.session_calls.is_none()
+        !self.priming && self.session_calls.is_none()
     }
 }
 

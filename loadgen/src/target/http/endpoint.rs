@@ -21,7 +21,7 @@ use super::super::world::{ConnectionKey, Turn, World};
 use super::answer::{self, EventId, Manner};
 use super::exchange::{Exchange, Kind};
 use super::head::Head;
-use super::hub;
+use super::hub::{self, Hub};
 use super::modern;
 use super::slots::SlotKey;
 use super::wire::Current;
@@ -46,6 +46,8 @@ pub(in super::super) struct Talk {
     known_meta: Vec<u8>,
     /// The last host that was found good.
     known_host: Vec<u8>,
+    /// The session of the last plain call.
+    known_home: Option<SlotKey>,
     /// Answers to calls on this connection; `--drop-after` counts them.
     answered: u64,
     /// Answers to requests; `--close-after` counts them.
@@ -75,6 +77,7 @@ impl Talk {
             ending: false,
             known_meta: Vec::new(),
             known_host: Vec::new(),
+            known_home: None,
             answered: 0,
             replies: 0,
         }
@@ -128,8 +131,7 @@ impl Talk {
                 )
             }
             None => {
-                let home = world.hub.find_home(head.session?)?;
-                let revision = world.hub.homes.get(home)?.revision;
+                let revision = self.known_session(head.session?, &world.hub)?;
                 let fits = if head.version.is_some() { version == Some(revision) } else { true };
                 if !fits {
                     return None;
@@ -140,14 +142,30 @@ impl Talk {
         let call = scan::scan_whole(body, rule)?;
         world.executed += 1;
         let tail = world.echo_tail(revision);
-        answer::put_json_head(turn.out, scan::spliced_len(&call, tail));
-        scan::splice(turn.out, &call, tail);
-        turn.out.pop();
+        match world.web.reply {
+            ReplyForm::Json => {
+                answer::put_json_head(turn.out, scan::spliced_len(&call, tail));
+                scan::splice(turn.out, &call, tail);
+                turn.out.pop();
+            }
+            ReplyForm::Sse => answer::put_only_event(turn.out, |out| scan::splice(out, &call, tail)),
+        }
         if let Some(meta) = call.meta_seen.filter(|meta| meta.len() <= KNOWN_BYTES_MAX) {
             self.known_meta.clear();
             self.known_meta.extend_from_slice(meta);
         }
         Some(())
+    }
+
+    /// The revision of a session, which is nearly always that of the request before.
+    fn known_session(&mut self, id: &[u8], hub: &Hub) -> Option<Revision> {
+        if let Some(home) = self.known_home.and_then(|key| hub.homes.get(key))
+            && *home.id == *id
+        {
+            return Some(home.revision);
+        }
+        self.known_home = hub.find_home(id);
+        Some(hub.homes.get(self.known_home?)?.revision)
     }
 
     fn serve_with_care(

@@ -6,7 +6,7 @@
 //! ids is kept for that, within bounds.
 //!
 //! What always holds: numbers of events rise by one from 1; `log` has the newest of them without a
-//! gap, at most [`LOG_BYTES_MAX`] bytes. Clause: MCP 2025-11-25, transports, resumability.
+//! gap, at most [`LOG_BYTES_MAX`] bytes or one event. Clause: MCP 2025-11-25, transports, resumability.
 //! Proof: the tests of `endpoint`.
 
 use std::collections::VecDeque;
@@ -162,7 +162,7 @@ impl Track {
         self.number += 1;
         self.log_bytes += data.len();
         self.log.push_back(data.to_vec());
-        while self.log_bytes > LOG_BYTES_MAX || self.log.len() > LOG_EVENTS_MAX {
+        while self.log.len() > 1 && (self.log_bytes > LOG_BYTES_MAX || self.log.len() > LOG_EVENTS_MAX) {
             let Some(oldest) = self.log.pop_front() else { break };
             self.log_bytes -= oldest.len();
         }

@@ -6,7 +6,8 @@
 //! connection had to wait never come here.
 //!
 //! Owned by the world, so by the event loop. Bounds: sessions by `--session-limit`, exchanges of a
-//! session by [`EXCHANGES_MAX`]; beyond it the oldest is forgotten.
+//! session by [`EXCHANGES_MAX`]; beyond it the oldest is forgotten, of those that are over if
+//! there is any.
 //! Clauses: MCP 2025-03-26 to 2025-11-25, transports, sessions. Proof: the tests of `endpoint`.
 
 use std::cell::RefCell;
@@ -99,7 +100,11 @@ pub(super) fn admit(world: &mut World, key: SlotKey, exchange: Box<Exchange>) {
     let Some(home) = home.and_then(|home| world.hub.homes.get_mut(home)) else { return };
     home.exchanges.push(key);
     if home.exchanges.len() > EXCHANGES_MAX {
-        let oldest = home.exchanges[0];
+        let exchanges = &world.hub.exchanges;
+        let is_kept = |key: &&SlotKey| {
+            exchanges.get(**key).is_some_and(|exchange| exchange.is_over() && exchange.attached.is_none())
+        };
+        let oldest = home.exchanges.iter().find(is_kept).copied().unwrap_or(home.exchanges[0]);
         end(world, oldest);
     }
 }
@@ -206,9 +211,12 @@ pub(in super::super) fn release(world: &mut World, is_idle: bool) {
     }
 }
 
-/// Passes a notification to everybody on: to subscriptions, and to one stream of each session.
+/// Passes a notification to everybody on: to subscriptions, and to one stream of each session,
+/// of those that a connection writes for if there is any.
 pub(in super::super) fn broadcast(world: &mut World, method: &str, params: &Value) {
-    let keys: Vec<SlotKey> = world.hub.exchanges.keys().collect();
+    let mut keys: Vec<SlotKey> = world.hub.exchanges.keys().collect();
+    let is_detached = |key: &SlotKey| world.hub.exchanges.get(*key).is_none_or(|one| one.attached.is_none());
+    keys.sort_by_key(is_detached);
     let mut told = HashSet::new();
     for key in keys {
         let Some(exchange) = world.hub.exchanges.get(key) else { continue };
@@ -241,6 +249,6 @@ pub(super) fn turn<'a>(world: &'a mut World, lines: &'a mut Vec<u8>, key: SlotKe
 }
 
 /// Exchanges that a session has or keeps.
-const EXCHANGES_MAX: usize = 4096;
+const EXCHANGES_MAX: usize = 1024;
 /// What an exchange gathers while nobody writes for it.
 const LINES_BYTES_MAX: usize = 4 << 20;

@@ -105,9 +105,7 @@ impl WebPeer {
     /// Opens a session under this revision and gives its id.
     pub(in super::super) fn session(&mut self, revision: &str) -> String {
         let reply = self.initialize(revision);
-        let is_stream = reply.field("content-type") == Some("text/event-stream");
-        let message = if is_stream { reply.events().remove(0) } else { reply.message() };
-        assert_eq!(message["result"]["protocolVersion"], revision);
+        assert_eq!(reply.first()["result"]["protocolVersion"], revision);
         reply.field("mcp-session-id").expect("a session").to_owned()
     }
 
@@ -256,6 +254,12 @@ impl Reply {
     pub(in super::super) fn message(&self) -> Value {
         assert_eq!(self.field("content-type"), Some("application/json"), "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The first message, in whichever form.
+    pub(in super::super) fn first(&self) -> Value {
+        let is_stream = self.field("content-type") == Some("text/event-stream");
+        if is_stream { self.events().remove(0) } else { self.message() }
     }
 
     /// The messages of a stream.
