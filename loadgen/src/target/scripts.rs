@@ -216,3 +216,7 @@ pub(super) fn put_message(out: &mut Vec<u8>, number: Option<u64>, method: &str, 
 
 /// Resources that one session may be subscribed to.
 const RESOURCES_MAX: usize = 1024;
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;
