@@ -43,6 +43,7 @@ mod scripts;
 mod server;
 mod session;
 mod stdio;
+mod subscription;
 mod timer;
 mod tls;
 mod tools;

@@ -10,10 +10,9 @@ use serde_json::Value;
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
 use super::http::{ExchangeKey, Hub};
-use super::owed::{Answer, Progress};
+use super::owed::{Answer, Progress, Running};
 use super::reply;
 use super::revision::Revision;
-use super::scripts::Running;
 use super::timer::{Ticket, Timers};
 use super::web_args::Web;
 

@@ -11,11 +11,12 @@ use super::super::session::Session;
 use super::super::web_args::ReplyForm;
 use super::super::world::Turn;
 use super::answer::{self, Manner};
-use super::endpoint::{Refusal, Talk};
+use super::current::Current;
+use super::endpoint::Talk;
 use super::exchange::{Exchange, Kind};
 use super::head::Head;
 use super::hub;
-use super::wire::Current;
+use super::refusal::Refusal;
 
 impl Talk {
     /// Serves a request at a listener for HTTP+SSE.

@@ -12,19 +12,20 @@ use std::rc::Rc;
 
 use super::super::args::BatchPolicy;
 use super::super::envelope::{self, Message, Unreadable};
-use super::super::reply::{self, Fault, Outcome};
+use super::super::reply::{self, Fault};
 use super::super::revision::Revision;
 use super::super::scan::{self, MetaRule};
 use super::super::session::{Era, Session};
 use super::super::web_args::ReplyForm;
 use super::super::world::{ConnectionKey, Turn, World};
 use super::answer::{self, EventId, Manner};
+use super::current::Current;
 use super::exchange::{Exchange, Kind};
 use super::head::Head;
 use super::hub::{self, Hub};
 use super::modern;
+use super::refusal::Refusal;
 use super::slots::SlotKey;
-use super::wire::Current;
 
 /// What is served on the connections of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,20 +53,6 @@ pub(in super::super) struct Talk {
     answered: u64,
     /// Answers to requests; `--close-after` counts them.
     replies: u64,
-}
-
-/// Why a request gets no conversation.
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    /// Of the request, as JSON.
-    pub(super) id: Option<String>,
-    pub(super) outcome: Outcome,
-}
-
-impl Refusal {
-    pub(super) fn new(status: u16, outcome: impl Into<Outcome>) -> Self {
-        Self { status, id: None, outcome: outcome.into() }
-    }
 }
 
 impl Talk {
@@ -377,7 +364,7 @@ impl Talk {
             exchange.track = Some(world.hub.new_track());
             exchange.leaves_at = (world.web.polling && exchange.session.heard.call).then_some(0);
         }
-        exchange.heed(&mut world.hub);
+        exchange.heed(|| world.hub.new_track());
         exchange.park(key, world);
         if form == ReplyForm::Json && exchange.leaves_at.is_none() && exchange.is_one_answer() {
             world.hub.exchanges.remove(key);

@@ -15,7 +15,6 @@ use super::super::session::{Era, Session};
 use super::super::timer::Ticket;
 use super::super::world::{ConnectionKey, World};
 use super::answer::{self, EventId};
-use super::hub::Hub;
 use super::slots::SlotKey;
 
 /// The messages of one request or one stream.
@@ -87,12 +86,12 @@ impl Exchange {
 
     /// Lets the stream leave its connection if the conversation wants that and somebody can come
     /// back for the rest.
-    pub(super) fn heed(&mut self, hub: &mut Hub) {
+    pub(super) fn heed(&mut self, new_track: impl FnOnce() -> Track) {
         let Some(place) = self.session.leaves_at.take() else { return };
         let may_return =
             self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
         if may_return {
-            self.track.get_or_insert_with(|| hub.new_track());
+            self.track.get_or_insert_with(new_track);
             self.leaves_at = Some(place);
         }
     }

@@ -17,8 +17,8 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::super::revision::Revision;
-use super::super::scripts::Memory;
 use super::super::session::{Era, Session};
+use super::super::subscription::Memory;
 use super::super::world::{ConnectionKey, Owner, Turn, Work, World};
 use super::exchange::{Exchange, Kind, Parking, Track};
 use super::slots::{SlotKey, Slots};
@@ -116,7 +116,7 @@ pub(super) fn act(world: &mut World, key: SlotKey, work: impl FnOnce(&mut Sessio
     let mut turn = turn(world, &mut exchange.lines, key);
     work(&mut exchange.session, &mut turn);
     exchange.session.flush_shuffled(&mut turn);
-    exchange.heed(&mut world.hub);
+    exchange.heed(|| world.hub.new_track());
     exchange.park(key, world);
     let is_lost = exchange.attached.is_none()
         && (exchange.lines.len() > LINES_BYTES_MAX || exchange.track.is_none() && exchange.is_over());

@@ -13,12 +13,14 @@
 mod answer;
 mod channel;
 mod chunks;
+mod current;
 mod endpoint;
 mod exchange;
 mod head;
 mod hub;
 mod modern;
 mod opening;
+mod refusal;
 mod request;
 mod slots;
 #[cfg(test)]

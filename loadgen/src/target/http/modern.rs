@@ -15,8 +15,8 @@ use super::super::protocol;
 use super::super::reply::{Fault, Outcome};
 use super::super::revision::Revision;
 use super::super::world::World;
-use super::endpoint::Refusal;
 use super::head::Head;
+use super::refusal::Refusal;
 
 /// Whether a message is meant for the modern era.
 pub(super) fn is_meant(head: &Head<'_>, message: &Message<'_>, world: &World) -> bool {

@@ -11,11 +11,11 @@
 use super::super::web_args::ReplyForm;
 use super::super::world::{Owner, Turn, Work, World};
 use super::answer::{self, Manner};
+use super::current::Current;
 use super::endpoint::Talk;
 use super::exchange::Kind;
 use super::hub;
 use super::request::{Read, Reader};
-use super::slots::SlotKey;
 
 /// The reading and answering of one connection.
 pub(in super::super) struct Http {
@@ -25,29 +25,6 @@ pub(in super::super) struct Http {
     /// `pending` may begin with a whole request.
     has_requests: bool,
     talk: Talk,
-}
-
-/// The exchange whose answer is being written.
-#[derive(Debug)]
-pub(super) struct Current {
-    pub(super) key: SlotKey,
-    pub(super) manner: Manner,
-    pub(super) form: ReplyForm,
-    /// A field that names the new session, with its line end.
-    pub(super) session_field: Vec<u8>,
-    /// The head of a stream was written.
-    pub(super) began: bool,
-    /// The client came back for what followed this event.
-    pub(super) again_after: Option<u64>,
-    /// Goes out before the first event.
-    pub(super) prelude: Vec<u8>,
-}
-
-impl Current {
-    pub(super) fn new(key: SlotKey, manner: Manner, form: ReplyForm) -> Self {
-        let (session_field, prelude) = (Vec::new(), Vec::new());
-        Self { key, manner, form, session_field, began: false, again_after: None, prelude }
-    }
 }
 
 impl Http {
