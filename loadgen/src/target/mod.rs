@@ -42,6 +42,7 @@ mod scan;
 mod scripts;
 mod server;
 mod session;
+mod slots;
 mod stdio;
 mod subscription;
 mod timer;

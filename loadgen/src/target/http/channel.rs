@@ -15,7 +15,7 @@ use super::current::Current;
 use super::endpoint::Talk;
 use super::exchange::{Exchange, Kind};
 use super::head::Head;
-use super::hub;
+use super::hub::{self, Hub};
 use super::refusal::Refusal;
 
 impl Talk {
@@ -25,33 +25,40 @@ impl Talk {
         head: &Head<'_>,
         body: &[u8],
         manner: Manner,
+        hub: &mut Hub,
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
         match (head.method, head.path) {
-            ("GET", STREAM_PATH) => self.open_channel(head, manner, turn),
-            ("POST", POST_PATH) => self.post_to_channel(head, body, manner, turn),
+            ("GET", STREAM_PATH) => self.open_channel(head, manner, hub, turn),
+            ("POST", POST_PATH) => self.post_to_channel(head, body, manner, hub, turn),
             (_, STREAM_PATH | POST_PATH) => Err(Refusal::new(405, Fault::NOT_ALLOWED)),
             _ => Err(Refusal::new(404, Fault::NO_SUCH_PATH)),
         }
     }
 
-    fn open_channel(&mut self, head: &Head<'_>, manner: Manner, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    fn open_channel(
+        &mut self,
+        head: &Head<'_>,
+        manner: Manner,
+        hub: &mut Hub,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
         if !head.accept.events {
             return Err(Refusal::new(406, Fault::NOT_ACCEPTABLE));
         }
         let world = &mut *turn.world;
-        if world.hub.homes.len() >= world.web.sessions_max {
+        if hub.homes.len() >= world.web.sessions_max {
             return Err(Refusal::new(503, Fault::BUSY));
         }
         let session = Session::new();
-        let home = world.hub.open_home(Revision::R2024_11_05, session.memory.clone());
-        let id = world.hub.homes.get(home).map(|home| home.id.clone()).unwrap_or_default();
+        let home = hub.open_home(Revision::R2024_11_05, session.memory.clone());
+        let id = hub.homes.get(home).map(|home| home.id.clone()).unwrap_or_default();
         let mut exchange = Box::new(Exchange::new(session, Kind::Channel, Some(home)));
         exchange.attached = Some(self.key);
-        let key = world.hub.exchanges.reserve();
-        hub::admit(world, key, exchange);
+        let key = hub.exchanges.reserve();
+        hub::admit(hub, world, key, exchange);
         let prelude = [b"event: endpoint\ndata: /message?sessionId=", &*id, b"\n\n"].concat();
-        self.attach(Current { prelude, ..Current::new(key, manner, ReplyForm::Sse) }, turn);
+        self.attach(Current { prelude, ..Current::new(key, manner, ReplyForm::Sse) }, hub, turn);
         Ok(())
     }
 
@@ -60,6 +67,7 @@ impl Talk {
         head: &Head<'_>,
         body: &[u8],
         manner: Manner,
+        hub: &mut Hub,
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
         if !head.has_json() {
@@ -69,9 +77,9 @@ impl Talk {
         let id = head.query.split('&').find_map(|pair| pair.strip_prefix("sessionId="));
         let id = id.ok_or_else(|| Refusal::new(400, Fault::NO_SESSION))?;
         let world = &mut *turn.world;
-        let channel = world.hub.find_home(id.as_bytes()).and_then(|home| world.hub.first_exchange(home));
+        let channel = hub.find_home(id.as_bytes()).and_then(|home| hub.first_exchange(home));
         let channel = channel.ok_or_else(|| Refusal::new(404, Fault::SESSION_GONE))?;
-        hub::act(world, channel, |session, turn| session.take_text(text.trim_ascii(), turn));
+        hub::act(hub, world, channel, |session, turn| session.take_text(text.trim_ascii(), turn));
         answer::put_whole(turn.out, 202, Some("text/plain"), &[], b"Accepted", manner);
         self.finish(manner);
         Ok(())

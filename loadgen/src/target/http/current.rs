@@ -1,8 +1,8 @@
 //! The exchange that a connection is writing for, and how far it has got.
 
+use super::super::slots::SlotKey;
 use super::super::web_args::ReplyForm;
 use super::answer::Manner;
-use super::slots::SlotKey;
 
 /// The exchange whose answer is being written.
 #[derive(Debug)]

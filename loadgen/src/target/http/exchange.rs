@@ -12,10 +12,10 @@
 use std::collections::VecDeque;
 
 use super::super::session::{Era, Session};
+use super::super::slots::SlotKey;
 use super::super::timer::Ticket;
-use super::super::world::{ConnectionKey, World};
+use super::super::world::ConnectionKey;
 use super::answer::{self, EventId};
-use super::slots::SlotKey;
 
 /// The messages of one request or one stream.
 pub(super) struct Exchange {
@@ -100,13 +100,13 @@ impl Exchange {
         self.kind == Kind::Request && self.session.is_settled()
     }
 
-    /// Lets the answers to calls wait until enough of them can be shuffled.
-    pub(super) fn park(&mut self, key: SlotKey, world: &mut World) {
+    /// Lets the answer to a call wait until enough of them can be shuffled, and says whether it does.
+    pub(super) fn park(&mut self, reorder: usize) -> bool {
         let is_due = self.parking == Parking::Ahead && self.is_answered() && self.session.heard.call;
-        if world.behaviour.reorder > 0 && is_due {
+        if reorder > 0 && is_due {
             self.parking = Parking::Parked;
-            world.hub.parked.push(key);
         }
+        reorder > 0 && is_due
     }
 
     /// How much of `lines` may be handed on.

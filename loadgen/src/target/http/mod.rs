@@ -22,7 +22,6 @@ mod modern;
 mod opening;
 mod refusal;
 mod request;
-mod slots;
 #[cfg(test)]
 mod web_peer;
 mod wire;
@@ -30,5 +29,4 @@ mod wire;
 pub(super) use endpoint::{Service, Talk};
 pub(super) use hub::{Hub, broadcast, handle_due, release};
 pub(super) use opening::{Opening, put_refusal, put_switch};
-pub(super) use slots::SlotKey as ExchangeKey;
 pub(super) use wire::Http;

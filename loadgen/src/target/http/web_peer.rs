@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::super::args::Options;
 use super::super::world::{ConnectionKey, Owner, Turn, World};
-use super::{Http, Service, Talk, broadcast, handle_due, release};
+use super::{Http, Hub, Service, Talk, broadcast, handle_due, release};
 
 /// A server and its connections, by number.
 pub(in super::super) struct WebPeer {
     pub(in super::super) world: World,
+    pub(in super::super) hub: Hub,
     wires: Vec<Option<Http>>,
     /// What was written on each connection and not looked at yet.
     written: Vec<Vec<u8>>,
@@ -47,7 +48,7 @@ impl WebPeer {
     pub(in super::super) fn of(service: Service, words: &[&str]) -> Self {
         let options = Options::from_words(words).expect("valid words");
         let world = World::new(&options, Instant::now());
-        Self { world, wires: Vec::new(), written: Vec::new(), service, order: Vec::new() }
+        Self { world, hub: Hub::new(), wires: Vec::new(), written: Vec::new(), service, order: Vec::new() }
     }
 
     fn open(&mut self, connection: usize) {
@@ -58,25 +59,29 @@ impl WebPeer {
         }
     }
 
-    fn with(&mut self, connection: usize, work: impl FnOnce(&mut Http, &mut Turn<'_>)) {
+    fn with(&mut self, connection: usize, work: impl FnOnce(&mut Http, &mut Hub, &mut Turn<'_>)) {
         self.open(connection);
         let Some(wire) = &mut self.wires[connection] else { return };
         let owner = Owner::Connection(key(connection));
         let out = &mut self.written[connection];
-        work(wire, &mut Turn { world: &mut self.world, out, out_bytes_full: usize::MAX, owner });
+        work(
+            wire,
+            &mut self.hub,
+            &mut Turn { world: &mut self.world, out, out_bytes_full: usize::MAX, owner },
+        );
     }
 
     /// Lets bytes arrive, and everybody write who has something to write.
     pub(in super::super) fn send(&mut self, connection: usize, bytes: &[u8]) {
-        self.with(connection, |wire, turn| wire.take(bytes, turn));
+        self.with(connection, |wire, hub, turn| wire.take(bytes, hub, turn));
         self.settle();
     }
 
     fn settle(&mut self) {
         for (method, params) in std::mem::take(&mut self.world.broadcasts) {
-            broadcast(&mut self.world, &method, &params);
+            broadcast(&mut self.hub, &mut self.world, &method, &params);
         }
-        release(&mut self.world, false);
+        release(&mut self.hub, &mut self.world, false);
         while let Some(woken) = self.world.woken.pop() {
             self.with(woken.index as usize, Http::go_on);
             self.order.push(woken.index as usize);
@@ -121,7 +126,7 @@ impl WebPeer {
         self.world.now += Duration::from_millis(ms);
         while let Some(job) = self.world.timers.pop_due(self.world.now) {
             let Owner::Exchange(exchange) = job.owner else { continue };
-            if let Some(woken) = handle_due(&mut self.world, exchange, job.work) {
+            if let Some(woken) = handle_due(&mut self.hub, &mut self.world, exchange, job.work) {
                 self.with(woken.index as usize, Http::go_on);
             }
         }
@@ -131,8 +136,8 @@ impl WebPeer {
     /// The client closes a connection.
     pub(in super::super) fn close(&mut self, connection: usize) {
         if let Some(wire) = &mut self.wires[connection] {
-            wire.handle_end(&mut self.world);
-            wire.abandon(&mut self.world);
+            wire.handle_end(&mut self.hub, &mut self.world);
+            wire.abandon(&mut self.hub, &mut self.world);
         }
         self.wires[connection] = None;
         self.settle();

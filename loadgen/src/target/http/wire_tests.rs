@@ -90,16 +90,16 @@ fn a_legacy_call_is_cancelled_by_word_and_not_by_closing() {
     peer.close(2);
     assert!(peer.world.timers.next_due().is_some(), "it goes on for nobody");
     peer.wait(50);
-    assert_eq!(peer.world.hub.exchanges.len(), 0);
+    assert_eq!(peer.hub.exchanges.len(), 0);
 }
 
 #[test]
 fn a_modern_call_is_cancelled_by_closing() {
     let mut peer = WebPeer::new(&[]);
     peer.send(1, &Ask::modern_call("1", "sleep", r#""ms":50"#).bytes());
-    assert_eq!(peer.world.hub.exchanges.len(), 1);
+    assert_eq!(peer.hub.exchanges.len(), 1);
     peer.close(1);
-    assert_eq!(peer.world.hub.exchanges.len(), 0);
+    assert_eq!(peer.hub.exchanges.len(), 0);
     assert!(peer.world.timers.pop_due(peer.world.now + std::time::Duration::from_secs(1)).is_none());
 }
 
@@ -156,7 +156,7 @@ fn a_stream_of_ones_own_hears_what_is_nobodys_answer() {
     assert!(String::from_utf8(peer.bytes(1)).unwrap().contains("\n: still here\n"));
     peer.ask(0, &Ask::new("DELETE", "/mcp").with("mcp-session-id", &session));
     assert_eq!(peer.bytes(1), b"0\r\n\r\n", "the session ends and its streams with it");
-    assert_eq!(peer.world.hub.exchanges.len(), 0);
+    assert_eq!(peer.hub.exchanges.len(), 0);
     assert!(WebPeer::new(&["--get-stream", "off"]).ask(0, &Ask::stream("x")).status == 405);
 }
 
@@ -253,5 +253,5 @@ fn subscriptions_are_told_what_they_asked_for() {
             .all(|message| message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "s")
     );
     peer.close(1);
-    assert_eq!(peer.world.hub.exchanges.len(), 0);
+    assert_eq!(peer.hub.exchanges.len(), 0);
 }
