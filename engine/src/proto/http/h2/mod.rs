@@ -11,7 +11,7 @@
 //! a clock of its own how long ago a stream was given up ([`RESET_REMEMBERED`]); nothing else here knows the time.
 //! Always: a lane has at most one stream, and each stream's events are a head, data, and an end, or a loss in place of any of
 //! these; after either there are none. Bounds: the windows and `H2_*` in `limits.rs` for what comes, the requests themselves
-//! for what goes. Proof: below, against the crate's server. Follows: RFC 9113.
+//! for what goes. Proof: `tests`, against the crate's server. Follows: RFC 9113.
 
 mod pipe;
 mod request;
@@ -423,3 +423,6 @@ fn said(error: &h2::Error) -> String {
     said.truncate(end);
     said
 }
+
+#[cfg(test)]
+mod tests;
