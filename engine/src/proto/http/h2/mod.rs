@@ -194,7 +194,7 @@ impl H2 {
 
     // Commanded.
 
-    /// Opens a stream for `lane` with all of a request.
+    /// Opens a stream for `lane` with all of a request. One that the lane still has is given up.
     ///
     /// # Errors
     ///
