@@ -480,6 +480,29 @@ fn an_answer_that_is_whole_before_the_request_is_read_is_no_loss() {
 }
 
 #[test]
+fn a_reset_behind_a_whole_answer_takes_nothing_back() {
+    // Status 200; the same with a length of 2. HPACK, appendix A.
+    let (plain, with_length) = (&b"\x88"[..], &b"\x88\x0f\x0d\x012"[..]);
+    for (head, reason, is_whole) in [(plain, 0, true), (with_length, 8, true), (plain, 8, false)] {
+        let mut world = World::new(Does::Hold);
+        // It is not out when the answer comes, or the stream would be over before the reset.
+        world.h2.send(0, &HEAD, &vec![b' '; 1 << 20]).unwrap();
+        world.run();
+        let answer = [frame(1, 4, 1, head), frame(0, 1, 1, b"{}"), frame(3, 0, 1, &[0, 0, 0, reason])];
+        world.h2.receive(&answer.concat());
+        world.listen();
+        assert_eq!(world.heard(0).body, b"{}");
+        let lost = (!is_whole).then_some(false);
+        assert_eq!(
+            (world.heard(0).lost(), world.heard(0).end.is_some()),
+            (lost, true),
+            "{:?}",
+            world.heard(0)
+        );
+    }
+}
+
+#[test]
 fn an_answer_that_cannot_be_read_is_lost_alone() {
     for does in [Does::Compress, Does::Boast] {
         let mut world = World::new(does);
@@ -494,9 +517,10 @@ fn an_answer_that_cannot_be_read_is_lost_alone() {
 }
 
 #[test]
-fn bodies_of_a_mebibyte_pass_in_both_directions() {
-    let mut world = World::with(&server::Builder::new(), Does::Echo, vec![10_000, 70_000, 3]);
-    let bodies: Vec<Vec<u8>> = (0..8).map(|lane| vec![b'a' + lane; 1 << 20]).collect();
+fn bodies_beyond_every_window_pass_in_both_directions() {
+    let mut world = World::with(&server::Builder::new(), Does::Echo, vec![10_000, 70_000, 300]);
+    let bodies: Vec<Vec<u8>> = (0..6).map(|lane| vec![b'a' + lane; 3 << 20]).collect();
+    assert!(bodies.concat().len() > H2_CONNECTION_WINDOW_BYTES as usize);
     for (lane, body) in bodies.iter().enumerate() {
         world.h2.send(lane as u32, &HEAD, body).unwrap();
     }
