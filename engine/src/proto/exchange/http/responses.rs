@@ -15,11 +15,11 @@ use crate::{
         exchange::Exchange,
         framing::newline::Oversized,
         http::{
+            body::{Step, Taking},
             event_stream::{Data, Event as ServerEvent, Name},
             head::{Head, Media},
             lane::{Load, Socket},
             pool::{Dialect, Stage},
-            reader::{Step, Taking},
         },
         lifecycle::State,
         message::envelope::{self, Id, Kind},
