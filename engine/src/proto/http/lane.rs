@@ -6,7 +6,7 @@
 //!
 //! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
 
-use super::reader::Reader;
+use super::{h2::H2, reader::Reader};
 use crate::{
     base::{buffer::ReceiveBuffer, time::Instant},
     slab::key::Key,
@@ -49,6 +49,8 @@ pub(crate) enum Load {
     Resumed(Key),
     /// The end of the session.
     Delete,
+    /// None of its own: its socket carries the exchanges of other lanes, over HTTP/2.
+    Carrier,
 }
 
 /// One socket and its exchange.
@@ -56,6 +58,10 @@ pub(crate) enum Load {
 pub(crate) struct Lane {
     pub(crate) socket: Socket,
     pub(crate) load: Load,
+    /// HTTP/2 is spoken on its socket.
+    pub(crate) h2: Option<Box<H2>>,
+    /// The lane whose socket carries this exchange, if it has no socket of its own.
+    pub(crate) rides: Option<u32>,
     /// Head and body of the request.
     pub(crate) request: Vec<u8>,
     /// Where its body begins.
@@ -91,6 +97,8 @@ impl Lane {
         Self {
             socket: Socket::None,
             load: Load::Nothing,
+            h2: None,
+            rides: None,
             request: Vec::new(),
             body_at: 0,
             left: 0,
@@ -111,12 +119,20 @@ impl Lane {
 
     /// What is still to be written, on a socket that stands.
     pub(crate) fn waiting(&self) -> &[u8] {
+        if let Some(h2) = &self.h2 {
+            return h2.pumped();
+        }
         if self.socket == Socket::Open { &self.request[self.left..] } else { &[] }
     }
 
-    /// Has any byte of the request left?
+    /// Has any byte of the request left, on a socket of its own?
     pub(crate) fn has_left(&self) -> bool {
         self.left > 0
+    }
+
+    /// Does it wait for a socket that others will share?
+    pub(crate) fn waits(&self) -> bool {
+        self.load != Load::Nothing && self.socket == Socket::None && self.rides.is_none()
     }
 
     /// Has all of the request left?

@@ -131,6 +131,23 @@ impl Reader {
         }
     }
 
+    // A body whose framing is somebody else's (HTTP/2): what it amounts to is asked for after each piece.
+
+    /// Adds a piece of the body whose head came last.
+    pub(crate) fn feed(&mut self, bytes: &[u8], pool: &mut ChunkPool) {
+        self.body.push(bytes, pool);
+    }
+
+    /// That was all of it.
+    pub(crate) fn feed_end(&mut self) {
+        self.body.end();
+    }
+
+    /// What the pieces amount to; `None` asks for more.
+    pub(crate) fn fed_step(&mut self, pool: &mut ChunkPool) -> Option<Step> {
+        self.body.step(pool)
+    }
+
     /// The connection has ended, and with it the body that was to end so.
     pub(crate) fn end_with_connection(&mut self) {
         if matches!(self.stage, Stage::UntilClose) {

@@ -267,6 +267,11 @@ impl H2 {
         }
     }
 
+    /// Bytes for the socket that [`Self::waiting`] has brought out.
+    pub(crate) fn pumped(&self) -> &[u8] {
+        &self.out[self.out_at..]
+    }
+
     /// Bytes for the socket.
     pub(crate) fn waiting(&mut self) -> &[u8] {
         if self.out_at == self.out.len() {
