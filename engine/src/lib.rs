@@ -64,6 +64,7 @@ pub use api::{
     inline::{Inline, InlineOutcome, WindowFull},
 };
 pub use base::buffer::Frame;
+pub use config::http::{HttpEndpoint, HttpVersion};
 #[cfg(feature = "tls")]
 pub use config::tls::TlsConfig;
 pub use config::{

@@ -57,8 +57,12 @@ impl HttpEndpoint {
 
     /// What is offered for the protocol above TLS.
     #[cfg(feature = "tls")]
-    pub(crate) fn alpn(&self) -> &'static [&'static [u8]] {
-        &[b"http/1.1"]
+    pub(crate) fn alpn(&self, version: HttpVersion) -> &'static [&'static [u8]] {
+        match version {
+            HttpVersion::Auto if cfg!(feature = "http2") => &[b"h2", b"http/1.1"],
+            HttpVersion::Auto | HttpVersion::Http1 => &[b"http/1.1"],
+            HttpVersion::Http2 => &[b"h2"],
+        }
     }
 
     /// Does the host name this machine, so that nobody listens on the way?
@@ -88,6 +92,8 @@ impl HttpEndpoint {
             headers: headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.trim())).collect(),
             events_only: self.events_only,
             listen,
+            may_multiplex: values.version != HttpVersion::Http1 && cfg!(feature = "http2"),
+            prior_knowledge: values.version == HttpVersion::Http2 && !self.is_tls(),
             idle_timeout: values.idle_timeout,
         }
     }
@@ -111,11 +117,25 @@ pub(crate) struct HttpValues {
     pub(crate) idle_timeout: Duration,
     pub(crate) bearer: Option<String>,
     pub(crate) listen: Option<bool>,
+    pub(crate) version: HttpVersion,
+}
+
+/// Which HTTP is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// Over TLS whichever the server prefers (ALPN), HTTP/1.1 otherwise.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only: agreed on over TLS, taken for granted without. Needs the feature `http2`.
+    Http2,
 }
 
 impl Default for HttpValues {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30), bearer: None, listen: None }
+        Self { idle_timeout: Duration::from_secs(30), bearer: None, listen: None, version: HttpVersion::Auto }
     }
 }
 
@@ -134,6 +154,9 @@ impl HttpValues {
                 "the bearer token of {} bytes is empty or has characters that no token has",
                 token.len()
             )));
+        }
+        if self.version == HttpVersion::Http2 && cfg!(not(feature = "http2")) {
+            return Err(Error::config("http_version is Http2, and HTTP/2 is not built in (feature `http2`)"));
         }
         if self.idle_timeout.is_zero() {
             return Err(Error::config("http_idle_timeout is zero, it must be longer"));

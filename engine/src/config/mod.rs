@@ -15,6 +15,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
+use self::http::HttpVersion;
 use crate::{
     base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX},
     error::{Error, RpcError},
@@ -362,6 +363,13 @@ impl ConfigBuilder {
     #[must_use]
     pub fn bearer(mut self, token: impl Into<String>) -> Self {
         self.http.bearer = Some(token.into());
+        self
+    }
+
+    /// Which HTTP is spoken. Default: over TLS what the server prefers, HTTP/1.1 otherwise.
+    #[must_use]
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.http.version = version;
         self
     }
 

@@ -221,7 +221,7 @@ impl Core {
 
     /// The transport stands.
     pub fn handle_opened(&mut self, now: u64, connection: u32) {
-        self.exchange.handle_opened(Instant::from_ns(now), connection);
+        self.exchange.handle_opened(Instant::from_ns(now), connection, false);
     }
 
     /// The transport is gone, or never came.

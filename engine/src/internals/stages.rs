@@ -131,7 +131,7 @@ impl Loopback {
         let mut exchange = Exchange::new(settings, Arc::new(KnownModern), layout, window + 1, magazine);
         let now = Instant::from_ns(1);
         let connection = exchange.poll_dial(now).expect("the era is known, so a transport is wanted");
-        exchange.handle_opened(now, connection);
+        exchange.handle_opened(now, connection, false);
         Self { exchange, tool: Tool::new("echo"), keys: Vec::new(), replies: Vec::new(), now: 1 }
     }
 

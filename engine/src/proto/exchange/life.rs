@@ -33,9 +33,10 @@ impl Exchange {
     // What it is told.
 
     /// The transport that `poll_dial` asked for stands.
-    pub(crate) fn handle_opened(&mut self, now: Instant, line: u32) {
+    /// `is_h2`: it was agreed to speak HTTP/2 on it.
+    pub(crate) fn handle_opened(&mut self, now: Instant, line: u32, is_h2: bool) {
         if self.settings.http.is_some() {
-            self.http_opened(now, line);
+            self.http_opened(now, line, is_h2);
             return;
         }
         let connection = line;
@@ -95,7 +96,11 @@ impl Exchange {
     pub(crate) fn handle_transmitted(&mut self, line: u32, bytes: usize) {
         self.stats.bytes_out += bytes as u64;
         if self.settings.http.is_some() {
-            self.lane(line).left += bytes;
+            let lane = self.lane(line);
+            match &mut lane.h2 {
+                Some(machine) => machine.written(bytes),
+                None => lane.left += bytes,
+            }
             return;
         }
         let connection = line;

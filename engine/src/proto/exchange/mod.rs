@@ -24,7 +24,7 @@ use super::{
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{
         plans::ToolPlans,
-        pool::{HttpSettings, SPARE_LANES},
+        pool::{HttpSettings, lanes_for},
     },
     lifecycle::State,
     message::{encode, handshake::ServerInfo},
@@ -192,7 +192,7 @@ impl Exchange {
                 Connection::new(settings.window, settings.frame_bytes_max, backoff, http)
             })
             .collect();
-        let lanes = if settings.http.is_some() { settings.window.get() + SPARE_LANES } else { 1 };
+        let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, settings.window.get()));
         let mut exchange = Self {
             lanes,
             scratch: Vec::new(),
@@ -460,6 +460,9 @@ impl Exchange {
             if self.settings.http.is_some() {
                 let lane = self.lane(connection);
                 lane.dirty = false;
+                if let Some(machine) = &mut lane.h2 {
+                    machine.waiting();
+                }
                 if lane.waiting().is_empty() {
                     continue;
                 }
@@ -572,7 +575,7 @@ impl Exchange {
     pub(crate) fn expects(&self, line: u32) -> bool {
         let (connection, lane) = self.of_line(line);
         let conn = &self.connections[connection as usize];
-        conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].left > 0)
+        conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].expects())
     }
 
     pub(crate) fn stats(&mut self) -> &Stats {

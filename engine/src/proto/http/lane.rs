@@ -135,6 +135,11 @@ impl Lane {
         self.load != Load::Nothing && self.socket == Socket::None && self.rides.is_none()
     }
 
+    /// Is anything to come on its socket?
+    pub(crate) fn expects(&self) -> bool {
+        self.h2.as_ref().map_or(self.left > 0, |machine| machine.streams() > 0)
+    }
+
     /// Has all of the request left?
     pub(crate) fn is_sent(&self) -> bool {
         self.left == self.request.len()

@@ -12,6 +12,9 @@ pub(crate) mod chunked;
 pub(crate) mod event_stream;
 #[cfg(feature = "http2")]
 pub(crate) mod h2;
+#[cfg(not(feature = "http2"))]
+#[path = "no_h2.rs"]
+pub(crate) mod h2;
 pub(crate) mod head;
 pub(crate) mod lane;
 pub(crate) mod plans;

@@ -1,5 +1,7 @@
 //! HTTP/2 where it is not built in: a machine of which there is none, so that nobody else has to ask for the feature.
 
+#![allow(dead_code, reason = "what cannot be made is never made")]
+
 use bytes::Bytes;
 
 use super::head::Head;

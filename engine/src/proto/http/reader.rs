@@ -143,6 +143,16 @@ impl Reader {
         self.body.end();
     }
 
+    /// The text at `place` of a body that was fed.
+    pub(crate) fn fed_frame(&self, place: Place) -> Option<FrameRef<'_>> {
+        self.body.frame(place)
+    }
+
+    /// The text at `place` of a body that was fed has been read.
+    pub(crate) fn fed_consume(&mut self, place: Place) {
+        self.body.consume(place);
+    }
+
     /// What the pieces amount to; `None` asks for more.
     pub(crate) fn fed_step(&mut self, pool: &mut ChunkPool) -> Option<Step> {
         self.body.step(pool)

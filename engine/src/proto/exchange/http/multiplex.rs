@@ -13,10 +13,10 @@ use crate::{
         event::Sink,
         exchange::Exchange,
         http::{
-            h2::{self, Event as StreamEvent, H2, RequestHead, Unsent},
-            lane::{Load, Socket},
-            pool::CARRIERS_MAX,
-            reader::Step,
+            body::Step,
+            h2::{self, Event as StreamEvent, RequestHead, Unsent},
+            head::Head,
+            lane::Load,
         },
     },
 };
@@ -26,7 +26,6 @@ impl Exchange {
     pub(super) fn carry(&mut self, now: Instant, line: u32) -> bool {
         let (connection, lane) = self.of_line(line);
         let Some(machine) = h2::machine() else { return false };
-        self.http(connection).multiplexes = true;
         let place = self.lane(line);
         place.h2 = Some(machine);
         let request = std::mem::take(&mut place.request);
@@ -34,6 +33,7 @@ impl Exchange {
         let load = place.unload();
         place.load = Load::Carrier;
         self.http(connection).leave(lane as u32);
+        self.http(connection).add_carrier(lane as u32);
         if load != Load::Nothing {
             // There is a free lane: the pool has one for each carrier beyond those for exchanges.
             if let Some(free) = self.http(connection).free_lane() {
@@ -127,11 +127,11 @@ impl Exchange {
 
     /// Hears what the machine of a carrier has to say, and lets it say its part.
     fn hear(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
-        let (connection, _) = self.of_line(line);
+        let (connection, carrier) = self.of_line(line);
         // The machine is out of its lane only while it is asked, so that handling an answer may send the next request.
         while let Some((lane, event)) = self.lane(line).h2.as_mut().and_then(|machine| machine.poll()) {
             let rider = self.line_of(connection, lane);
-            if self.lane(rider).rides == Some(self.of_line(line).1 as u32) {
+            if self.lane(rider).rides == Some(carrier as u32) {
                 self.stream_event(now, rider, event, sink);
             }
         }
@@ -149,7 +149,7 @@ impl Exchange {
 
     fn stream_event(&mut self, now: Instant, line: u32, event: StreamEvent, sink: &mut impl Sink) {
         match event {
-            StreamEvent::Head(head) => self.http_begins(line, head),
+            StreamEvent::Head(head) => self.stream_begins(line, head),
             StreamEvent::Data(bytes) => {
                 let (connection, lane) = self.of_line(line);
                 let Self { connections, pool, .. } = self;
@@ -169,6 +169,13 @@ impl Exchange {
         }
     }
 
+    fn stream_begins(&mut self, line: u32, head: Head) {
+        let want = self.http_head(line, head);
+        let reader = &mut self.lane(line).reader;
+        let taking = want.taking(|| reader.events());
+        reader.take(taking);
+    }
+
     /// What the pieces of a stream's body amount to.
     fn stream_steps(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, lane) = self.of_line(line);
@@ -184,7 +191,13 @@ impl Exchange {
                     reader.fed_consume(place);
                 }
                 Step::Event(event, place) => {
-                    self.http_event_of(now, line, &event, place.and_then(|place| reader.fed_frame(place)), sink);
+                    self.http_event_of(
+                        now,
+                        line,
+                        &event,
+                        place.and_then(|place| reader.fed_frame(place)),
+                        sink,
+                    );
                     if let Some(place) = place {
                         reader.fed_consume(place);
                     }
@@ -218,14 +231,7 @@ impl Exchange {
     }
 
     /// A stream ended without an answer.
-    fn rider_lost(
-        &mut self,
-        now: Instant,
-        line: u32,
-        reason: &str,
-        unprocessed: bool,
-        sink: &mut impl Sink,
-    ) {
+    fn rider_lost(&mut self, now: Instant, line: u32, reason: &str, unprocessed: bool, sink: &mut impl Sink) {
         let place = self.lane(line);
         if unprocessed {
             // As good as never sent.
@@ -238,7 +244,7 @@ impl Exchange {
     }
 
     /// A lane that rode gives its place on the carrier back.
-    pub(super) fn alight(&mut self, now: Instant, line: u32) {
+    pub(super) fn alight(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         let Some(carrier) = self.lane(line).rides.take() else { return };
         let carrier_line = self.line_of(connection, carrier);
@@ -247,6 +253,7 @@ impl Exchange {
             let idle = machine.streams() == 0;
             self.mark_line_dirty(carrier_line);
             if idle {
+                let now = self.last_now;
                 let timeout = self.settings.http.as_ref().map_or(now, |http| now.after(http.idle_timeout));
                 self.set_until(connection, carrier, timeout);
             }
@@ -259,16 +266,4 @@ impl Exchange {
             self.shut(line);
         }
     }
-}
-
-/// Lets a machine bring out what it has to write.
-pub(super) fn pump(machine: &mut H2) -> bool {
-    !machine.waiting().is_empty()
-}
-
-const _: () = assert!(CARRIERS_MAX > 0);
-
-/// A socket for others is being opened.
-pub(super) fn is_coming(socket: Socket) -> bool {
-    socket == Socket::Dialling
 }

@@ -91,6 +91,11 @@ pub(crate) struct H2 {
     written: u64,
 }
 
+/// A machine for one socket.
+pub(crate) fn machine() -> Option<Box<H2>> {
+    Some(Box::new(H2::new()))
+}
+
 /// Lanes with news.
 type Rung = Arc<Mutex<Vec<u32>>>;
 
