@@ -239,7 +239,10 @@ impl World {
         self.server.pipe.take(&mut more);
         self.back.extend_from_slice(&more);
         let back: Vec<u8> = self.back.drain(..self.back.len().min(self.sizes.next().unwrap())).collect();
-        self.h2.receive(&back);
+        // Not for nothing: a machine that needs to be called for what it owes would look well.
+        if !back.is_empty() {
+            self.h2.receive(&back);
+        }
         self.listen();
         !out.is_empty() || !back.is_empty()
     }
@@ -412,7 +415,9 @@ fn a_lane_that_gave_up_hears_no_more_and_may_send_again_at_once() {
     let mut builder = server::Builder::new();
     let mut world = World::with(builder.max_concurrent_streams(1), Does::Hold, vec![usize::MAX]);
     for _ in 0..5 {
-        // Each of them in the place of the one before, of which the server has not heard that it is given up.
+        // Each of them in the place of the one before, of which the server has not heard that it is given up; of every
+        // second one it never hears at all.
+        world.h2.send(0, &HEAD, b"{}").unwrap();
         world.h2.send(0, &HEAD, b"{}").unwrap();
         world.run();
     }
