@@ -531,6 +531,20 @@ fn bodies_beyond_every_window_pass_in_both_directions() {
 }
 
 #[test]
+fn what_was_handed_out_is_granted_anew_without_being_asked() {
+    let mut world = World::new(Does::Hold);
+    world.h2.send(0, &HEAD, b"{}").unwrap();
+    world.run();
+    // All that the window of the stream has, in one piece.
+    let data = frame(0, 0, 1, &[b' '; 16 * 1024]).repeat(H2_STREAM_WINDOW_BYTES as usize / (16 * 1024));
+    world.h2.receive(&[frame(1, 4, 1, b"\x88"), data].concat());
+    world.listen();
+    assert_eq!(world.heard(0).body.len(), H2_STREAM_WINDOW_BYTES as usize);
+    let grant = frame(8, 0, 1, &H2_STREAM_WINDOW_BYTES.to_be_bytes());
+    assert_eq!(world.h2.waiting(), grant);
+}
+
+#[test]
 fn a_server_that_grants_no_window_gets_no_more_than_its_window() {
     let mut world = World::new(Does::Hold);
     for lane in 0..3 {
