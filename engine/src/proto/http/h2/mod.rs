@@ -113,8 +113,8 @@ struct Stream {
 enum Stage {
     /// The head is to come.
     Head(ResponseFuture),
-    /// The body is to come; of so many bytes, if it was said.
-    Body(RecvStream, Option<u64>),
+    /// The body is to come.
+    Body(RecvStream),
 }
 
 /// What the crate wakes: a lane's name is put on the list. It is rung once for each time the lane was looked at.
@@ -366,11 +366,7 @@ impl H2 {
                     let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
                     match head::of_stream(parts.status.as_u16(), headers, !body.is_end_stream()) {
                         Ok(head) => {
-                            let left = match head.body {
-                                head::Body::Length(bytes) => Some(bytes),
-                                _ => None,
-                            };
-                            stream.stage = Stage::Body(body, left);
+                            stream.stage = Stage::Body(body);
                             return Some(Event::Head(head));
                         }
                         Err(error) => {
@@ -384,18 +380,16 @@ impl H2 {
                     Event::Lost { reason: said(&error), unprocessed }
                 }
             },
-            Stage::Body(body, left) => match body.poll_data(&mut cx) {
+            Stage::Body(body) => match body.poll_data(&mut cx) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(Ok(data))) => {
                     // It fails only where there is no window to widen any more.
                     let _ = body.flow_control().release_capacity(data.len());
-                    *left = left.map(|left| left.saturating_sub(data.len() as u64));
                     self.due = true;
                     return Some(Event::Data(data));
                 }
+                // Whatever follows the end: a server that wants no more of the request resets the stream (RFC 9113, 8.1).
                 Poll::Ready(None) => Event::End,
-                // A server that has said all it has to say may stop reading that way (RFC 9113, 8.1).
-                Poll::Ready(Some(Err(error))) if *left == Some(0) || is_stop(&error) => Event::End,
                 Poll::Ready(Some(Err(error))) => Event::Lost { reason: said(&error), unprocessed: false },
             },
         };
@@ -414,10 +408,6 @@ fn nobody() -> Context<'static> {
 fn is_refusal(error: &h2::Error) -> bool {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     error.is_remote() && (is_refused || error.is_go_away())
-}
-
-fn is_stop(error: &h2::Error) -> bool {
-    error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 /// What an error says, at some length.
