@@ -25,6 +25,7 @@ use crate::{
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
+        revision::Era,
     },
     queue::completion::Cell,
     shard::{
@@ -47,6 +48,9 @@ pub(crate) struct Engine {
     pub(crate) porter: Arc<Porter>,
     /// A slot became free on some shard.
     pub(crate) room: Arc<Event>,
+    /// Tools that may not be called over HTTP, and why not.
+    pub(crate) excluded_tools: Mutex<Vec<(String, String)>>,
+    over_http: bool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Servers are child processes, so closing waits for them.
     household: Option<Household>,
@@ -62,7 +66,7 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()));
         memory.set_token(values.http.authorization());
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
@@ -118,7 +122,26 @@ impl Engine {
                 }
             }
         }
-        Ok(Self { handles, config, memory, porter, room, threads: Mutex::new(threads), household })
+        Ok(Self {
+            handles,
+            config,
+            memory,
+            porter,
+            room,
+            over_http: matches!(endpoint, Endpoint::Http(_)),
+            excluded_tools: Mutex::default(),
+            threads: Mutex::new(threads),
+            household,
+        })
+    }
+
+    /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.
+    pub(crate) fn mirrors_parameters(&self) -> bool {
+        let modern = || {
+            let info = self.memory.info();
+            info.and_then(|info| info.revision()).is_some_and(|revision| revision.era() == Era::Modern)
+        };
+        self.over_http && modern()
     }
 
     /// Waits until a first connection takes calls.

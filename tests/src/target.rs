@@ -85,6 +85,16 @@ impl Target {
         Self::start(&["--tcp".into(), format!("127.0.0.1:{port}").into()], switches)
     }
 
+    /// Over HTTP, on a free TCP port.
+    pub fn http(switches: &[&str]) -> Self {
+        Self::start(&["--http".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
+    }
+
+    /// Over HTTP+SSE, on a free TCP port.
+    pub fn sse(switches: &[&str]) -> Self {
+        Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
+    }
+
     /// On a Unix socket.
     pub fn unix(switches: &[&str]) -> Self {
         let path = std::env::temp_dir().join(format!("volley-test-{}.sock", Mark::new().as_str()));
@@ -119,6 +129,11 @@ impl Target {
     /// Where it listens.
     pub fn endpoint(&self) -> Endpoint {
         self.address.parse().expect("an endpoint")
+    }
+
+    /// Where it listens, as it says itself.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Stops it in the middle of whatever it does; its sockets stay open and fill up.

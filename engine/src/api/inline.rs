@@ -112,7 +112,7 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()));
         memory.set_token(values.http.authorization());
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -242,13 +242,20 @@ impl Inline {
         let mut sink = InlineSink(sink);
         let now = self.shard.clock.now();
         self.shard.exchange.close(now, Why::Closed, &mut sink);
-        // One more turn hangs up; an error of the poll changes nothing any more.
-        let _ = self.shard.turn(Duration::ZERO, &mut sink, &NoGate);
+        // A few more turns hang up, and over HTTP end the session; an error of the poll changes nothing any more.
+        let until = self.shard.clock.now().after(HANG_UP_WAIT_MAX);
+        while self.shard.turn(Duration::from_millis(1), &mut sink, &NoGate).is_ok()
+            && !self.shard.exchange.is_closed()
+            && self.shard.clock.now() < until
+        {}
         if let Some(household) = self.household {
             keeper::wait_until_settled(household, CLOSE_WAIT_MAX);
         }
     }
 }
+
+/// Sockets are shut at once; a session may take a moment to end.
+const HANG_UP_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Nobody waits longer than this for a child to end; the keeper goes on.
 pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(15);

@@ -24,7 +24,7 @@ use crate::{
         resource::{Resource, ResourceTemplate},
         tool::ToolDescription,
     },
-    proto::event::Fate,
+    proto::{event::Fate, http::request},
 };
 
 impl RawAnswer {
@@ -113,12 +113,31 @@ impl Client {
         }
     }
 
-    /// All tools of the server, over all pages.
+    /// All tools of the server, over all pages. Over HTTP in the modern era, tools whose `x-mcp-header` annotations are invalid
+    /// are left out, as the protocol demands; [`Self::excluded_tools`] names them.
     ///
     /// # Errors
     /// As [`Self::list`].
     pub async fn list_tools(&self) -> Result<Vec<ToolDescription>, Error> {
-        Ok(self.list().await?.items)
+        let mut tools: Vec<ToolDescription> = self.list().await?.items;
+        if self.engine().mirrors_parameters() {
+            let mut excluded = Vec::new();
+            tools.retain(|tool| match request::plan(&tool.input_schema) {
+                Ok(_) => true,
+                Err(why) => {
+                    excluded.push((tool.name.clone(), why.to_string()));
+                    false
+                }
+            });
+            *self.engine().excluded_tools.lock() = excluded;
+        }
+        Ok(tools)
+    }
+
+    /// The tools that the last [`Self::list_tools`] left out, each with the reason. They cannot be called over HTTP: what their
+    /// server wants in the headers is not defined.
+    pub fn excluded_tools(&self) -> Vec<(String, String)> {
+        self.engine().excluded_tools.lock().clone()
     }
 
     /// All resources of the server, over all pages.

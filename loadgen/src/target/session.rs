@@ -15,15 +15,21 @@
 //! decision that none will come, and a batch is answered when all of its requests are settled.
 //! Clauses: MCP lifecycle, versioning and batching of each revision. Proof: `session_tests`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::args::BatchPolicy;
+use serde_json::Value;
+
+use super::args::{BatchPolicy, Protocol};
 use super::envelope::{self, Message, Request};
-use super::owed::{Answer, Destination, IdKey};
+use super::fixtures;
+use super::owed::{Answer, Destination, IdKey, Waiting};
 use super::protocol;
 use super::reply::{Fault, Outcome};
 use super::revision::Revision;
 use super::scan::{self, EchoCall, MetaRule};
+use super::subscription::{Listener, Memory};
 use super::timer::Ticket;
 use super::tools;
 use super::world::{Turn, World};
@@ -37,8 +43,15 @@ pub(super) struct Session {
     pub(super) held: HashMap<IdKey, Ticket>,
     batches: HashMap<u32, Batch>,
     batch_next: u32,
-    /// Calls that wait for the client's word, by the number in our request's id.
-    pub(super) asked: Vec<(u64, Answer)>,
+    /// What waits for the client's word, by the number in our request's id.
+    pub(super) asked: Vec<(u64, Waiting)>,
+    pub(super) listeners: Vec<Listener>,
+    /// Shared by all exchanges of a session.
+    pub(super) memory: Rc<RefCell<Memory>>,
+    /// The status that the last answer wants over HTTP.
+    pub(super) status: Option<u16>,
+    /// The stream is to leave its connection after so many bytes of output.
+    pub(super) leaves_at: Option<usize>,
     /// Answers gathered for `--reorder`.
     pub(super) shuffled: Vec<Vec<u8>>,
     /// Answers to calls sent on this connection; `--drop-after` counts them.
@@ -86,6 +99,10 @@ impl Session {
             batches: HashMap::new(),
             batch_next: 0,
             asked: Vec::new(),
+            listeners: Vec::new(),
+            memory: Rc::default(),
+            status: None,
+            leaves_at: None,
             shuffled: Vec::new(),
             answered: 0,
             ending: false,
@@ -119,7 +136,7 @@ impl Session {
         let mut at = 0;
         while at < bytes.len() && turn.out.len() < turn.out_bytes_full && !self.ending && !turn.world.dying {
             let rest = &bytes[at..];
-            if let Some(consumed) = self.take_plain_call(rest, turn) {
+            if let Some(consumed) = self.take_plain_call(rest, scan::scan, turn) {
                 at += consumed;
                 continue;
             }
@@ -130,9 +147,22 @@ impl Session {
         at
     }
 
-    /// Answers one plain call of `echo` and says how long its line was.
+    /// Handles one message of a transport that has no lines.
+    pub(super) fn take_text(&mut self, text: &str, turn: &mut Turn<'_>) {
+        if self.ending || self.take_plain_call(text.as_bytes(), scan::scan_whole, turn).is_some() {
+            return;
+        }
+        self.handle_line(text.as_bytes(), turn);
+    }
+
+    /// Answers one plain call of `echo` and says how many bytes it was.
     #[inline]
-    fn take_plain_call(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
+    fn take_plain_call(
+        &mut self,
+        bytes: &[u8],
+        scan: impl for<'a> Fn(&'a [u8], MetaRule<'_>) -> Option<EchoCall<'a>>,
+        turn: &mut Turn<'_>,
+    ) -> Option<usize> {
         let (revision, rule) = match self.era {
             Era::Undecided => return None,
             Era::Legacy(revision) => (revision, MetaRule::Absent),
@@ -141,7 +171,7 @@ impl Session {
                 (revision, MetaRule::Required { version, known: &self.known_meta })
             }
         };
-        let call = scan::scan(bytes, rule)?;
+        let call = scan(bytes, rule)?;
         let world = &mut *turn.world;
         if world.calls_are_plain {
             world.executed += 1;
@@ -283,8 +313,12 @@ impl Session {
                 return self.reply(request.id, &refusal, to, turn);
             }
         };
+        if turn.world.protocol.fixtures && self.play(request, revision, to, turn) {
+            return;
+        }
         let protocol = &turn.world.protocol;
         let outcome = match request.method.as_str() {
+            "subscriptions/listen" => return self.listen(request, to, turn),
             "tools/call" => return self.call(request, revision, to, turn),
             "tools/list" => protocol::list_tools(&request.params, protocol, revision),
             "server/discover" => protocol::discover(&protocol.offer, revision),
@@ -301,7 +335,10 @@ impl Session {
         let outcome = match (self.era, offer.newest_legacy()) {
             (Era::Legacy(_), _) => return Fault::INITIALIZED.into(),
             (Era::Undecided, Some(newest)) if to == Destination::Line => {
-                protocol::initialize(&request.params, offer, newest)
+                let capabilities = request.params.get("capabilities");
+                let capabilities = capabilities.and_then(|json| serde_json::from_str(json).ok());
+                self.memory.borrow_mut().capabilities = capabilities.unwrap_or_default();
+                protocol::initialize(&request.params, &world.protocol, newest)
             }
             _ => {
                 let asked = request.params.text("protocolVersion").unwrap_or_default();
@@ -330,7 +367,7 @@ impl Session {
             }
         };
         if modern {
-            if !has_method(method, true) {
+            if !has_method(method, true, &world.protocol) {
                 return Err(Fault::NO_METHOD.into());
             }
             let revision = protocol::check_envelope(&request.params, offer)?;
@@ -348,7 +385,7 @@ impl Session {
             _ if method == "server/discover" => return Err(Fault::NO_METHOD.into()),
             _ => return Err(Fault::NOT_INITIALIZED.into()),
         };
-        if has_method(method, false) { Ok(revision) } else { Err(Fault::NO_METHOD.into()) }
+        if has_method(method, false, &world.protocol) { Ok(revision) } else { Err(Fault::NO_METHOD.into()) }
     }
 
     fn open(&mut self, to: Destination) {
@@ -397,12 +434,12 @@ impl Session {
 }
 
 /// Whether an era knows a request.
-fn has_method(method: &str, modern: bool) -> bool {
+fn has_method(method: &str, modern: bool, protocol: &Protocol) -> bool {
     match method {
         "tools/call" | "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => true,
-        "server/discover" => modern,
+        "server/discover" | "subscriptions/listen" => modern,
         "ping" | "logging/setLevel" => !modern,
-        _ => false,
+        _ => protocol.fixtures && fixtures::knows(method, &Value::Null),
     }
 }
 

@@ -231,11 +231,6 @@ impl Pool {
         Some(errand)
     }
 
-    /// Bytes of messages that wait for a lane.
-    pub(crate) fn errand_bytes(&self) -> usize {
-        self.errand_bytes
-    }
-
     /// The next moment at which something here is due.
     pub(crate) fn next_deadline(&self, idle_timeout: Duration) -> Instant {
         let lanes =

@@ -89,11 +89,6 @@ impl Reader {
         Self { frame_bytes_max, ..Self::default() }
     }
 
-    /// Is it between two responses, with none begun?
-    pub(crate) fn is_between(&self) -> bool {
-        matches!(self.stage, Stage::Head)
-    }
-
     /// Does the end of the connection end the body properly?
     pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self.stage, Stage::UntilClose)

@@ -461,7 +461,8 @@ impl Exchange {
     pub(super) fn free(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
-        let keep = place.keep_alive && place.socket == Socket::Open;
+        // A server may answer before it has read the whole request; what it makes of the rest is its secret.
+        let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
         place.unload();
         place.served += 1;
         if keep {
@@ -514,7 +515,7 @@ impl Exchange {
         self.http(connection).resumes.retain(|resume| resume.key != key);
         let line = self.line_of(connection, row.lane);
         let has_lane = row.lane != NO_LANE;
-        if has_lane && !self.lane(line).has_left() {
+        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane(line).has_left() {
             // Nothing of it has left: the server need not know.
             self.connections[connection as usize].window.give_back();
             let place = self.lane(line);
@@ -556,7 +557,10 @@ impl Exchange {
     /// Ends the calls on a connection that is given up, or parks them if nothing of them has left. With `why`, all end.
     pub(super) fn http_end_call(&mut self, now: Instant, row: Row, why: Option<Why>, sink: &mut impl Sink) {
         let (connection, key) = (row.connection, row.key);
-        let left = row.lane == NO_LANE || self.lane(self.line_of(connection, row.lane)).has_left();
+        let left = row.lane == NO_LANE || {
+            let place = self.lane(self.line_of(connection, row.lane));
+            place.load != Load::Call(key) || place.has_left()
+        };
         match why {
             _ if left => {
                 self.connections[connection as usize].window.give_back();

@@ -88,8 +88,6 @@ impl Exchange {
                 Step::Broken(reason) => {
                     self.stats.malformed += 1;
                     let reason = format!("the response is not HTTP: {reason}");
-                    self.unwanted.push_back(line);
-                    self.lane(line).socket = Socket::Shutting;
                     self.http_broken(now, line, &reason, sink);
                 }
             }
@@ -108,10 +106,11 @@ impl Exchange {
     /// The socket speaks something else, and is of no more use.
     fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
         self.http_lost(now, line, reason, sink);
-        // `http_lost` takes it for gone; it is still to be shut.
+        // It has been taken for gone, and is still to be shut.
         let lane = self.lane(line);
         if lane.socket == Socket::None {
             lane.socket = Socket::Shutting;
+            self.unwanted.push_back(line);
         }
     }
 
@@ -242,10 +241,7 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
-        let place = &mut self.http(connection).lanes[lane as usize];
-        place.load = Load::Answered;
-        place.request.clear();
-        (place.left, place.body_at) = (0, 0);
+        self.http(connection).lanes[lane as usize].load = Load::Answered;
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
