@@ -68,6 +68,8 @@ pub(crate) struct Lane {
     pub(crate) body_at: usize,
     /// How much of it the kernel has taken.
     pub(crate) left: usize,
+    /// The session that the request names, if any, by the epoch of the connection in which it was placed.
+    pub(crate) session: Option<u32>,
     pub(crate) inbox: ReceiveBuffer,
     pub(crate) reader: Reader,
     /// Status of the response that is being read; 0 before its head.
@@ -102,6 +104,7 @@ impl Lane {
             request: Vec::new(),
             body_at: 0,
             left: 0,
+            session: None,
             inbox: ReceiveBuffer::default(),
             reader: Reader::new(frame_bytes_max),
             status: 0,

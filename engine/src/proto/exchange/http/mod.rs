@@ -107,6 +107,7 @@ impl Exchange {
     /// Puts a POST of `json` on a free lane, which is opened if need be.
     pub(super) fn http_place(&mut self, connection: u32, load: Load, json: &[u8]) -> Option<u32> {
         self.refresh_token(connection);
+        let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
         let Pool { lanes, template, plans, .. } = pool;
@@ -114,6 +115,7 @@ impl Exchange {
         place.load = load;
         place.request.clear();
         place.left = 0;
+        place.session = template.has_session().then_some(epoch);
         place.body_at = template.post(&mut place.request, json, plans.as_deref());
         self.start(connection, lane);
         Some(lane)
@@ -127,6 +129,7 @@ impl Exchange {
         last_event: Option<&str>,
     ) -> Option<u32> {
         self.refresh_token(connection);
+        let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
         let Pool { lanes, template, .. } = pool;
@@ -134,6 +137,7 @@ impl Exchange {
         place.load = load;
         place.request.clear();
         place.left = 0;
+        place.session = template.has_session().then_some(epoch);
         template.get(&mut place.request, last_event);
         place.body_at = place.request.len();
         self.start(connection, lane);

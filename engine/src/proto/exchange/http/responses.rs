@@ -264,7 +264,7 @@ impl Exchange {
         if lane.status < 200 {
             return;
         }
-        let (load, status) = (lane.load, lane.status);
+        let (load, status, lane_session) = (lane.load, lane.status, lane.session);
         let ok = is_ok(status);
         match load {
             Load::Nothing | Load::Answered | Load::Carrier => {}
@@ -282,8 +282,8 @@ impl Exchange {
                     self.http_errand_done(now, connection);
                 } else {
                     self.stats.errands_refused += 1;
-                    if status == 404 && self.http(connection).template.has_session() {
-                        self.end_session(now, connection, sink);
+                    if status == 404 && lane_session.is_some() {
+                        self.end_session(now, line, sink);
                     } else if self.connections[connection as usize].state() == State::Initializing {
                         let reason =
                             format!("the server answered notifications/initialized with HTTP {status}");
@@ -327,7 +327,8 @@ impl Exchange {
             return;
         }
         let last_event = self.lane(line).last_event.take();
-        if let (Some(last_event), false) = (last_event, self.is_modern(connection)) {
+        let resumable = !self.is_modern(connection) && !self.has_outlived(line);
+        if let (Some(last_event), true) = (last_event, resumable) {
             self.resume_later(now, connection, key, last_event);
             return;
         }
@@ -350,13 +351,13 @@ impl Exchange {
         let error = frame.filter(|frame| envelope::scan(frame.bytes()).kind == Kind::Error);
         let names_call =
             error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
-        let conn = &self.connections[connection as usize];
-        let has_session = conn.http.as_ref().is_some_and(|pool| pool.template.has_session());
-        let proven = conn.attempts == 0;
+        // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end.
+        let proven = self.has_outlived(line) || self.connections[connection as usize].attempts == 0;
+        let has_session = self.lane(line).session.is_some();
         if has_session && (status == 404 || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
             self.take_back(now, line, key, sink);
-            self.end_session(now, connection, sink);
+            self.end_session(now, line, sink);
             return;
         }
         if status == 401 && self.memory.awaits_token() {
@@ -443,14 +444,24 @@ impl Exchange {
         }
     }
 
-    /// The server has forgotten the session: a new one is opened, once, whoever noticed first. Exchanges under way go on.
-    pub(super) fn end_session(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
-        if self.connections[connection as usize].state() != State::Ready {
+    /// The server has forgotten the session that the request on this line named: a new one is opened, once, whoever noticed
+    /// first. Exchanges under way go on.
+    fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        if self.has_outlived(line) || self.connections[connection as usize].state() != State::Ready {
             return;
         }
         self.stats.sessions_lost += 1;
         self.blame("the server has ended the session");
         self.renew(now, connection, sink);
+    }
+
+    /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
+    /// the session of now.
+    fn has_outlived(&mut self, line: u32) -> bool {
+        let (connection, _) = self.of_line(line);
+        let epoch = self.connections[connection as usize].epoch;
+        self.lane(line).session.is_some_and(|session| session != epoch)
     }
 
     /// An answer, an event or a body that is longer than the bound.
