@@ -127,8 +127,9 @@ impl Exchange {
         conn.busy_retries <= BUSY_RETRIES_MAX
     }
 
-    /// Another shard may have found out the era.
+    /// Another shard may have found out the era, or somebody brought a token.
     pub(crate) fn handle_news(&mut self) {
+        self.heed_token();
         self.want_transports();
     }
 

@@ -100,11 +100,20 @@ pub(crate) trait EraMemory {
     fn token(&self) -> Option<Box<str>> {
         None
     }
-    /// The server refused for want of authorization, and this is how it wants to be asked.
-    fn challenged(&self, _status: u16, _challenge: &str) {}
+    /// The server refused a request with the token of version `had` for want of authorization, and this is how it wants to be
+    /// asked. May the request be sent again as soon as nobody awaits a token?
+    fn refused(&self, _had: u64, _status: u16, _challenge: &str) -> bool {
+        false
+    }
+    /// The server accepted a request with the token of version `had`.
+    fn accepted(&self, _had: u64) {}
     /// Is somebody about to bring another token?
     fn awaits_token(&self) -> bool {
         false
+    }
+    /// Why nobody brought one.
+    fn why_no_token(&self) -> Option<Reason> {
+        None
     }
 }
 
@@ -146,6 +155,8 @@ pub(crate) struct Exchange {
     reason_is_news: bool,
     /// A connection became ready or was lost; whoever watches is told at the end of the turn.
     changed: bool,
+    /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
+    held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
     /// Noise and blank lines counted by framings that are gone.
@@ -216,6 +227,7 @@ impl Exchange {
             reason: None,
             reason_is_news: false,
             changed: false,
+            held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
             noise_before: (0, 0),
@@ -337,6 +349,7 @@ impl Exchange {
     /// Puts waiting calls on connections while both last. Returns how many.
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
+        self.heed_token();
         let mut assigned = 0;
         while let Some(parked) = self.parked.front() {
             // A call that ended while it was parked has left only its frame.
@@ -474,9 +487,9 @@ impl Exchange {
         None
     }
 
-    /// Is there output that no `poll_dirty` has named yet?
+    /// Is there output that no `poll_dirty` has named yet, or a line to be dialled or shut?
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.wanted.is_empty() || !self.unwanted.is_empty()
     }
 
     /// The bytes to write next.
@@ -497,6 +510,9 @@ impl Exchange {
 
     /// How many calls [`Self::submit`] would take now, at most.
     pub(crate) fn room(&self) -> usize {
+        if self.held {
+            return 0;
+        }
         let credits: usize = if self.connections.len() == 1 && !self.is_http(0) {
             let conn = &self.connections[0];
             if conn.has_room() { conn.window.room() as usize } else { 0 }
@@ -590,6 +606,9 @@ impl Exchange {
     /// The next connection with room, in turn.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
+        if self.held {
+            return None;
+        }
         loop {
             let &connection = self.open.front()?;
             if self.connections[connection as usize].has_room() {

@@ -94,9 +94,10 @@ impl Runner {
     }
 
     fn turn(&mut self) -> std::io::Result<()> {
+        // Read first: what is announced from here on keeps the shard awake for another turn.
+        let claims_seen = self.handle.claims();
         self.take_commands();
         self.take_calls();
-        let claims_seen = self.handle.claims();
         let now = self.shard.clock.now();
         let more = self.desk.feed(now, &mut self.shard.exchange);
         let wait = if more || self.closing { Duration::ZERO } else { SLEEP_MAX };

@@ -6,7 +6,8 @@
 //!                                \------400, 404, 405--> Endpoint --event `endpoint`--> Initialize ...
 //! ```
 //!
-//! 401, 403, 429 and 5xx say nothing about the era: the attempt has failed and is repeated like any other.
+//! 401, 403, 429 and 5xx say nothing about the era: the attempt has failed and is repeated like any other. Where another
+//! token may be had ([`authorization`](super::authorization)), the same request is sent again with it instead.
 //! Follows: MCP 2026-07-28, basic/versioning; 2025-11-25, basic/transports, "Backwards Compatibility".
 
 use serde_json::Value;
@@ -111,6 +112,10 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, _) = self.of_line(line);
+        if self.lane(line).again {
+            self.hold_opening(line);
+            return;
+        }
         self.lane(line).load = Load::Answered;
         let conn = &mut self.connections[connection as usize];
         conn.opening = Key::NONE;
