@@ -78,7 +78,10 @@ impl Challenge {
 
     /// A parameter of the `Bearer` challenge.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.bearer.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.bearer
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// What is wrong with the request, in a word: `invalid_token`, `insufficient_scope`.

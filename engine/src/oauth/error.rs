@@ -42,7 +42,9 @@ impl fmt::Display for OAuthError {
             Self::NothingMore { scope } => {
                 write!(f, "the server wants scope {scope:?}, which has been asked for and was not enough")
             }
-            Self::Authorize(error) => write!(f, "the user was not brought through the authorization: {error}"),
+            Self::Authorize(error) => {
+                write!(f, "the user was not brought through the authorization: {error}")
+            }
         }
     }
 }

@@ -51,11 +51,15 @@ impl Flow<'_> {
             .as_deref()
             .ok_or(OAuthError::Missing("the authorization server has no authorization endpoint"))?;
         if !server.knows_pkce() {
-            return Err(OAuthError::Missing("the authorization server does not say that it knows PKCE with S256"));
+            return Err(OAuthError::Missing(
+                "the authorization server does not say that it knows PKCE with S256",
+            ));
         }
         address("the authorization endpoint", endpoint)?;
-        let auth_url = AuthUrl::new(endpoint.to_owned()).map_err(|_| no_url("the authorization endpoint", endpoint))?;
-        let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| no_url("the redirect", redirect_uri))?;
+        let auth_url =
+            AuthUrl::new(endpoint.to_owned()).map_err(|_| no_url("the authorization endpoint", endpoint))?;
+        let redirect =
+            RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| no_url("the redirect", redirect_uri))?;
         let client = self.asking()?.set_auth_uri(auth_url).set_redirect_uri(redirect);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let mut request = client
@@ -82,9 +86,8 @@ impl Flow<'_> {
     /// A token for the client itself.
     pub(super) fn by_client(&self) -> Result<Tokens, OAuthError> {
         let client = self.asking()?;
-        let mut request = client
-            .exchange_client_credentials()
-            .add_scopes(self.scopes.iter().cloned().map(Scope::new));
+        let mut request =
+            client.exchange_client_credentials().add_scopes(self.scopes.iter().cloned().map(Scope::new));
         if let Some(resource) = &self.site.resource {
             request = request.add_extra_param("resource", resource);
         }
@@ -107,7 +110,8 @@ impl Flow<'_> {
     fn asking(&self) -> Result<Asking, OAuthError> {
         let endpoint = &self.site.server.token_endpoint;
         address("the token endpoint", endpoint)?;
-        let token_url = TokenUrl::new(endpoint.clone()).map_err(|_| no_url("the token endpoint", endpoint))?;
+        let token_url =
+            TokenUrl::new(endpoint.clone()).map_err(|_| no_url("the token endpoint", endpoint))?;
         let mut client = BasicClient::new(ClientId::new(self.client.id.clone())).set_token_uri(token_url);
         let auth_type = match self.client.method {
             Method::Basic => AuthType::BasicAuth,
@@ -136,7 +140,9 @@ impl Flow<'_> {
         let parameters: BTreeMap<Cow<'_, str>, Cow<'_, str>> = url.query_pairs().collect();
         let parameter = |name: &str| parameters.get(name).map(|value| &**value);
         if parameter("state") != Some(state) {
-            return Err(OAuthError::Missing("the answer to the authorization request has another state, or none"));
+            return Err(OAuthError::Missing(
+                "the answer to the authorization request has another state, or none",
+            ));
         }
         let server = &self.site.server;
         match parameter("iss") {
@@ -162,7 +168,8 @@ impl Flow<'_> {
             });
         }
         let code = parameter("code").filter(|code| !code.is_empty());
-        code.map(str::to_owned).ok_or(OAuthError::Missing("the answer to the authorization request has no code"))
+        code.map(str::to_owned)
+            .ok_or(OAuthError::Missing("the answer to the authorization request has no code"))
     }
 }
 

@@ -98,7 +98,11 @@ pub(super) fn address(what: &'static str, text: &str) -> Result<Url, OAuthError>
     let wrong = |why| OAuthError::Address { what, url: text.to_owned(), why };
     let url = Url::parse(text).map_err(|_| wrong("is no URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(OAuthError::Address { what, url: url.host_str().unwrap_or_default().to_owned(), why: "names a user" });
+        return Err(OAuthError::Address {
+            what,
+            url: url.host_str().unwrap_or_default().to_owned(),
+            why: "names a user",
+        });
     }
     match url.scheme() {
         "https" => Ok(url),
@@ -117,7 +121,9 @@ mod tests {
         for good in ["https://as.example/x", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]:8/"] {
             address("it", good).unwrap();
         }
-        for bad in ["http://as.example/", "ftp://localhost/", "x", "", "javascript:alert(1)", "https://u:p@h/"] {
+        for bad in
+            ["http://as.example/", "ftp://localhost/", "x", "", "javascript:alert(1)", "https://u:p@h/"]
+        {
             let error = address("it", bad).unwrap_err().to_string();
             assert!(!error.contains("u:p"), "{error}");
         }

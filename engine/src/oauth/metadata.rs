@@ -96,8 +96,9 @@ pub(super) fn discover(
         issuers.iter().find(|issuer| preferred(issuer)).or(issuers.first())
     });
     let server = match issuer {
-        Some(issuer) => metadata(http, issuer)?
-            .ok_or(OAuthError::Missing("the authorization server has no metadata at any of its well-known addresses"))?,
+        Some(issuer) => metadata(http, issuer)?.ok_or(OAuthError::Missing(
+            "the authorization server has no metadata at any of its well-known addresses",
+        ))?,
         None => {
             let origin = server.origin().ascii_serialization();
             metadata(http, &origin)?.unwrap_or_else(|| Server::by_default(&origin))

@@ -138,7 +138,8 @@ impl OAuth {
     fn bring(&self, challenge: &Challenge) -> Result<String, OAuthError> {
         // Held on purpose: of several clients that share these credentials one asks at a time.
         let mut known = self.known.lock();
-        let registered_for = self.identity.registered.as_ref().and_then(|registered| registered.issuer.as_deref());
+        let registered_for =
+            self.identity.registered.as_ref().and_then(|registered| registered.issuer.as_deref());
         let site = metadata::discover(&self.http, challenge, |issuer| {
             known.by_issuer.contains_key(issuer) || registered_for == Some(issuer)
         })?;
@@ -193,7 +194,9 @@ impl Known {
     ) -> Result<&mut Given, OAuthError> {
         if !self.by_issuer.contains_key(&server.issuer) {
             let mut identity = identity.clone();
-            if !self.by_issuer.is_empty() && identity.registered.as_ref().is_some_and(|one| one.issuer.is_none()) {
+            if !self.by_issuer.is_empty()
+                && identity.registered.as_ref().is_some_and(|one| one.issuer.is_none())
+            {
                 // They were taken for the first issuer's, and are not another's.
                 identity.registered = None;
             }

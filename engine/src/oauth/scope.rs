@@ -48,8 +48,9 @@ pub(super) fn split(text: &str) -> Scopes {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// The text for a parameter.
-pub(super) fn join(scopes: &Scopes) -> String {
+/// As a text.
+#[cfg(test)]
+fn join(scopes: &Scopes) -> String {
     scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
