@@ -158,7 +158,9 @@ impl Engine {
                 return Ok(());
             }
             if first.status.down.load(Ordering::Acquire) {
-                return Err(first.error(Failure { why: Why::Unreachable, fate: Fate::NotSent }));
+                let unauthorized = first.status.unauthorized.load(Ordering::Acquire);
+                let why = if unauthorized { Why::Unauthorized } else { Why::Unreachable };
+                return Err(first.error(Failure { why, fate: Fate::NotSent }));
             }
             if first.is_closed() {
                 return Err(first.error(Failure { why: Why::Closed, fate: Fate::NotSent }));

@@ -149,6 +149,8 @@ pub(crate) struct Exchange {
     next_care: Instant,
     /// All connections have given up; calls fail until then, the first one after that tries again.
     down_until: Option<Instant>,
+    /// What calls fail with then.
+    down_why: Why,
     ever_ready: bool,
     closing: bool,
     reason: Option<Reason>,
@@ -222,6 +224,7 @@ impl Exchange {
             next_sweep: Instant::default(),
             next_care: Instant::NEVER,
             down_until: None,
+            down_why: Why::Unreachable,
             ever_ready: false,
             closing: false,
             reason: None,
@@ -319,7 +322,7 @@ impl Exchange {
         if self.closing {
             Some(Why::Closed)
         } else if self.is_down(now) {
-            Some(Why::Unreachable)
+            Some(self.down_why)
         } else {
             None
         }
@@ -540,6 +543,11 @@ impl Exchange {
     /// Have all connections given up? Then why.
     pub(crate) fn down_reason(&self) -> Option<&Reason> {
         self.down_until.and(self.reason.as_ref())
+    }
+
+    /// What calls fail with while all connections have given up.
+    pub(crate) fn down_why(&self) -> Why {
+        self.down_why
     }
 
     /// The reason of the last failure, if there was one since this was last asked.

@@ -122,6 +122,8 @@ impl Runner {
         let ready = self.shard.ready() as u32;
         let down = self.shard.exchange.down_reason().is_some();
         if status.ready.load(Ordering::Relaxed) != ready || status.down.load(Ordering::Relaxed) != down {
+            let unauthorized = self.shard.exchange.down_why() == Why::Unauthorized;
+            status.unauthorized.store(unauthorized, Ordering::Release);
             status.ready.store(ready, Ordering::Release);
             status.down.store(down, Ordering::Release);
             status.changed.notify(usize::MAX);

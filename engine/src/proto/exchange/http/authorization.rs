@@ -11,7 +11,7 @@
 use super::super::Exchange;
 use crate::{
     base::time::Instant,
-    proto::{http::lane::Load, lifecycle::State},
+    proto::{event::Why, http::lane::Load, lifecycle::State},
 };
 
 impl Exchange {
@@ -68,6 +68,12 @@ impl Exchange {
             self.stats.output_suppressed += 1;
         }
         self.pump_errands(connection);
+    }
+
+    /// An opening was refused and there is no other token: another attempt would meet the same.
+    pub(super) fn refuse_opening(&mut self, connection: u32) {
+        self.down_why = Why::Unauthorized;
+        self.connections[connection as usize].attempts = self.settings.attempts_max;
     }
 
     fn stop_clock(&mut self, connection: u32) {
