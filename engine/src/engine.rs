@@ -66,8 +66,11 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::of(endpoint.shared_address()));
-        memory.set_token(values.http.authorization());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+            endpoint.http_url(),
+            values.http.authorization(),
+            values.http.credentials.clone(),
+        ));
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
@@ -108,7 +111,8 @@ impl Engine {
         }
         let others: Vec<_> = handles.iter().map(Arc::downgrade).collect();
         memory.tell(move || {
-            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.ring_bell())
+            // Like a claim: a shard that is about to sleep looks again.
+            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.announce_claim())
         });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {
@@ -154,7 +158,9 @@ impl Engine {
                 return Ok(());
             }
             if first.status.down.load(Ordering::Acquire) {
-                return Err(first.error(Failure { why: Why::Unreachable, fate: Fate::NotSent }));
+                let unauthorized = first.status.unauthorized.load(Ordering::Acquire);
+                let why = if unauthorized { Why::Unauthorized } else { Why::Unreachable };
+                return Err(first.error(Failure { why, fate: Fate::NotSent }));
             }
             if first.is_closed() {
                 return Err(first.error(Failure { why: Why::Closed, fate: Fate::NotSent }));

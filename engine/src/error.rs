@@ -182,6 +182,9 @@ impl Error {
                 (kind, Phase::Call, format!("the server answered HTTP {status}{wait}: {reason}"))
             }
             Why::Unreachable => (ErrorKind::Unreachable, Phase::Connect, format!("no connection: {reason}")),
+            Why::Unauthorized => {
+                (ErrorKind::Unauthorized, Phase::Connect, format!("no connection: {reason}"))
+            }
             Why::Closed => (ErrorKind::Closed, Phase::Close, "the client is draining or closed".to_owned()),
             Why::Exhausted => {
                 (ErrorKind::Exhausted, Phase::Call, "the shard's request ids are used up".to_owned())

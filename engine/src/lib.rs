@@ -49,6 +49,8 @@ mod error;
 #[cfg(any(test, feature = "internals"))]
 mod fuzz_bodies;
 mod model;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod policy;
 mod proto;
 mod queue;
@@ -69,6 +71,7 @@ pub use config::http::{HttpEndpoint, HttpVersion};
 pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
+    credentials::{Challenge, Credentials, CredentialsError},
     endpoint::{Command, Endpoint},
 };
 pub use decode::answer::RawAnswer;
@@ -77,6 +80,8 @@ pub use model::{
     inbound::{Notification, ServerRequest},
     tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
+#[cfg(feature = "oauth")]
+pub use oauth::OAuth;
 pub use proto::{
     event::Fate,
     message::handshake::ServerInfo,

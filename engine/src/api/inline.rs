@@ -112,8 +112,11 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::of(endpoint.shared_address()));
-        memory.set_token(values.http.authorization());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+            endpoint.http_url(),
+            values.http.authorization(),
+            values.http.credentials.clone(),
+        ));
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
@@ -128,6 +131,13 @@ impl Inline {
         let household = dial.household();
         let shard = Shard::new(exchange, dial, values.spin, values.close_grace, values.on_stderr.clone())
             .map_err(|error| internal(&error))?;
+        if memory.has_credentials() {
+            let waker = shard.waker().map_err(|error| internal(&error))?;
+            memory.tell(move || {
+                // Fails only when the poll is gone, and the engine with it.
+                let _ = waker.wake();
+            });
+        }
         let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;

@@ -1,6 +1,7 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod credentials;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
@@ -12,6 +13,7 @@ pub(crate) mod websocket;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use credentials::Credentials;
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
@@ -370,6 +372,23 @@ impl ConfigBuilder {
     #[must_use]
     pub fn http_version(mut self, version: HttpVersion) -> Self {
         self.http.version = version;
+        self
+    }
+
+    /// As [`Self::bearer`], with the token in this environment variable. It is read once, by [`Self::build`].
+    #[must_use]
+    pub fn bearer_env(mut self, name: impl Into<String>) -> Self {
+        self.http.bearer_env = Some(name.into());
+        self
+    }
+
+    /// Who brings a token when the server over HTTP wants one, or another one: a function, or `OAuth` of feature `oauth`. The
+    /// token of [`Self::bearer`], if there is one, is the first. Calls that were refused wait for it and are sent again;
+    /// for all of them there is one question. A token that is refused right after it was brought is the end: those calls
+    /// fail [`Unauthorized`](crate::ErrorKind::Unauthorized). Default: nobody does.
+    #[must_use]
+    pub fn credentials(mut self, credentials: impl Credentials + 'static) -> Self {
+        self.http.credentials = Some(Arc::new(credentials));
         self
     }
 

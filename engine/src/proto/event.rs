@@ -43,6 +43,8 @@ pub(crate) enum Why {
     Http { status: u16, retry_after_s: Option<u32> },
     /// No connection could be had within the configured attempts.
     Unreachable,
+    /// No connection could be had, because the server wants a token that nobody brought.
+    Unauthorized,
     /// The engine is closing or closed.
     Closed,
     /// The keys of the shard are used up.

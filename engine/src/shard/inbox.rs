@@ -106,6 +106,8 @@ pub(crate) struct ShardHandle {
 pub(crate) struct Status {
     pub(crate) ready: AtomicU32,
     pub(crate) down: AtomicBool,
+    /// It is down for want of a token.
+    pub(crate) unauthorized: AtomicBool,
     pub(crate) reason: Mutex<Option<Reason>>,
     pub(crate) changed: Event,
 }

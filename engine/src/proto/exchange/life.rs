@@ -132,8 +132,9 @@ impl Exchange {
         conn.busy_retries <= BUSY_RETRIES_MAX
     }
 
-    /// Another shard may have found out the era.
+    /// Another shard may have found out the era, or somebody brought a token.
     pub(crate) fn handle_news(&mut self) {
+        self.heed_token();
         self.want_transports();
     }
 
@@ -405,7 +406,7 @@ impl Exchange {
         (conn.revision, conn.tail) = (Some(revision), tail);
         conn.opening = Key::NONE;
         conn.skip_probe = false;
-        (self.ever_ready, self.down_until) = (true, None);
+        (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
         self.list(connection);
@@ -443,6 +444,9 @@ impl Exchange {
     pub(super) fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
         let frame_bytes_max = self.settings.frame_bytes_max;
         self.changed = true;
+        if event == Event::Lost {
+            self.down_why = Why::Unreachable;
+        }
         self.end_calls_on(now, connection, None, sink);
         if self.is_http(connection) {
             self.shut_all(connection);
@@ -505,13 +509,13 @@ impl Exchange {
         }
         if self.is_closed() {
             self.down_until = Some(now.after(self.settings.backoff_cap));
-            self.fail_unplaced(now, Why::Unreachable, sink);
+            self.fail_unplaced(now, self.down_why, sink);
         }
     }
 
     /// Tries again after having given up.
     pub(super) fn revive(&mut self) {
-        self.down_until = None;
+        (self.down_until, self.down_why) = (None, Why::Unreachable);
         self.memory.remember(None);
         for conn in &mut self.connections {
             if conn.state() == State::Closed {

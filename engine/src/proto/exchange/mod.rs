@@ -100,11 +100,20 @@ pub(crate) trait EraMemory {
     fn token(&self) -> Option<Box<str>> {
         None
     }
-    /// The server refused for want of authorization, and this is how it wants to be asked.
-    fn challenged(&self, _status: u16, _challenge: &str) {}
+    /// The server refused a request with the token of version `had` for want of authorization, and this is how it wants to be
+    /// asked. May the request be sent again as soon as nobody awaits a token?
+    fn refused(&self, _had: u64, _status: u16, _challenge: &str) -> bool {
+        false
+    }
+    /// The server accepted a request with the token of version `had`.
+    fn accepted(&self, _had: u64) {}
     /// Is somebody about to bring another token?
     fn awaits_token(&self) -> bool {
         false
+    }
+    /// Why nobody brought one.
+    fn why_no_token(&self) -> Option<Reason> {
+        None
     }
 }
 
@@ -140,12 +149,16 @@ pub(crate) struct Exchange {
     next_care: Instant,
     /// All connections have given up; calls fail until then, the first one after that tries again.
     down_until: Option<Instant>,
+    /// What calls fail with then.
+    down_why: Why,
     ever_ready: bool,
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
     /// A connection became ready or was lost; whoever watches is told at the end of the turn.
     changed: bool,
+    /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
+    held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
     /// Noise and blank lines counted by framings that are gone.
@@ -211,11 +224,13 @@ impl Exchange {
             next_sweep: Instant::default(),
             next_care: Instant::NEVER,
             down_until: None,
+            down_why: Why::Unreachable,
             ever_ready: false,
             closing: false,
             reason: None,
             reason_is_news: false,
             changed: false,
+            held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
             noise_before: (0, 0),
@@ -307,7 +322,7 @@ impl Exchange {
         if self.closing {
             Some(Why::Closed)
         } else if self.is_down(now) {
-            Some(Why::Unreachable)
+            Some(self.down_why)
         } else {
             None
         }
@@ -337,6 +352,7 @@ impl Exchange {
     /// Puts waiting calls on connections while both last. Returns how many.
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
+        self.heed_token();
         let mut assigned = 0;
         while let Some(parked) = self.parked.front() {
             // A call that ended while it was parked has left only its frame.
@@ -477,9 +493,9 @@ impl Exchange {
         None
     }
 
-    /// Is there output that no `poll_dirty` has named yet?
+    /// Is there output that no `poll_dirty` has named yet, or a line to be dialled or shut?
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.wanted.is_empty() || !self.unwanted.is_empty()
     }
 
     /// The bytes to write next.
@@ -500,6 +516,9 @@ impl Exchange {
 
     /// How many calls [`Self::submit`] would take now, at most.
     pub(crate) fn room(&self) -> usize {
+        if self.held {
+            return 0;
+        }
         let credits: usize = if self.connections.len() == 1 && !self.is_http(0) {
             let conn = &self.connections[0];
             if conn.has_room() { conn.window.room() as usize } else { 0 }
@@ -527,6 +546,11 @@ impl Exchange {
     /// Have all connections given up? Then why.
     pub(crate) fn down_reason(&self) -> Option<&Reason> {
         self.down_until.and(self.reason.as_ref())
+    }
+
+    /// What calls fail with while all connections have given up.
+    pub(crate) fn down_why(&self) -> Why {
+        self.down_why
     }
 
     /// The reason of the last failure, if there was one since this was last asked.
@@ -593,6 +617,9 @@ impl Exchange {
     /// The next connection with room, in turn.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
+        if self.held {
+            return None;
+        }
         loop {
             let &connection = self.open.front()?;
             if self.connections[connection as usize].has_room() {

@@ -74,6 +74,10 @@ pub(crate) struct Lane {
     pub(crate) reader: Reader,
     /// Status of the response that is being read; 0 before its head.
     pub(crate) status: u16,
+    /// The version of the token that the request has.
+    pub(crate) token: u64,
+    /// The request was refused for want of authorization, and may be sent again.
+    pub(crate) again: bool,
     /// The server keeps the socket open after this response.
     pub(crate) keep_alive: bool,
     /// How long the server wants to be left alone, in seconds.
@@ -108,6 +112,8 @@ impl Lane {
             inbox: ReceiveBuffer::default(),
             reader: Reader::new(frame_bytes_max),
             status: 0,
+            token: 0,
+            again: false,
             keep_alive: true,
             retry_after_s: None,
             last_event: None,
@@ -160,6 +166,7 @@ impl Lane {
             self.request.shrink_to(REQUEST_BYTES_KEPT);
         }
         (self.body_at, self.left, self.status) = (0, 0, 0);
+        self.again = false;
         (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
         std::mem::take(&mut self.load)
     }

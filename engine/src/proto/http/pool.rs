@@ -102,6 +102,8 @@ pub(crate) struct Pool {
     pub(crate) retry: Duration,
     /// Which token the template has.
     pub(crate) token: u64,
+    /// The server has accepted it.
+    pub(crate) token_proven: bool,
 }
 
 /// How far an opening has come.
@@ -162,6 +164,7 @@ impl Pool {
             plans: None,
             retry: RETRY_DEFAULT,
             token: 0,
+            token_proven: false,
         }
     }
 

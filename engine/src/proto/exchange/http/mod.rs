@@ -2,11 +2,13 @@
 //!
 //! A driver knows *lines*: one socket each. On a stream a connection has one line; over HTTP it has as many as its pool has
 //! lanes. Here requests are put on lanes, lanes are opened, freed and given up; [`responses`] reads what comes back,
-//! [`opening`] finds out what the server is, [`streams`] looks after streams of events that end early or never.
+//! [`opening`] finds out what the server is, [`authorization`] waits for tokens, [`streams`] looks after streams of events that
+//! end early or never.
 //!
 //! Owner: one shard. Always: a call on a connection over HTTP is on exactly one lane, or, without a lane, waits for a stream to
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
 
+mod authorization;
 mod multiplex;
 mod opening;
 mod responses;
@@ -110,9 +112,9 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, plans, .. } = pool;
+        let Pool { lanes, template, plans, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -132,9 +134,9 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, .. } = pool;
+        let Pool { lanes, template, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -179,11 +181,18 @@ impl Exchange {
     }
 
     pub(super) fn pump_errands(&mut self, connection: u32) {
-        if let Some((json, load)) = self.http(connection).pending_opening.take()
-            && self.http_place(connection, load, &json).is_none()
-        {
-            self.http(connection).pending_opening = Some((json, load));
+        if self.held {
             return;
+        }
+        if let Some((json, load)) = self.http(connection).pending_opening.take() {
+            let placed = match load {
+                Load::Events => self.http_place_get(connection, load, None),
+                _ => self.http_place(connection, load, &json),
+            };
+            if placed.is_none() {
+                self.http(connection).pending_opening = Some((json, load));
+                return;
+            }
         }
         while self.http(connection).has_errand() {
             let pool = self.http(connection);
@@ -675,17 +684,6 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if conn.state() == State::Closing && conn.http.as_ref().is_some_and(|pool| !pool.has_sockets()) {
             conn.step(Event::Gone);
-        }
-    }
-
-    /// The template takes the token that is valid now.
-    fn refresh_token(&mut self, connection: u32) {
-        let version = self.memory.token_version();
-        if self.http(connection).token != version {
-            let token = self.memory.token();
-            let pool = self.http(connection);
-            pool.token = version;
-            pool.template.set_authorization(token);
         }
     }
 

@@ -30,6 +30,7 @@ impl Exchange {
         place.h2 = Some(machine);
         let request = std::mem::take(&mut place.request);
         let (body_at, until, last_event) = (place.body_at, place.until, place.last_event.take());
+        let (session, token) = (place.session, place.token);
         let load = place.unload();
         place.load = Load::Carrier;
         self.http(connection).leave(lane as u32);
@@ -40,6 +41,7 @@ impl Exchange {
                 let place = &mut self.http(connection).lanes[free as usize];
                 (place.load, place.request, place.body_at) = (load, request, body_at);
                 (place.until, place.last_event) = (until, last_event);
+                (place.session, place.token) = (session, token);
                 if let Load::Call(key) | Load::Resumed(key) = load
                     && let Some(row) = self.correlation.get_mut(key)
                 {

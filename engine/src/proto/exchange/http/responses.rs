@@ -130,12 +130,17 @@ impl Exchange {
                     reason = format!("{reason}; {what}: {value}");
                 }
             }
-            if head.status == 401 || head.status == 403 {
-                self.memory.challenged(head.status, head.challenge.as_deref().unwrap_or_default());
+            if let Some(why) =
+                self.heed_status(line, head.status, head.challenge.as_deref().unwrap_or_default())
+            {
+                reason = format!("{reason}; no other token: {why}");
             }
-            if !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+            let again = self.lane(line).again;
+            if !again && !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
                 self.blame(reason);
             }
+        } else if ok {
+            self.heed_status(line, head.status, "");
         }
         match load {
             Load::Nothing => {
@@ -271,6 +276,10 @@ impl Exchange {
             Load::Call(key) if ok => self.http_unanswered(now, line, key, sink),
             Load::Call(key) => self.http_refused(now, line, key, None, sink),
             Load::Resumed(key) if ok => self.http_unanswered(now, line, key, sink),
+            Load::Resumed(key) if lane.again => {
+                let last_event = lane.last_event.take().unwrap_or_default();
+                self.resume_later(now, connection, key, last_event);
+            }
             Load::Resumed(key) => {
                 self.connections[connection as usize].window.give_back();
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
@@ -280,6 +289,8 @@ impl Exchange {
             Load::Errand => {
                 if ok {
                     self.http_errand_done(now, connection);
+                } else if lane.again {
+                    self.hold_errand(line);
                 } else {
                     self.stats.errands_refused += 1;
                     if status == 404 && lane_session.is_some() {
@@ -291,6 +302,7 @@ impl Exchange {
                     }
                 }
             }
+            Load::Events if lane.again => self.hold_opening(line),
             Load::Events => {
                 let reason = if ok {
                     "the server ended the stream of events".to_owned()
@@ -300,7 +312,7 @@ impl Exchange {
                 self.http_no_stream(now, connection, status, &reason, sink);
             }
             Load::Listening => {
-                if ok {
+                if ok || lane.again {
                     self.listen_again(now, connection);
                 } else {
                     // 405: it has no such stream. That is no error.
@@ -360,11 +372,13 @@ impl Exchange {
             self.end_session(now, line, sink);
             return;
         }
-        if status == 401 && self.memory.awaits_token() {
+        if self.lane(line).again {
             self.take_back(now, line, key, sink);
             return;
         }
-        if let Some(frame) = error {
+        // An authorization server's `{"error": …}` is none of JSON-RPC's.
+        let is_answer = status != 401 && (status != 403 || names_call);
+        if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
             }
