@@ -62,6 +62,7 @@ pub use api::{
     call::{Answer, Call},
     client::{Client, Full},
     inline::{Inline, InlineOutcome, WindowFull},
+    subscription::Subscription,
 };
 pub use base::buffer::Frame;
 #[cfg(feature = "tls")]
@@ -112,6 +113,7 @@ pub mod mcp {
         sampling::{
             Blocks, CreateMessageRequest, CreateMessageResult, ModelHint, ModelPreferences, SamplingMessage,
         },
+        subscription::SubscriptionFilter,
         task::{CreateTaskResult, Task, TaskStatus},
         text::Role,
     };

@@ -140,8 +140,12 @@ impl Loopback {
     pub fn round(&mut self) -> usize {
         self.now += 1000;
         let now = Instant::from_ns(self.now);
-        let patience =
-            Patience { timeout: Duration::from_secs(30), at_most: Duration::from_secs(300), progress: false };
+        let patience = Patience {
+            timeout: Duration::from_secs(30),
+            at_most: Duration::from_secs(300),
+            progress: false,
+            standing: false,
+        };
         let tool = &self.tool;
         while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
             out.extend_from_slice(tool.head());
