@@ -123,6 +123,7 @@ impl Loopback {
             backoff_cap: minute,
             orphan_debt: minute,
             orphan_ttl: minute,
+            standing_max: 0,
             silence: minute,
             http: None,
             seed: 0,
