@@ -165,6 +165,15 @@ impl Error {
                 (ErrorKind::ConnectionLost, Phase::Call, format!("the connection was lost: {reason}"))
             }
             Why::Cancelled => (ErrorKind::Cancelled, Phase::Call, "cancelled by the caller".to_owned()),
+            Why::Revoked => {
+                (ErrorKind::Cancelled, Phase::Call, "the server has cancelled the request".to_owned())
+            }
+            Why::NoStanding => (
+                ErrorKind::InvalidInput,
+                Phase::Prepare,
+                "the server is of the handshake era and has no subscriptions/listen: use subscribe() and notifications()"
+                    .to_owned(),
+            ),
             Why::Oversized { bytes, bytes_max } => (
                 ErrorKind::FrameTooLarge,
                 Phase::Call,

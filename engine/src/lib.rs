@@ -64,6 +64,7 @@ pub use api::{
     call::{Answer, Call},
     client::{Client, Full},
     inline::{Inline, InlineOutcome, WindowFull},
+    subscription::Subscription,
 };
 pub use base::buffer::Frame;
 pub use config::http::{HttpEndpoint, HttpVersion};
@@ -118,6 +119,7 @@ pub mod mcp {
         sampling::{
             Blocks, CreateMessageRequest, CreateMessageResult, ModelHint, ModelPreferences, SamplingMessage,
         },
+        subscription::SubscriptionFilter,
         task::{CreateTaskResult, Task, TaskStatus},
         text::Role,
     };

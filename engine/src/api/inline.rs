@@ -121,6 +121,7 @@ impl Inline {
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
         settings.connections = connections as u32;
+        settings.standing_max = 0;
         settings.http = endpoint.http_settings(&config);
         // Nobody answers the server here, so nothing of the handlers' is declared.
         settings.capabilities = serde_json::Value::from(values.handlers.capabilities.clone()).to_string();

@@ -15,6 +15,9 @@ pub(crate) const SHARDS_MAX: usize = 256;
 /// Connections of one engine.
 pub(crate) const CONNECTIONS_MAX: usize = 1 << 16;
 
+/// Subscriptions of one engine that may be configured: each may need a socket on any connection.
+pub(crate) const SUBSCRIPTIONS_MAX: u32 = 1024;
+
 /// Default bound on one frame, as the seed's ADR-0008 and rmcp have it.
 pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -108,7 +108,7 @@ pub struct Wait {
 
 impl From<Wait> for Patience {
     fn from(wait: Wait) -> Self {
-        Self { timeout: wait.timeout, at_most: wait.at_most, progress: wait.progress }
+        Self { timeout: wait.timeout, at_most: wait.at_most, progress: wait.progress, standing: false }
     }
 }
 

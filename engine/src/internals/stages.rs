@@ -123,6 +123,7 @@ impl Loopback {
             backoff_cap: minute,
             orphan_debt: minute,
             orphan_ttl: minute,
+            standing_max: 0,
             silence: minute,
             http: None,
             seed: 0,
@@ -140,8 +141,12 @@ impl Loopback {
     pub fn round(&mut self) -> usize {
         self.now += 1000;
         let now = Instant::from_ns(self.now);
-        let patience =
-            Patience { timeout: Duration::from_secs(30), at_most: Duration::from_secs(300), progress: false };
+        let patience = Patience {
+            timeout: Duration::from_secs(30),
+            at_most: Duration::from_secs(300),
+            progress: false,
+            standing: false,
+        };
         let tool = &self.tool;
         while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
             out.extend_from_slice(tool.head());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Exchange, Parked};
 use crate::{
-    base::time::Instant,
+    base::{limits::SWEEP_NS_MIN, time::Instant},
     proto::{
-        correlation::NO_CONNECTION,
+        correlation::{NO_CONNECTION, Standing},
         event::{Fate, Sink, Why},
         http::pool::Stage,
         lifecycle::{Event, State},
@@ -513,6 +513,26 @@ impl Exchange {
         }
     }
 
+    pub(super) fn is_down(&mut self, now: Instant) -> bool {
+        match self.down_until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.revive();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Sweeps no more often than every 10 ms, whatever the deadlines.
+    fn sweep_allowed(&mut self, now: Instant) -> bool {
+        let allowed = now >= self.next_sweep;
+        if allowed {
+            self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
+        }
+        allowed
+    }
+
     /// Tries again after having given up.
     pub(super) fn revive(&mut self) {
         (self.down_until, self.down_why) = (None, Why::Unreachable);
@@ -550,6 +570,9 @@ impl Exchange {
                 self.fail(now, key, why, Fate::NotSent, sink);
             } else if let Some(frame) = conn.outbox.slice(row.start, row.len as usize) {
                 self.parked.push_back(Parked { key, revision: conn.revision, frame: frame.to_vec() });
+                if row.standing != Standing::No {
+                    conn.window.narrow();
+                }
                 if let Some(row) = self.correlation.get_mut(key) {
                     row.connection = NO_CONNECTION;
                 }

@@ -15,12 +15,13 @@
 mod http;
 mod life;
 mod receive;
+mod standing;
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row},
+    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{
         plans::ToolPlans,
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     base::{
         buffer::ChunkPool,
-        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX, SWEEP_NS_MIN},
+        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
     policy::backoff::Backoff,
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) backoff_cap: Duration,
     pub(crate) orphan_debt: Duration,
     pub(crate) orphan_ttl: Duration,
+    /// Standing calls at a time: over HTTP each has a lane beyond those of the window.
+    pub(crate) standing_max: u32,
     /// Timed-out calls older than this, with nothing heard since, make a connection suspect.
     pub(crate) silence: Duration,
     /// The server is reached over HTTP.
@@ -127,6 +130,8 @@ pub(crate) struct Exchange {
     layout: KeyLayout,
     correlation: Correlation,
     magazine: Magazine,
+    /// Standing calls that have not ended.
+    standing: usize,
     /// Keys for the opening requests, from a slot of their own.
     control: Key,
     connections: Vec<Connection>,
@@ -202,10 +207,17 @@ impl Exchange {
             .map(|_| {
                 let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
                 let http = settings.http.as_ref();
-                Connection::new(settings.window, settings.frame_bytes_max, backoff, http)
+                Connection::new(
+                    settings.window,
+                    settings.standing_max,
+                    settings.frame_bytes_max,
+                    backoff,
+                    http,
+                )
             })
             .collect();
-        let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, settings.window.get()));
+        let places = settings.window.get() + settings.standing_max;
+        let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, places));
         let mut exchange = Self {
             lanes,
             scratch: Vec::new(),
@@ -214,6 +226,7 @@ impl Exchange {
             layout,
             correlation: Correlation::new(layout, slots),
             magazine,
+            standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
             open: VecDeque::with_capacity(connections.len()),
             dirty: Vec::with_capacity(connections.len()),
@@ -293,7 +306,9 @@ impl Exchange {
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
+            standing: if patience.standing { Standing::Asked } else { Standing::No },
         };
+        self.standing += usize::from(patience.standing);
         self.correlation.insert(row, deadline);
         match self.refuses(now) {
             Some(why) => self.fail(now, key, why, Fate::NotSent, sink),
@@ -373,6 +388,9 @@ impl Exchange {
             };
             let Some(connection) = self.pick() else { break };
             self.waiting.pop_front();
+            if self.cannot_stand(now, connection, &row, sink) {
+                continue;
+            }
             if self.is_http(connection) {
                 self.put_http(connection, key, row.progress, |out| {
                     sink.body(key, &mut |body| out.extend_from_slice(body));
@@ -676,6 +694,7 @@ impl Exchange {
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
+            standing: Standing::No,
         };
         self.correlation.insert(row, deadline);
         if self.is_http(connection) {
@@ -695,6 +714,9 @@ impl Exchange {
         let len = (conn.outbox.end() - start) as u32;
         if let Some(row) = self.correlation.get_mut(key) {
             (row.connection, row.start, row.len) = (connection, start, len);
+            if row.standing != Standing::No {
+                conn.window.widen();
+            }
         }
         let had_room = conn.window.take();
         debug_assert!(had_room, "picked a connection without room");
@@ -740,6 +762,9 @@ impl Exchange {
     #[inline]
     fn end(&mut self, now: Instant, key: Key, outcome: Outcome<'_>, sink: &mut impl Sink) {
         let row = self.correlation.remove(key);
+        if row.standing != Standing::No {
+            self.stand_down(&row);
+        }
         if row.owner.kind == OwnerKind::Drawn {
             self.magazine.give_back(key);
         }
@@ -749,7 +774,7 @@ impl Exchange {
                 self.stats.answered += 1;
                 self.stats.rpc_errors += 1;
             }
-            Outcome::Failed(Failure { why: Why::Cancelled, .. }) => self.stats.cancelled += 1,
+            Outcome::Failed(Failure { why: Why::Cancelled | Why::Revoked, .. }) => self.stats.cancelled += 1,
             Outcome::Failed(failure) => {
                 self.stats.failed += 1;
                 self.stats.timed_out += u64::from(matches!(failure.why, Why::TimedOut { .. }));
@@ -774,8 +799,13 @@ impl Exchange {
             return;
         }
         let conn = &mut self.connections[row.connection as usize];
-        conn.window.owe();
-        conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        if row.standing == Standing::No {
+            conn.window.owe();
+            conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        } else {
+            conn.window.give_back();
+            conn.orphans.add_free(now, key);
+        }
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             encode::cancelled(conn.outbox.bytes(), key, reason);
@@ -787,25 +817,5 @@ impl Exchange {
         // Its bytes may stand in the outbox still, but they will leave: they cannot be taken out of a stream whose
         // offsets others rely on. Unknown is the fate that is never wrong.
         self.fail(now, key, why, Fate::Unknown, sink);
-    }
-
-    fn is_down(&mut self, now: Instant) -> bool {
-        match self.down_until {
-            Some(until) if now < until => true,
-            Some(_) => {
-                self.revive();
-                false
-            }
-            None => false,
-        }
-    }
-
-    /// Sweeps no more often than every 10 ms, whatever the deadlines.
-    fn sweep_allowed(&mut self, now: Instant) -> bool {
-        let allowed = now >= self.next_sweep;
-        if allowed {
-            self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
-        }
-        allowed
     }
 }

@@ -5,8 +5,8 @@
 //! flight, opened as demand asks. Free lanes are used last in, first out: the fewest sockets stay busy, and those at the
 //! bottom of the pile are the ones that go when they have been idle for long.
 //!
-//! Lanes: one for each call of the window, and [`SPARE_LANES`] for what must not wait behind calls (replies, cancellations,
-//! the stream of events). Owner: one connection. Always: a lane stands in `idle` exactly if its socket is open and it has no
+//! Lanes: one for each call of the window, one for each subscription, and [`SPARE_LANES`] for what must not wait behind either
+//! (replies, cancellations, the stream of events). Owner: one connection. Always: a lane stands in `idle` exactly if its socket is open and it has no
 //! load.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -141,9 +141,10 @@ pub(crate) struct Resume {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: &HttpSettings, window: u32, frame_bytes_max: usize) -> Self {
+    /// A pool with a lane for each of so many calls and subscriptions, and the spare ones.
+    pub(crate) fn new(settings: &HttpSettings, places: u32, frame_bytes_max: usize) -> Self {
         Self {
-            lanes: (0..lanes_for(settings, window)).map(|_| Lane::new(frame_bytes_max)).collect(),
+            lanes: (0..lanes_for(settings, places)).map(|_| Lane::new(frame_bytes_max)).collect(),
             idle: Vec::new(),
             multiplexes: false,
             carriers: Vec::new(),
@@ -304,9 +305,9 @@ impl Pool {
     }
 }
 
-/// Lanes of a connection with such a window.
-pub(crate) fn lanes_for(settings: &HttpSettings, window: u32) -> u32 {
-    window + SPARE_LANES + if settings.may_multiplex { CARRIERS_MAX as u32 } else { 0 }
+/// Lanes of a connection with places for so many calls and subscriptions.
+pub(crate) fn lanes_for(settings: &HttpSettings, places: u32) -> u32 {
+    places + SPARE_LANES + if settings.may_multiplex { CARRIERS_MAX as u32 } else { 0 }
 }
 
 /// Until the server says how long (WHATWG leaves it to the client: "a few seconds").

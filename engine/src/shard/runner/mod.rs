@@ -99,6 +99,10 @@ impl Runner {
         self.take_commands();
         self.take_calls();
         let now = self.shard.clock.now();
+        if self.draining {
+            // They would never end by themselves.
+            self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
+        }
         let more = self.desk.feed(now, &mut self.shard.exchange);
         let wait = if more || self.closing { Duration::ZERO } else { SLEEP_MAX };
         let gate = InboxGate { handle: &self.handle, claims_seen };

@@ -20,7 +20,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::time::Instant,
     proto::{
-        correlation::{NO_CONNECTION, NO_LANE, Row},
+        correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
@@ -97,6 +97,9 @@ impl Exchange {
         };
         if let Some(row) = self.correlation.get_mut(key) {
             (row.connection, row.lane) = (connection, lane);
+            if row.standing != Standing::No {
+                self.connections[connection as usize].window.widen();
+            }
         }
         let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
@@ -539,6 +542,9 @@ impl Exchange {
         conn.window.give_back();
         self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
         if let Some(row) = self.correlation.get_mut(key) {
+            if row.standing != Standing::No {
+                conn.window.narrow();
+            }
             (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
             row.tries = row.tries.saturating_add(1);
         }

@@ -124,11 +124,11 @@ impl Exchange {
         let unread = place.inbox.unread().len();
         place.inbox.consume(unread);
         place.inbox.rest(pool);
-        self.hear(now, line, sink);
+        self.hear_carrier(now, line, sink);
     }
 
     /// Hears what the machine of a carrier has to say, and lets it say its part.
-    fn hear(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    fn hear_carrier(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, carrier) = self.of_line(line);
         // The machine is out of its lane only while it is asked, so that handling an answer may send the next request.
         while let Some((lane, event)) = self.lane(line).h2.as_mut().and_then(|machine| machine.poll()) {
@@ -222,7 +222,7 @@ impl Exchange {
         if let Some(machine) = &mut self.lane(line).h2 {
             machine.receive_end();
         }
-        self.hear(now, line, sink);
+        self.hear_carrier(now, line, sink);
         for lane in 0..self.lanes {
             let rider = self.line_of(connection, lane);
             if self.lane(rider).rides == Some(carrier as u32) {
