@@ -69,11 +69,6 @@ impl Target {
         Self::start(&["--tcp".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
 
-    /// Streamable HTTP on a free TCP port.
-    pub fn http(switches: &[&str]) -> Self {
-        Self::start(&["--http".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
-    }
-
     /// On a TCP port on which it can be started again. Those come from below the range out of which the system draws
     /// ports, so nobody takes one while its server is away; another test may have it, then there is a next one.
     pub fn tcp_at_home(switches: &[&str]) -> (Self, u16) {

@@ -428,7 +428,7 @@ mod tests {
         assert!(!place.gathered);
         reader.consume(&mut inbox, place);
         assert!(matches!(reader.step(&mut inbox, &mut pool), Step::End));
-        assert!(reader.is_between() && inbox.unread().is_empty());
+        assert!(matches!(reader.stage, Stage::Head) && inbox.unread().is_empty());
     }
 
     #[test]
