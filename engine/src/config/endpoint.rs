@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::http::HttpEndpoint;
-use crate::{error::Error, proto::http::pool::HttpSettings};
+use crate::{error::Error, proto::http::settings::HttpSettings};
 
 /// The address of an MCP server, or the command that starts one.
 ///

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{
     plans::ToolPlans,
-    pool::HttpSettings,
     request::{Plan, mirrored},
+    settings::HttpSettings,
 };
 use crate::proto::revision::{Era, Revision};
 
