@@ -3,11 +3,13 @@
 
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod calls;
 mod eras;
 mod inbound;
 mod lists;
 mod many;
+mod oauth;
 mod protocol;
 mod rounds;
 mod servers;
