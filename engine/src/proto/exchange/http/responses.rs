@@ -298,12 +298,18 @@ impl Exchange {
                     } else if self.connections[connection as usize].state() == State::Initializing {
                         let reason =
                             format!("the server answered notifications/initialized with HTTP {status}");
+                        if matches!(status, 401 | 403) {
+                            self.refuse_opening(connection);
+                        }
                         self.fail_opening(now, connection, &reason, sink);
                     }
                 }
             }
             Load::Events if lane.again => self.hold_opening(line),
             Load::Events => {
+                if matches!(status, 401 | 403) {
+                    self.refuse_opening(connection);
+                }
                 let reason = if ok {
                     "the server ended the stream of events".to_owned()
                 } else {
