@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use volley::{Challenge, Client, Config, ConfigBuilder, ErrorKind, Fate};
 use volley_tests::{
     calls::{echo, first_text, message},
-    http_gate::{Answer, Asked, HttpGate},
+    http_server::{Answer, Asked, HttpServer},
     patience::PATIENCE,
     wait::story,
 };
@@ -25,9 +25,9 @@ fn is_call(asked: &Asked) -> bool {
 }
 
 /// A server that accepts this token, which can be changed, and no other.
-fn keeper_of(token: &Arc<Mutex<String>>) -> HttpGate {
+fn keeper_of(token: &Arc<Mutex<String>>) -> HttpServer {
     let token = Arc::clone(token);
-    HttpGate::start(move |_, asked| {
+    HttpServer::start(move |_, asked| {
         if asked.authorization == format!("Bearer {}", token.lock()) {
             asked.welcome()
         } else {
@@ -37,8 +37,8 @@ fn keeper_of(token: &Arc<Mutex<String>>) -> HttpGate {
 }
 
 /// A server that is open to all but those who call.
-fn keeper_of_calls(refusal: Answer) -> HttpGate {
-    HttpGate::start(move |_, asked| if is_call(asked) { refusal.clone() } else { asked.welcome() })
+fn keeper_of_calls(refusal: Answer) -> HttpServer {
+    HttpServer::start(move |_, asked| if is_call(asked) { refusal.clone() } else { asked.welcome() })
 }
 
 fn counted(
@@ -117,7 +117,7 @@ fn calls_wait_for_a_token_no_longer_than_their_own_time() {
 fn a_step_up_is_asked_for_once() {
     story(async {
         let narrow = r#"Bearer error="insufficient_scope", scope="write""#;
-        let server = HttpGate::start(move |_, asked| {
+        let server = HttpServer::start(move |_, asked| {
             if is_call(asked) && asked.authorization != "Bearer wide" {
                 Answer::refused(403, narrow)
             } else {

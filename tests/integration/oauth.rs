@@ -10,7 +10,7 @@ use serde_json::json;
 use volley::{Client, Config, ErrorKind, OAuth};
 use volley_tests::{
     calls::echo,
-    http_gate::{Answer, Asked, HttpGate},
+    http_server::{Answer, Asked, HttpServer},
     wait::story,
 };
 
@@ -32,9 +32,9 @@ fn consent(url: &str) -> String {
 fn server(
     generation: &Arc<AtomicUsize>,
     grants: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
-) -> HttpGate {
+) -> HttpServer {
     let generation = Arc::clone(generation);
-    HttpGate::start(move |origin, asked| {
+    HttpServer::start(move |origin, asked| {
         let path = asked.target.split('?').next().unwrap_or_default();
         match path {
             "/mcp" if asked.authorization == format!("Bearer t{}", generation.load(Ordering::Acquire)) => {

@@ -21,7 +21,7 @@ use crate::scripted_server::{discovered, echoed};
 
 /// The listener and what it was asked. Dropping it ends the listening; connections end with their clients.
 #[derive(Debug)]
-pub struct HttpGate {
+pub struct HttpServer {
     origin: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     over: Arc<AtomicBool>,
@@ -89,7 +89,7 @@ impl Answer {
     }
 }
 
-impl HttpGate {
+impl HttpServer {
     /// On a free port.
     ///
     /// # Panics
@@ -128,7 +128,7 @@ impl HttpGate {
     }
 }
 
-impl Drop for HttpGate {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         // Wakes the listener; if nobody listens any more, so much the better.
