@@ -66,7 +66,7 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::of(endpoint.shared_address()));
+        let memory = Arc::new(Memory::of(endpoint.shared_address(&config)));
         memory.set_token(values.http.authorization());
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");

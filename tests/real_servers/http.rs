@@ -17,7 +17,8 @@ fn works(server: &Server, transport: &str, ways: &[(&str, &str, Option<Revision>
     for (before, behind, pinned) in ways {
         let url = format!("{before}127.0.0.1:{}{behind}", running.port());
         let config = Config::builder().in_flight(IN_FLIGHT);
-        let config = pinned.iter().copied().fold(config, volley::ConfigBuilder::revision).build().expect("valid");
+        let config =
+            pinned.iter().copied().fold(config, volley::ConfigBuilder::revision).build().expect("valid");
         pollster::block_on(async {
             let started = Instant::now();
             let client = Client::connect(url.as_str(), config)
