@@ -12,6 +12,7 @@ mod protocol;
 mod rounds;
 mod servers;
 mod sessions;
+mod subscriptions;
 mod tasks;
 mod time;
 mod tls;

@@ -118,11 +118,7 @@ fn judge(what: &str, verdicts: &[Verdict], scenarios_min: usize, successes_min: 
         bad.extend(verdict.complaints.iter().map(|complaint| format!("{}: {complaint}", verdict.scenario)));
     }
     let successes: usize = verdicts.iter().map(|verdict| verdict.successes).sum();
-    println!(
-        "{what}: {} scenarios, {successes} checks passed, {} complaints",
-        verdicts.len(),
-        bad.len()
-    );
+    println!("{what}: {} scenarios, {successes} checks passed, {} complaints", verdicts.len(), bad.len());
     assert!(bad.is_empty(), "{what}:\n{}", bad.join("\n"));
     // The pinned version has so many; fewer mean that some were not played.
     assert!(verdicts.len() >= scenarios_min, "{what}: only {} scenarios", verdicts.len());

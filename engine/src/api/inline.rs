@@ -112,12 +112,16 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::of(endpoint.shared_address(config)));
-        memory.set_token(values.http.authorization());
+        let memory = Arc::new(Memory::of(endpoint.shared_address(config)).with_tokens(
+            endpoint.http_url(),
+            values.http.authorization(),
+            values.http.credentials.clone(),
+        ));
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
         settings.connections = connections as u32;
+        settings.standing_max = 0;
         settings.http = endpoint.http_settings(&config);
         // Nobody answers the server here, so nothing of the handlers' is declared.
         settings.capabilities = serde_json::Value::from(values.handlers.capabilities.clone()).to_string();
@@ -128,6 +132,13 @@ impl Inline {
         let household = dial.household();
         let shard = Shard::new(exchange, dial, values.spin, values.close_grace, values.on_stderr.clone())
             .map_err(|error| internal(&error))?;
+        if memory.has_credentials() {
+            let waker = shard.waker().map_err(|error| internal(&error))?;
+            memory.tell(move || {
+                // Fails only when the poll is gone, and the engine with it.
+                let _ = waker.wake();
+            });
+        }
         let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;

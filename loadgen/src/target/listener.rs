@@ -1,7 +1,8 @@
 //! Where connections come from: TCP and Unix sockets, and the streams they yield.
 //!
 //! A listener announces itself with one line on stdout, so that a parent can read where it
-//! ended up: `listening tcp://127.0.0.1:40123`, `listening unix:/tmp/target.sock`. The file of a
+//! ended up: `listening tcp://127.0.0.1:40123`, `listening unix:/tmp/target.sock`, or with
+//! `http`, `ws` and, under TLS, `tls`, `https` and `wss` in place of `tcp`. The file of a
 //! Unix socket lives as long as its listener.
 
 use std::io::{self, Read, Write};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::args::Options;
@@ -145,5 +146,15 @@ fn who_does_not_open_it_well_is_refused() {
         let answer = String::from_utf8(std::mem::take(&mut pair.back)).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{to}: {answer}");
         assert!(pair.server.is_ending());
+    }
+}
+
+proptest! {
+    /// Whatever arrives after the opening, nothing panics, and what is no frame ends it.
+    #[test]
+    fn no_bytes_hurt(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let mut pair = Pair::opened(&["--body-bytes", "1000"]);
+        pair.give(&bytes);
+        prop_assert!(pair.server.is_ending() || !pair.server.has_more());
     }
 }

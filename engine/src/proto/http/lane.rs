@@ -6,7 +6,7 @@
 //!
 //! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
 
-use super::reader::Reader;
+use super::{h2::H2, reader::Reader};
 use crate::{
     base::{buffer::ReceiveBuffer, time::Instant},
     slab::key::Key,
@@ -49,6 +49,8 @@ pub(crate) enum Load {
     Resumed(Key),
     /// The end of the session.
     Delete,
+    /// None of its own: its socket carries the exchanges of other lanes, over HTTP/2.
+    Carrier,
 }
 
 /// One socket and its exchange.
@@ -56,6 +58,10 @@ pub(crate) enum Load {
 pub(crate) struct Lane {
     pub(crate) socket: Socket,
     pub(crate) load: Load,
+    /// HTTP/2 is spoken on its socket.
+    pub(crate) h2: Option<Box<H2>>,
+    /// The lane whose socket carries this exchange, if it has no socket of its own.
+    pub(crate) rides: Option<u32>,
     /// Head and body of the request.
     pub(crate) request: Vec<u8>,
     /// Where its body begins.
@@ -68,6 +74,10 @@ pub(crate) struct Lane {
     pub(crate) reader: Reader,
     /// Status of the response that is being read; 0 before its head.
     pub(crate) status: u16,
+    /// The version of the token that the request has.
+    pub(crate) token: u64,
+    /// The request was refused for want of authorization, and may be sent again.
+    pub(crate) again: bool,
     /// The server keeps the socket open after this response.
     pub(crate) keep_alive: bool,
     /// How long the server wants to be left alone, in seconds.
@@ -93,6 +103,8 @@ impl Lane {
         Self {
             socket: Socket::None,
             load: Load::Nothing,
+            h2: None,
+            rides: None,
             request: Vec::new(),
             body_at: 0,
             left: 0,
@@ -100,6 +112,8 @@ impl Lane {
             inbox: ReceiveBuffer::default(),
             reader: Reader::new(frame_bytes_max),
             status: 0,
+            token: 0,
+            again: false,
             keep_alive: true,
             retry_after_s: None,
             last_event: None,
@@ -114,12 +128,25 @@ impl Lane {
 
     /// What is still to be written, on a socket that stands.
     pub(crate) fn waiting(&self) -> &[u8] {
+        if let Some(h2) = &self.h2 {
+            return h2.pumped();
+        }
         if self.socket == Socket::Open { &self.request[self.left..] } else { &[] }
     }
 
-    /// Has any byte of the request left?
+    /// Has any byte of the request left, on a socket of its own?
     pub(crate) fn has_left(&self) -> bool {
         self.left > 0
+    }
+
+    /// Does it wait for a socket that others will share?
+    pub(crate) fn waits(&self) -> bool {
+        self.load != Load::Nothing && self.socket == Socket::None && self.rides.is_none()
+    }
+
+    /// Is anything to come on its socket?
+    pub(crate) fn expects(&self) -> bool {
+        self.h2.as_ref().map_or(self.left > 0, |machine| machine.streams() > 0)
     }
 
     /// Has all of the request left?
@@ -139,6 +166,7 @@ impl Lane {
             self.request.shrink_to(REQUEST_BYTES_KEPT);
         }
         (self.body_at, self.left, self.status) = (0, 0, 0);
+        self.again = false;
         (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
         std::mem::take(&mut self.load)
     }

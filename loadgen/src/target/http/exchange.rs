@@ -7,7 +7,7 @@
 //!
 //! What always holds: numbers of events rise by one from 1; `log` has the newest of them without a
 //! gap, at most [`LOG_BYTES_MAX`] bytes or one event. Clause: MCP 2025-11-25, transports, resumability.
-//! Proof: the tests of `endpoint`.
+//! Proof: `wire_tests`.
 
 use std::collections::VecDeque;
 

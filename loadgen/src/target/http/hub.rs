@@ -5,10 +5,10 @@
 //! lets it act and wakes the connection that writes for it. Exchanges that are over before their
 //! connection had to wait never come here.
 //!
-//! Owned by the world, so by the event loop. Bounds: sessions by `--session-limit`, exchanges of a
+//! Owned by the event loop, beside the world. Bounds: sessions by `--session-limit`, exchanges of a
 //! session by [`EXCHANGES_MAX`]; beyond it the oldest is forgotten, of those that are over if
 //! there is any.
-//! Clauses: MCP 2025-03-26 to 2025-11-25, transports, sessions. Proof: the tests of `endpoint`.
+//! Clauses: MCP 2025-03-26 to 2025-11-25, transports, sessions. Proof: `wire_tests`.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

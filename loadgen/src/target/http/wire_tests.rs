@@ -1,5 +1,6 @@
 //! Exchanges that take their time: order, streams, closing, coming back, and what goes wrong.
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::web_peer::{Ask, WebPeer, events, text};
@@ -254,4 +255,33 @@ fn subscriptions_are_told_what_they_asked_for() {
     );
     peer.close(1);
     assert_eq!(peer.hub.exchanges.len(), 0);
+}
+
+proptest! {
+    /// Whatever arrives, in whatever pieces, nothing panics, and other connections are served.
+    #[test]
+    fn no_bytes_hurt_the_others(
+        places in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let mut peer = WebPeer::new(&["--priming"]);
+        let session = peer.session(LATEST);
+        let asks = [
+            echo(&session, 1),
+            Ask::modern_call("2", "sleep", r#""ms":1"#),
+            Ask::stream(&session).with("last-event-id", "1-0"),
+        ];
+        let mut bytes: Vec<u8> = asks.iter().flat_map(Ask::bytes).collect();
+        for (place, byte) in places {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let (first, second) = bytes.split_at(cut.index(bytes.len()));
+        peer.send(1, first);
+        peer.send(1, second);
+        peer.wait(1);
+        peer.close(1);
+        let answer = peer.ask(2, &Ask::modern_call("3", "echo", r#""message":"m""#));
+        prop_assert_eq!(answer.text(), "m");
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! A driver knows *lines*: one socket each. On a stream a connection has one line; over HTTP it has as many as its pool has
 //! lanes. Here requests are put on lanes, lanes are opened, freed and given up; [`responses`] reads what comes back,
-//! [`opening`] finds out what the server is, [`streams`] looks after streams of events that end early or never.
+//! [`opening`] finds out what the server is, [`authorization`] waits for tokens, [`streams`] looks after streams of events that
+//! end early or never.
 //!
 //! Owner: one shard. Always: a call on a connection over HTTP is on exactly one lane, or, without a lane, waits for a stream to
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
 
+mod authorization;
+mod multiplex;
 mod opening;
 mod responses;
 mod streams;
@@ -17,7 +20,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::time::Instant,
     proto::{
-        correlation::{NO_CONNECTION, NO_LANE, Row},
+        correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
@@ -94,6 +97,9 @@ impl Exchange {
         };
         if let Some(row) = self.correlation.get_mut(key) {
             (row.connection, row.lane) = (connection, lane);
+            if row.standing != Standing::No {
+                self.connections[connection as usize].window.widen();
+            }
         }
         let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
@@ -109,9 +115,9 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, plans, .. } = pool;
+        let Pool { lanes, template, plans, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -131,9 +137,9 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, .. } = pool;
+        let Pool { lanes, template, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -151,7 +157,14 @@ impl Exchange {
         match place.socket {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
-                place.socket = Socket::Dialling;
+                if self.http(connection).multiplexes
+                    && (self.ride(self.last_now, connection, lane)
+                        || !self.http(connection).may_dial_carrier())
+                {
+                    // It rides, or waits for a place on a carrier.
+                    return;
+                }
+                self.lane(line).socket = Socket::Dialling;
                 self.wanted.push_back(line);
             }
             Socket::Dialling | Socket::Shutting => {}
@@ -171,11 +184,18 @@ impl Exchange {
     }
 
     pub(super) fn pump_errands(&mut self, connection: u32) {
-        if let Some((json, load)) = self.http(connection).pending_opening.take()
-            && self.http_place(connection, load, &json).is_none()
-        {
-            self.http(connection).pending_opening = Some((json, load));
+        if self.held {
             return;
+        }
+        if let Some((json, load)) = self.http(connection).pending_opening.take() {
+            let placed = match load {
+                Load::Events => self.http_place_get(connection, load, None),
+                _ => self.http_place(connection, load, &json),
+            };
+            if placed.is_none() {
+                self.http(connection).pending_opening = Some((json, load));
+                return;
+            }
         }
         while self.http(connection).has_errand() {
             let pool = self.http(connection);
@@ -278,7 +298,7 @@ impl Exchange {
     // What it is told.
 
     /// A socket stands.
-    pub(super) fn http_opened(&mut self, now: Instant, line: u32) {
+    pub(super) fn http_opened(&mut self, now: Instant, line: u32, is_h2: bool) {
         let (connection, lane) = self.of_line(line);
         self.stats.http_sockets += 1;
         let place = self.lane(line);
@@ -288,7 +308,10 @@ impl Exchange {
         place.socket = Socket::Open;
         (place.served, place.idle_since, place.dial_until) = (0, now, Instant::NEVER);
         let has_load = place.load != Load::Nothing;
-        if has_load {
+        let is_h2 = is_h2 || self.settings.http.as_ref().is_some_and(|http| http.prior_knowledge);
+        if is_h2 && self.carry(now, line) {
+            // What its lane had to send rides on it by now.
+        } else if has_load {
             self.mark_line_dirty(line);
         } else {
             self.http(connection).rest(lane as u32, now);
@@ -316,6 +339,31 @@ impl Exchange {
                 return;
             }
         }
+        if self.lane(line).h2.is_some() {
+            self.carrier_lost(now, line, reason, sink);
+            self.lane(line).unload();
+            self.reset_lane(line);
+            self.http(connection).leave(lane as u32);
+            self.lane(line).socket = Socket::None;
+            if self.connections[connection as usize].state() == State::Closing {
+                self.finish_closing(connection);
+            }
+            self.list(connection);
+            return;
+        }
+        self.http_exchange_lost(now, line, reason, was_open, sink);
+    }
+
+    /// The exchange of a lane was lost, and with it the lane's socket, if it had one of its own.
+    pub(super) fn http_exchange_lost(
+        &mut self,
+        now: Instant,
+        line: u32,
+        reason: &str,
+        was_open: bool,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let begun = place.status != 0;
         let last_event = place.last_event.take();
@@ -350,7 +398,7 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Nothing | Load::Answered | Load::Errand => {}
+            Load::Nothing | Load::Answered | Load::Errand | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
             State::Closing => self.finish_closing(connection),
@@ -428,6 +476,7 @@ impl Exchange {
     /// Gives a socket up; whatever was on it is the caller's to have dealt with.
     pub(super) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
+        self.alight(line);
         let place = self.lane(line);
         place.unload();
         let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
@@ -458,12 +507,21 @@ impl Exchange {
             place.inbox.clear(pool);
             place.reader.reset(pool);
             place.dirty = false;
+            place.h2 = None;
         }
     }
 
     /// The exchange on a lane is over and its response has ended.
     pub(super) fn free(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
+        if self.lane(line).rides.is_some() {
+            self.lane(line).unload();
+            self.alight(line);
+            self.board(now, connection);
+            self.pump_errands(connection);
+            self.list(connection);
+            return;
+        }
         let place = self.lane(line);
         // A server may answer before it has read the whole request; what it makes of the rest is its secret.
         let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
@@ -484,6 +542,9 @@ impl Exchange {
         conn.window.give_back();
         self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
         if let Some(row) = self.correlation.get_mut(key) {
+            if row.standing != Standing::No {
+                conn.window.narrow();
+            }
             (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
             row.tries = row.tries.saturating_add(1);
         }
@@ -519,9 +580,10 @@ impl Exchange {
         self.http(connection).resumes.retain(|resume| resume.key != key);
         let line = self.line_of(connection, row.lane);
         let has_lane = row.lane != NO_LANE;
-        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane(line).has_left() {
+        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_has_left(line) {
             // Nothing of it has left: the server need not know.
             self.connections[connection as usize].window.give_back();
+            self.alight(line);
             let place = self.lane(line);
             place.unload();
             if place.socket == Socket::Open {
@@ -562,8 +624,8 @@ impl Exchange {
     pub(super) fn http_end_call(&mut self, now: Instant, row: Row, why: Option<Why>, sink: &mut impl Sink) {
         let (connection, key) = (row.connection, row.key);
         let left = row.lane == NO_LANE || {
-            let place = self.lane(self.line_of(connection, row.lane));
-            place.load != Load::Call(key) || place.has_left()
+            let line = self.line_of(connection, row.lane);
+            self.lane(line).load != Load::Call(key) || self.lane_has_left(line)
         };
         match why {
             _ if left => {
@@ -605,7 +667,7 @@ impl Exchange {
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
             let place = self.lane(line);
-            if place.load != Load::Nothing || place.socket == Socket::Dialling {
+            if !matches!(place.load, Load::Nothing | Load::Carrier) || place.socket == Socket::Dialling {
                 self.shut(line);
             }
         }
@@ -614,7 +676,9 @@ impl Exchange {
     fn shut_idle(&mut self, connection: u32) {
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
-            if self.lane(line).load == Load::Nothing {
+            let place = self.lane(line);
+            let carries = place.h2.as_ref().is_some_and(|machine| machine.streams() > 0);
+            if matches!(place.load, Load::Nothing | Load::Carrier) && !carries {
                 self.shut(line);
             }
         }
@@ -626,17 +690,6 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if conn.state() == State::Closing && conn.http.as_ref().is_some_and(|pool| !pool.has_sockets()) {
             conn.step(Event::Gone);
-        }
-    }
-
-    /// The template takes the token that is valid now.
-    fn refresh_token(&mut self, connection: u32) {
-        let version = self.memory.token_version();
-        if self.http(connection).token != version {
-            let token = self.memory.token();
-            let pool = self.http(connection);
-            pool.token = version;
-            pool.template.set_authorization(token);
         }
     }
 
@@ -663,6 +716,7 @@ impl Exchange {
                     self.settle(connection);
                 }
                 Load::Delete => self.shut_all(connection),
+                Load::Carrier => self.retire_carrier(line),
                 Load::Answered | Load::Errand | Load::Listening => {
                     self.shut(line);
                     self.list(connection);

@@ -15,11 +15,11 @@ use crate::{
         exchange::Exchange,
         framing::newline::Oversized,
         http::{
+            body::{Step, Taking},
             event_stream::{Data, Event as ServerEvent, Name},
             head::{Head, Media},
             lane::{Load, Socket},
             pool::{Dialect, Stage},
-            reader::{Step, Taking},
         },
         lifecycle::State,
         message::envelope::{self, Id, Kind},
@@ -45,6 +45,10 @@ impl Exchange {
         self.lane(line).inbox.filled(bytes);
         self.connections[connection as usize].last_heard = now;
         self.stats.bytes_in += bytes as u64;
+        if self.lane(line).h2.is_some() {
+            self.carrier_received(now, line, sink);
+            return;
+        }
         self.http_read(now, line, sink);
     }
 
@@ -58,11 +62,7 @@ impl Exchange {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
                 Step::Head(head) => {
-                    let taking = match self.http_head(line, head) {
-                        Want::Nothing => Taking::Nothing,
-                        Want::Json => Taking::Json,
-                        Want::Events => reader.events(),
-                    };
+                    let taking = self.http_head(line, head).taking(|| reader.events());
                     reader.take(taking);
                 }
                 Step::Json(place) => {
@@ -72,13 +72,8 @@ impl Exchange {
                     reader.consume(&mut inbox, place);
                 }
                 Step::Event(event, place) => {
-                    let joined = match &event.data {
-                        Data::Joined(text) => Some(Frame::from_vec(text.clone())),
-                        Data::Here(_) | Data::None => None,
-                    };
                     let here = place.and_then(|place| reader.frame(&inbox, place));
-                    let data = here.or(joined.as_ref().map(Frame::as_frame_ref));
-                    self.http_event(now, line, &event, data, sink);
+                    self.http_event_of(now, line, &event, here, sink);
                     if let Some(place) = place {
                         reader.consume(&mut inbox, place);
                     }
@@ -115,7 +110,7 @@ impl Exchange {
     }
 
     /// A response begins. What is its body good for?
-    fn http_head(&mut self, line: u32, head: Head) -> Want {
+    pub(super) fn http_head(&mut self, line: u32, head: Head) -> Want {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         lane.status = head.status;
@@ -135,12 +130,17 @@ impl Exchange {
                     reason = format!("{reason}; {what}: {value}");
                 }
             }
-            if head.status == 401 || head.status == 403 {
-                self.memory.challenged(head.status, head.challenge.as_deref().unwrap_or_default());
+            if let Some(why) =
+                self.heed_status(line, head.status, head.challenge.as_deref().unwrap_or_default())
+            {
+                reason = format!("{reason}; no other token: {why}");
             }
-            if !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+            let again = self.lane(line).again;
+            if !again && !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
                 self.blame(reason);
             }
+        } else if ok {
+            self.heed_status(line, head.status, "");
         }
         match load {
             Load::Nothing => {
@@ -163,12 +163,12 @@ impl Exchange {
                     Want::Nothing
                 }
             }
-            Load::Errand | Load::Delete => Want::Nothing,
+            Load::Errand | Load::Delete | Load::Carrier => Want::Nothing,
         }
     }
 
     /// A body that is one JSON text.
-    fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    pub(super) fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
         let lane = self.lane(line);
         let status = lane.status;
         match lane.load {
@@ -213,6 +213,23 @@ impl Exchange {
         }
     }
 
+    /// One event of a stream; `here` is its data, if that lies in one piece.
+    pub(super) fn http_event_of(
+        &mut self,
+        now: Instant,
+        line: u32,
+        event: &ServerEvent,
+        here: Option<FrameRef<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let joined = match &event.data {
+            Data::Joined(text) => Some(Frame::from_vec(text.clone())),
+            Data::Here(_) | Data::None => None,
+        };
+        let data = here.or(joined.as_ref().map(Frame::as_frame_ref));
+        self.http_event(now, line, event, data, sink);
+    }
+
     /// One event of a stream; `data` is none for those that only carry an id or a wait.
     fn http_event(
         &mut self,
@@ -246,7 +263,7 @@ impl Exchange {
     }
 
     /// A response has ended.
-    fn http_end(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    pub(super) fn http_end(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         if lane.status < 200 {
@@ -255,10 +272,14 @@ impl Exchange {
         let (load, status, lane_session) = (lane.load, lane.status, lane.session);
         let ok = is_ok(status);
         match load {
-            Load::Nothing | Load::Answered => {}
+            Load::Nothing | Load::Answered | Load::Carrier => {}
             Load::Call(key) if ok => self.http_unanswered(now, line, key, sink),
             Load::Call(key) => self.http_refused(now, line, key, None, sink),
             Load::Resumed(key) if ok => self.http_unanswered(now, line, key, sink),
+            Load::Resumed(key) if lane.again => {
+                let last_event = lane.last_event.take().unwrap_or_default();
+                self.resume_later(now, connection, key, last_event);
+            }
             Load::Resumed(key) => {
                 self.connections[connection as usize].window.give_back();
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
@@ -268,6 +289,8 @@ impl Exchange {
             Load::Errand => {
                 if ok {
                     self.http_errand_done(now, connection);
+                } else if lane.again {
+                    self.hold_errand(line);
                 } else {
                     self.stats.errands_refused += 1;
                     if status == 404 && lane_session.is_some() {
@@ -279,6 +302,7 @@ impl Exchange {
                     }
                 }
             }
+            Load::Events if lane.again => self.hold_opening(line),
             Load::Events => {
                 let reason = if ok {
                     "the server ended the stream of events".to_owned()
@@ -288,7 +312,7 @@ impl Exchange {
                 self.http_no_stream(now, connection, status, &reason, sink);
             }
             Load::Listening => {
-                if ok {
+                if ok || lane.again {
                     self.listen_again(now, connection);
                 } else {
                     // 405: it has no such stream. That is no error.
@@ -348,11 +372,13 @@ impl Exchange {
             self.end_session(now, line, sink);
             return;
         }
-        if status == 401 && self.memory.awaits_token() {
+        if self.lane(line).again {
             self.take_back(now, line, key, sink);
             return;
         }
-        if let Some(frame) = error {
+        // An authorization server's `{"error": …}` is none of JSON-RPC's.
+        let is_answer = status != 401 && (status != 403 || names_call);
+        if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
             }
@@ -453,7 +479,13 @@ impl Exchange {
     }
 
     /// An answer, an event or a body that is longer than the bound.
-    fn http_oversized(&mut self, now: Instant, line: u32, oversized: &Oversized, sink: &mut impl Sink) {
+    pub(super) fn http_oversized(
+        &mut self,
+        now: Instant,
+        line: u32,
+        oversized: &Oversized,
+        sink: &mut impl Sink,
+    ) {
         let (connection, _) = self.of_line(line);
         self.stats.oversized += 1;
         let why = Why::Oversized { bytes: oversized.bytes, bytes_max: self.settings.frame_bytes_max as u64 };
@@ -489,10 +521,21 @@ impl Exchange {
 
 /// What a body is good for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     Nothing,
     Json,
     Events,
+}
+
+impl Want {
+    /// The way to take the body; `events` makes a splitter.
+    pub(super) fn taking(self, events: impl FnOnce() -> Taking) -> Taking {
+        match self {
+            Self::Nothing => Taking::Nothing,
+            Self::Json => Taking::Json,
+            Self::Events => events(),
+        }
+    }
 }
 
 pub(super) fn is_ok(status: u16) -> bool {
