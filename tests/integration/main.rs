@@ -13,6 +13,7 @@ mod oauth;
 mod protocol;
 mod rounds;
 mod servers;
+mod sessions;
 mod subscriptions;
 mod tasks;
 mod time;

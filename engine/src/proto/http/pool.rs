@@ -273,6 +273,7 @@ impl Pool {
     /// Everything that belonged to the session is void; sockets are the caller's to shut.
     pub(crate) fn forget_session(&mut self) {
         self.template.forget_session();
+        self.template.forget_post_target();
         self.errands.clear();
         self.errand_bytes = 0;
         self.resumes.clear();
