@@ -12,6 +12,7 @@ mod dropped;
 mod endings;
 mod good_bye;
 mod handlers;
+mod http_answers;
 mod killed;
 mod long_lines;
 mod process_trees;
