@@ -536,8 +536,8 @@ fn a_long_request_to_a_server_that_does_not_read_times_out() {
                     .orphan_debt(Duration::from_millis(100))
             })
             .await;
-            let began = Instant::now();
             let calls: Vec<_> = (0..8).map(|n| client.call(long_echo(n, LONG))).collect();
+            let began = Instant::now();
             for end in volley_tests::calls::all_ends(calls).await {
                 let error = end.outcome.expect_err("nobody reads it");
                 assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");

@@ -119,6 +119,11 @@ impl Lane {
         self.left > 0
     }
 
+    /// Has all of the request left?
+    pub(crate) fn is_sent(&self) -> bool {
+        self.left == self.request.len()
+    }
+
     /// The JSON text of the request.
     pub(crate) fn body(&self) -> &[u8] {
         &self.request[self.body_at..]

@@ -120,7 +120,8 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         lane.status = head.status;
-        lane.keep_alive = head.keep_alive;
+        // Where the request is not all sent, the server takes the next bytes for the rest of it.
+        lane.keep_alive = head.keep_alive && lane.is_sent();
         lane.retry_after_s = head.retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         let load = lane.load;
         let ok = is_ok(head.status);
@@ -244,8 +245,10 @@ impl Exchange {
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
         let place = &mut self.http(connection).lanes[lane as usize];
         place.load = Load::Answered;
-        place.request.clear();
-        (place.left, place.body_at) = (0, 0);
+        if place.is_sent() {
+            place.request.clear();
+            (place.left, place.body_at) = (0, 0);
+        }
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
