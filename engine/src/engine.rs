@@ -66,7 +66,7 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()));
         memory.set_token(values.http.authorization());
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
@@ -122,7 +122,13 @@ impl Engine {
                 }
             }
         }
-        Ok(Self { handles, config, memory, porter, room, over_http: matches!(endpoint, Endpoint::Http(_)),
+        Ok(Self {
+            handles,
+            config,
+            memory,
+            porter,
+            room,
+            over_http: matches!(endpoint, Endpoint::Http(_)),
             excluded_tools: Mutex::default(),
             threads: Mutex::new(threads),
             household,

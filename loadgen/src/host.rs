@@ -61,8 +61,10 @@ pub(crate) fn now_utc() -> String {
     rfc_3339(since.as_secs())
 }
 
+/// A time in seconds since 1970, in UTC, as RFC 3339 writes it.
+///
 /// Days to a date by the era method: 400 years have 146,097 days, and years begin in March.
-fn rfc_3339(unix_s: u64) -> String {
+pub(crate) fn rfc_3339(unix_s: u64) -> String {
     let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -257,7 +257,7 @@ fn must_07_a_modern_client_writes_no_response_ever() {
     assert_eq!(stats.server_requests, 43, "{stats:?}");
 }
 
-/// `_meta` is the engine's to write; params that bring their own would end up with two.
+/// Members of `_meta` come from the engine and from the caller; two of them in one request would mean two things at once.
 #[test]
 fn must_01_a_request_has_one_meta_and_in_the_modern_era_always() {
     for revision in ERAS {
@@ -270,21 +270,32 @@ fn must_01_a_request_has_one_meta_and_in_the_modern_era_always() {
                 }
             },
             |client, _| {
-                let refused = client
-                    .request("some/method", &json!({"_meta": {"traceparent": "00-1-2-01"}}))
-                    .unwrap_err();
-                assert_eq!((refused.kind(), refused.fate()), (ErrorKind::InvalidInput, Fate::NotSent));
-                for params in [json!(null), json!({}), json!({"x": 1}), json!({"x": {}}), json!({"x": "{"})] {
+                for reserved in ["progressToken", "io.modelcontextprotocol/clientInfo"] {
+                    let refused =
+                        client.request("some/method", &json!({"_meta": {reserved: 1}})).unwrap_err();
+                    assert_eq!((refused.kind(), refused.fate()), (ErrorKind::InvalidInput, Fate::NotSent));
+                }
+                for params in [json!(null), json!({}), json!({"x": 1}), json!({"x": {}}), json!({"x": "{,"})]
+                {
+                    client.request("some/method", &params).unwrap();
+                }
+                for params in [json!({}), json!({"x": {}})] {
+                    let mut params = params;
+                    params["_meta"] = json!({"traceparent": "00-1-2-01", "a.b/c": {",": ","}});
                     client.request("some/method", &params).unwrap();
                 }
             },
         );
         let lines: Vec<_> = record.lines().iter().filter(|line| line.method() == "some/method").collect();
-        assert_eq!(lines.len(), 5);
-        for line in lines {
+        assert_eq!(lines.len(), 7);
+        for (n, line) in lines.into_iter().enumerate() {
             let shown = String::from_utf8_lossy(&line.bytes);
-            let once = usize::from(revision == Revision::V2026_07_28);
+            let once = usize::from(revision == Revision::V2026_07_28 || n >= 5);
             assert_eq!(shown.matches(r#""_meta""#).count(), once, "{shown}");
+            if n >= 5 {
+                let meta = &line.message["params"]["_meta"];
+                assert_eq!((&meta["traceparent"], &meta["a.b/c"]), (&json!("00-1-2-01"), &json!({",": ","})));
+            }
         }
     }
 }

@@ -13,4 +13,5 @@ mod jsonrpc;
 mod play;
 mod process;
 mod results;
+mod schema;
 mod server_requests;

@@ -1,13 +1,17 @@
 //! TLS over TCP against a server of rustls's: calls that are answered, and connections that are refused in words that help.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
 
-use volley::{Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Revision, TlsConfig};
+use volley::{Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Inline, Revision, TlsConfig};
 use volley_tests::{
-    byte_server::ByteServer,
-    calls::{echo, first_text, long_echo, long_message, message},
+    byte_server::{ByteServer, narrow_listener},
+    calls::{echo, first_text, long_echo, long_message, message, requests_leave_whole},
     scripted_server::ScriptedServer,
-    tls_front::{Authority, Identity, Manners, TlsFront},
+    tls_front::{Authority, Identity, Manners, TlsFront, halves},
 };
 
 /// Connects to the front under this name and trusts this authority alone.
@@ -46,10 +50,16 @@ fn front(identity: &Identity) -> (TlsFront, ByteServer) {
 #[test]
 fn calls_are_answered_over_tls_however_its_records_are_cut() {
     let authority = Authority::new();
-    for (piece_bytes, host) in [(usize::MAX, "localhost"), (1_000, "localhost"), (7, "127.0.0.1")] {
+    for (piece_bytes, host, old) in [
+        (usize::MAX, "localhost", false),
+        (usize::MAX, "localhost", true),
+        (1_000, "localhost", false),
+        (7, "127.0.0.1", false),
+        (7, "127.0.0.1", true),
+    ] {
         let server = ScriptedServer::start(|peer| peer.serve(Revision::V2025_11_25));
         let identity = authority.sign(&["localhost", "127.0.0.1"], |_| ());
-        let manners = Manners { piece_bytes, ..Manners::default() };
+        let manners = Manners { piece_bytes, old, ..Manners::default() };
         let front = TlsFront::start(&identity, server.endpoint(), manners);
         let client = connect(&front, host, &authority, |tls, config| (tls, config)).expect("it connects");
         pollster::block_on(async {
@@ -85,6 +95,28 @@ fn long_messages_are_whole_over_tls_in_both_directions() {
     });
     let stats = client.stats();
     assert_eq!((stats.answered, stats.failed), (16, 0), "{stats:?}");
+}
+
+#[test]
+fn a_request_that_the_kernel_does_not_take_at_once_leaves_whole_over_tls() {
+    let authority = Authority::new();
+    let identity = authority.sign(&["localhost"], |_| ());
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let wrap = move |socket| halves(&identity, socket);
+    let server = ByteServer::wrapped(narrow_listener(), wrap, "modern", move |_, peer| {
+        peer.open();
+        if may_go.lock().expect("no panic").recv().is_ok() {
+            peer.answer_all();
+        }
+    });
+    let endpoint = server.endpoint().to_string().replace("tcp://127.0.0.1", "tls+tcp://localhost");
+    let connect = || {
+        let tls = TlsConfig::new().ca_pem(authority.pem()).only_these_roots();
+        let config = Config::builder().tls(tls).build().expect("a valid configuration");
+        Inline::connect(&endpoint.parse().expect("an endpoint"), &config).expect("it connects")
+    };
+    requests_leave_whole(connect, || go.send(()).expect("the server waits"));
 }
 
 #[test]

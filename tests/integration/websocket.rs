@@ -1,14 +1,15 @@
 //! WebSocket against a server of tungstenite's: messages, their fragments, what stands between them, and every way to end.
 
 use std::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{Duration, Instant},
 };
 
 use volley::{
-    Client, Config, ConfigBuilder, Error, ErrorKind, Fate, TlsConfig,
+    Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Inline, TlsConfig,
     internals::tungstenite::{
         Message,
+        handshake::derive_accept_key,
         protocol::{
             CloseFrame,
             frame::{
@@ -19,8 +20,8 @@ use volley::{
     },
 };
 use volley_tests::{
-    byte_server::{ByteServer, answer},
-    calls::{echo, first_text, long_echo, long_message, message},
+    byte_server::{ByteServer, answer, narrow_listener},
+    calls::{echo, first_text, long_echo, long_message, message, requests_leave_whole},
     patience::PATIENCE,
     tls_front::{Authority, Manners, TlsFront},
     websocket_server::{Peer, WebSocketServer, Welcome},
@@ -148,6 +149,21 @@ fn long_messages_are_whole_in_both_directions() {
     });
 }
 
+#[test]
+fn a_request_that_the_kernel_does_not_take_at_once_leaves_whole() {
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let server = WebSocketServer::on(narrow_listener(), Welcome::Warm, move |_, peer| {
+        peer.open();
+        if may_go.lock().expect("no panic").recv().is_ok() {
+            peer.answer_all();
+        }
+    });
+    let endpoint = format!("ws://127.0.0.1:{}/", server.port()).parse().expect("an endpoint");
+    let connect = || Inline::connect(&endpoint, &Config::default()).expect("it connects");
+    requests_leave_whole(connect, || go.send(()).expect("the server waits"));
+}
+
 /// An answer with line ends between its tokens, in binary, in fragments of one byte with pings between them.
 #[test]
 fn a_message_is_one_message_however_it_is_dressed() {
@@ -237,12 +253,14 @@ fn a_message_beyond_the_bound_fails_its_own_call_only() {
 
 #[test]
 fn a_close_ends_the_connection_with_its_code_and_words() {
-    let server = WebSocketServer::start(Welcome::Warm, |_, peer| {
+    let (tell, told) = mpsc::channel();
+    let server = WebSocketServer::start(Welcome::Warm, move |_, peer| {
         let (Some(first), Some(_)) = (peer.next_call(), peer.next_call()) else { return };
         peer.say(&answer(&first.id, &first.message));
         let frame = CloseFrame { code: CloseCode::Policy, reason: "no more of this".into() };
         peer.send(Message::Close(Some(frame)));
-        assert_eq!(peer.close_code(), 1008, "the echo of the close");
+        // Whoever listens may have heard enough: the client connects anew.
+        let _ = tell.send(peer.close_code());
     });
     let client = connected(&server, brisk());
     pollster::block_on(async {
@@ -253,6 +271,34 @@ fn a_close_ends_the_connection_with_its_code_and_words() {
         assert!(error.to_string().contains("with code 1008: no more of this"), "{error}");
         client.close().await;
     });
+    assert_eq!(told.recv_timeout(PATIENCE).expect("the echo of the close"), 1008);
+}
+
+/// It agrees and closes in one breath: what came with the end of the handshake is read, though the poll tells of it only once.
+#[test]
+fn a_close_that_comes_with_the_agreement_is_heard() {
+    let server = ByteServer::tcp("modern", |_, peer| {
+        let mut key = String::new();
+        while let Some(line) = peer.next_line().filter(|line| line != "\r\n") {
+            if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
+                key = value.trim().to_owned();
+            }
+        }
+        let mut said = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes())
+        )
+        .into_bytes();
+        said.extend(b"\x88\x0a\x03\xf5no seats");
+        peer.say(&said);
+        peer.pass_over_rest();
+    });
+    let endpoint = server.endpoint().to_string().replace("tcp://", "ws://");
+    let began = Instant::now();
+    let error = connect(&endpoint, brisk().connect_timeout(2 * PATIENCE)).err().expect("it is refused");
+    assert!(error.to_string().contains("with code 1013: no seats"), "{error}");
+    assert!(began.elapsed() < PATIENCE, "heard after {:?}", began.elapsed());
 }
 
 #[test]

@@ -34,6 +34,21 @@ impl ByteServer {
         })
     }
 
+    /// The same on a listener that exists, with something between the sockets and the bytes: `wrap` makes the two halves.
+    pub fn wrapped(
+        listener: TcpListener,
+        wrap: impl Fn(TcpStream) -> (Box<dyn Read + Send>, Box<dyn Write + Send>) + Send + 'static,
+        era: &'static str,
+        script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let address = format!("tcp://{}", listener.local_addr().expect("an address"));
+        Self::serve(address, era, script, move || {
+            let (stream, _) = listener.accept().ok()?;
+            stream.set_nodelay(true).ok()?;
+            Some(wrap(stream))
+        })
+    }
+
     /// The same on a Unix socket.
     pub fn unix(era: &'static str, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
         let path = std::env::temp_dir().join(format!("volley-script-{}.sock", Mark::new().as_str()));
@@ -92,6 +107,17 @@ impl Drop for ByteServer {
     }
 }
 
+/// A listener on a free port whose connections are full after a few packets, if nobody reads.
+///
+/// # Panics
+/// If there is none.
+pub fn narrow_listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    // Connections inherit it; the system rounds it up.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 4096).expect("a narrow listener");
+    listener
+}
+
 /// The server's end of one connection.
 pub struct Peer {
     era: &'static str,
@@ -111,10 +137,22 @@ pub struct Asked {
 impl Peer {
     /// The next message, whatever it is; `None` once the client has hung up.
     pub fn next_message(&mut self) -> Option<Value> {
+        self.next_line().map(|line| serde_json::from_str(&line).expect("the client sends JSON"))
+    }
+
+    /// The next line, with its line feed; `None` once the client has hung up.
+    pub fn next_line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.reads.read_line(&mut line) {
             Ok(0) | Err(_) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect("the client sends JSON")),
+            Ok(_) => Some(line),
+        }
+    }
+
+    /// Answers the first message, which opens the connection in the modern era.
+    pub fn open(&mut self) {
+        if let Some(Opening::Answer(line)) = self.next_message().map(|message| opening(self.era, &message)) {
+            self.say_line(&line);
         }
     }
 

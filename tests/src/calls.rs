@@ -1,11 +1,11 @@
 //! Calls whose answers can be checked, and the books that have to balance at the end of every test.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use volley::{Call, Client, Error, Stats, ToolCall, ToolResult};
+use volley::{Call, Client, Error, Inline, InlineOutcome, Stats, Tool, ToolCall, ToolResult};
 
-use crate::patience::until;
+use crate::patience::{PATIENCE, until};
 
 /// A call of `echo` whose answer can be told from all others.
 pub fn echo(n: u64) -> ToolCall {
@@ -47,6 +47,40 @@ pub async fn echoes_work(client: &Client, numbers: std::ops::Range<u64>) {
 /// The first text block; the target may add others.
 pub fn first_text(result: &ToolResult) -> &str {
     result.content.first().and_then(volley::Content::as_text).unwrap_or("no text at all")
+}
+
+/// Writes requests to a server that does not read until `read` is called: one that is far longer than all that the two kernels
+/// take, then some that are about as long as what was taken of it. Of those the transport itself still holds a part when nothing
+/// is left to be written, and that part has to leave all the same. `connect` makes one connection.
+///
+/// # Panics
+/// When a request has no answer.
+pub fn requests_leave_whole(connect: impl Fn() -> Inline, read: impl Fn()) {
+    let mut taken = 6 * 1024 * 1024;
+    for shorter in [0, 1, 8, 16, 24, 32, 40, 48] {
+        let mut engine = connect();
+        let before = engine.stats().bytes_out;
+        let text = "x".repeat(taken - shorter * 1024);
+        let arguments = json!({ "message": text }).to_string();
+        engine.submit(&Tool::new("echo"), arguments.as_bytes(), 0).expect("there is room");
+        // More turns than it takes to write everything; none of them waits.
+        for _ in 0..200 {
+            engine.turn(Duration::ZERO, |_, _, outcome| panic!("too early: {outcome:?}")).expect("a turn");
+        }
+        let took = (engine.stats().bytes_out - before) as usize;
+        read();
+        let (until, mut is_answered) = (Instant::now() + PATIENCE, false);
+        while !is_answered {
+            assert!(Instant::now() < until, "of {} bytes {took} were taken and then no more", text.len());
+            let answered = engine.turn(Duration::from_millis(50), |_, _, outcome| {
+                let InlineOutcome::Result(answer) = outcome else { panic!("{outcome:?}") };
+                assert!(answer.iter().filter(|byte| **byte == b'x').count() >= text.len(), "cut short");
+                is_answered = true;
+            });
+            answered.expect("a turn");
+        }
+        taken = taken.min(took);
+    }
 }
 
 /// When and how a call ended.

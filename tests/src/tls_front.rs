@@ -4,7 +4,7 @@
 //! Two threads for each connection pass bytes on, one each way. Nothing is buffered beyond what the session holds.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::{
-    RootCertStore, ServerConfig, ServerConnection,
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
@@ -48,11 +48,13 @@ pub struct Manners {
     pub piece_bytes: usize,
     /// It lets in only clients with a certificate of this authority.
     pub clients_of: Option<String>,
+    /// It speaks TLS 1.2 and nothing newer.
+    pub old: bool,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { good_bye: true, piece_bytes: usize::MAX, clients_of: None }
+        Self { good_bye: true, piece_bytes: usize::MAX, clients_of: None, old: false }
     }
 }
 
@@ -108,7 +110,7 @@ impl TlsFront {
     /// If the identity cannot be used or no port is free.
     pub fn start(identity: &Identity, behind: &str, manners: Manners) -> Self {
         let behind = behind.trim_start_matches("tcp://").to_owned();
-        let config = server_config(identity, manners.clients_of.as_deref());
+        let config = server_config(identity, &manners);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let over = Arc::new(AtomicBool::new(false));
@@ -141,16 +143,42 @@ impl Drop for TlsFront {
     }
 }
 
-fn server_config(identity: &Identity, clients_of: Option<&str>) -> Arc<ServerConfig> {
+/// The two halves of a TLS session on a socket, for one thread that reads and writes in turn.
+///
+/// # Panics
+/// If the identity cannot be used.
+pub fn halves(identity: &Identity, socket: TcpStream) -> (Box<dyn Read + Send>, Box<dyn Write + Send>) {
+    struct Half(Arc<Mutex<StreamOwned<ServerConnection, TcpStream>>>);
+    impl Read for Half {
+        fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+            self.0.lock().read(space)
+        }
+    }
+    impl Write for Half {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.lock().flush()
+        }
+    }
+    let config = server_config(identity, &Manners::default());
+    let session = ServerConnection::new(config).expect("a session");
+    let both = Arc::new(Mutex::new(StreamOwned::new(session, socket)));
+    (Box::new(Half(Arc::clone(&both))), Box::new(Half(both)))
+}
+
+fn server_config(identity: &Identity, manners: &Manners) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = CertificateDer::pem_slice_iter(identity.chain.as_bytes())
         .collect::<Result<_, _>>()
         .expect("a chain in PEM");
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key in PEM");
+    let versions = if manners.old { &[&rustls::version::TLS12][..] } else { rustls::DEFAULT_VERSIONS };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions");
-    let builder = match clients_of {
+    let builder = match &manners.clients_of {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();

@@ -59,7 +59,18 @@ impl WebSocketServer {
     /// # Panics
     /// If there is no port.
     pub fn start(welcome: Welcome, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"), welcome, script)
+    }
+
+    /// On a listener that exists.
+    ///
+    /// # Panics
+    /// If it has no address.
+    pub fn on(
+        listener: TcpListener,
+        welcome: Welcome,
+        script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
+    ) -> Self {
         let port = listener.local_addr().expect("an address").port();
         let over = Arc::new(AtomicBool::new(false));
         let (ends, script) = (Arc::clone(&over), Arc::new(script));
@@ -143,6 +154,13 @@ impl Peer {
         }
     }
 
+    /// Answers the first message, which opens the connection.
+    pub fn open(&mut self) {
+        if let Some(Opening::Answer(line)) = self.next_message().map(|message| opening("modern", &message)) {
+            self.say(&line);
+        }
+    }
+
     /// The next call; openings are answered.
     pub fn next_call(&mut self) -> Option<Asked> {
         loop {
@@ -182,9 +200,9 @@ impl Peer {
     /// If it did not.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("the client closes before it hangs up") {
-                Message::Close(frame) => return frame.expect("a code").code.into(),
-                _ => {}
+            let message = self.socket.read().expect("the client closes before it hangs up");
+            if let Message::Close(frame) = message {
+                return frame.expect("a code").code.into();
             }
         }
     }

@@ -279,3 +279,63 @@ impl From<std::convert::Infallible> for Error {
         match never {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::btree_map, prelude::*};
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::{
+        model::body::ENGINES,
+        proto::{message::encode, revision::Revision},
+        slab::key::Key,
+    };
+
+    /// Members of any name, also of such as look like the marks between which a body is cut.
+    fn any_members() -> impl Strategy<Value = Map<String, Value>> {
+        let value = prop_oneof![
+            any::<String>().prop_map(Value::from),
+            prop_oneof![Just("{"), Just(","), Just("\"_meta\":{"), Just(",\"_meta\":{\"a\":1,")]
+                .prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            Just(Value::Null),
+            Just(json!({})),
+            Just(json!({"_meta": {"deep": [","]}})),
+        ];
+        btree_map(any::<String>(), value, 0..4).prop_map(|members| members.into_iter().collect())
+    }
+
+    proptest! {
+        /// Whatever the params, the `_meta`, what is added later, and the server: the message says all of it, once.
+        #[test]
+        fn a_message_says_what_its_body_was_told(
+            params in any_members(),
+            meta in any_members(),
+            more in any_members(),
+            revision in prop::sample::select(Revision::all().collect::<Vec<_>>()),
+            progress in any::<bool>(),
+        ) {
+            let mut expected = params.clone();
+            expected.extend(more.clone());
+            prop_assume!(params.len() + more.len() == expected.len() && !expected.contains_key("_meta"));
+            let mut whole = Value::Object(params);
+            if !meta.is_empty() {
+                whole["_meta"] = Value::Object(meta.clone());
+            }
+            let body = Body::new("m", &whole).unwrap().with(&more);
+            let (mut out, key) = (Vec::new(), Key::from_wire(77).unwrap());
+            let tail = encode::Tail::new(revision, r#"{"name":"n"}"#, "{}");
+            encode::request(&mut out, key, &tail, progress, |out| out.extend_from_slice(body.bytes()));
+            let mut message: Value = serde_json::from_slice(&out).expect("valid JSON");
+            let mut said = message["params"].take();
+            if let Some(Value::Object(mut said)) = said.as_object_mut().and_then(|said| said.remove("_meta")) {
+                ENGINES.iter().for_each(|name| drop(said.remove(*name)));
+                prop_assert_eq!(said, meta);
+            } else {
+                prop_assert!(meta.is_empty());
+            }
+            prop_assert_eq!(said, Value::Object(expected));
+        }
+    }
+}

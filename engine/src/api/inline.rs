@@ -112,7 +112,7 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()));
         memory.set_token(values.http.authorization());
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));

@@ -1,6 +1,7 @@
 //! What the caller sees: the client and its calls, bulk jobs, and the engine inline.
 
 pub(crate) mod blocking;
+mod blocking_mcp;
 pub(crate) mod bulk;
 pub(crate) mod call;
 pub(crate) mod client;

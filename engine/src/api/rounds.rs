@@ -14,7 +14,8 @@
 //! Handlers run on a thread of their own for each round, never on an event loop and never on the task that awaits, so they may
 //! block. The time of a request (`timeout_at_most` of the call, else of the configuration) covers all its rounds and handlers;
 //! only the wait for a place in a window is not counted, as for any call. A handler that is still running when the time is over is
-//! not interrupted; its answer is dropped. What belongs to one request never gets into another: the answers live in the body
+//! not interrupted; its answer is dropped. A round costs two threads while it waits, one for the handlers and one for the time, so
+//! as many conversations at a time as one has people to ask, not as many as one has calls. What belongs to one request never gets into another: the answers live in the body
 //! of the one retry. Proof: `tests/integration/protocol.rs`.
 
 use std::{
@@ -64,13 +65,18 @@ impl Budget {
         Self { clock, until, patience }
     }
 
+    /// The patience for the first exchange: the call's own.
+    fn first(&self) -> Patience {
+        self.patience
+    }
+
     /// What is left; an error when nothing is.
     pub(super) fn left(&self) -> Result<Duration, Error> {
         let left = self.until.since(self.clock.now());
         if left.is_zero() { Err(self.spent()) } else { Ok(left) }
     }
 
-    /// The patience for one exchange of several.
+    /// The patience for one exchange of several, after the first.
     pub(super) fn patience(&self) -> Result<Patience, Error> {
         let left = self.left()?;
         Ok(Patience { timeout: self.patience.timeout.min(left), at_most: left, ..self.patience })
@@ -182,14 +188,15 @@ impl Client {
 
     /// Makes a request until it has another outcome than a wish for input, or the rounds are over.
     async fn settle<T: DeserializeOwned>(&self, body: &Body, budget: &Budget) -> Result<Outcome<T>, Error> {
-        let mut next = body.clone();
+        let (mut next, mut patience) = (body.clone(), budget.first());
         let mut rounds_left = self.engine().config.values.input_rounds_max;
         loop {
-            let answer: RawAnswer = self.send(Ok(next), budget.patience()?).await?;
+            let answer: RawAnswer = self.send(Ok(next), patience).await?;
             match answer.outcome()? {
                 Outcome::InputRequired(asked) if rounds_left > 0 => {
                     rounds_left -= 1;
                     next = body.with(&self.retry_params(asked, budget).await?);
+                    patience = budget.patience()?;
                 }
                 Outcome::Task(_) if !self.engine().config.values.declared.tasks => {
                     return Err(Error::decode("the server answered with a task, which was not asked for"));
@@ -300,6 +307,15 @@ mod tests {
             let error = answer_all(handler, requests(&methods)).unwrap_err();
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Cancelled, Fate::Answered));
         }
+    }
+
+    /// Compiles only if executors may move these futures between their threads.
+    #[allow(dead_code, reason = "its compiling is the test")]
+    fn futures_can_be_sent(client: &Client, call: ToolCall) {
+        fn sent<T: Send>(_: T) {}
+        sent(client.converse(call));
+        sent(client.get_prompt("p", &Value::Null));
+        sent(client.list_resources());
     }
 
     #[test]

@@ -70,6 +70,11 @@ pub(crate) const TLS_READ_BYTES: usize = READ_SLICE_BYTES;
 #[cfg(feature = "tls")]
 pub(crate) const TLS_WRITE_BYTES_MAX: usize = 4 * READ_SLICE_BYTES;
 
+/// Reads in a row that one look at a transport may do without getting anything for the protocol: pings, tickets, pieces of a
+/// record. Then the other connections have their go.
+#[cfg(any(feature = "tls", feature = "websocket"))]
+pub(crate) const FRUITLESS_READS_MAX: usize = 8;
+
 /// The longest answer to the request that opens a WebSocket, headers and all.
 #[cfg(feature = "websocket")]
 pub(crate) const UPGRADE_BYTES_MAX: usize = 16 * 1024;

@@ -124,6 +124,15 @@ impl Household {
 }
 
 impl Endpoint {
+    /// The address by which this process remembers what it has found out of the server. Names and ports that stand for one server
+    /// after another, such as those of child processes, have none.
+    pub(crate) fn shared_address(&self) -> Option<String> {
+        match self {
+            Self::Http(http) => Some(http.to_string()),
+            _ => None,
+        }
+    }
+
     /// What the core has to know of a server that is reached over HTTP.
     pub(crate) fn http_settings(&self, config: &super::Config) -> Option<HttpSettings> {
         match self {
@@ -352,14 +361,18 @@ mod tests {
     #[cfg(not(all(feature = "tls", feature = "websocket")))]
     #[test]
     fn a_scheme_that_is_not_built_in_names_its_feature() {
-        for (text, feature) in [
-            #[cfg(not(feature = "tls"))]
-            ("tls+tcp://host:1", "`tls`"),
-            #[cfg(not(feature = "websocket"))]
-            ("ws://host/", "`websocket`"),
-        ] {
+        let names = |text: &str, feature: &str| {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(feature), "{error}");
+        };
+        if cfg!(not(feature = "tls")) {
+            names("tls+tcp://host:1", "`tls`");
+        }
+        if cfg!(not(feature = "websocket")) {
+            names("ws://host/", "`websocket`");
+            names("wss://host/", "`websocket`");
+        } else {
+            names("wss://host/", "`tls`");
         }
     }
 

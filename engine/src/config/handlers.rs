@@ -136,7 +136,12 @@ impl Handlers {
                         written(&handler(form)?.settle(Some(&schema)))
                     }
                     (ElicitRequest::Url(url), _, Some(handler)) => written(&handler(url)?.settle(None)),
-                    _ => Err(refusal(-32602, "a mode of elicitation that this client has not declared")),
+                    _ => match other.filter(|_| covers(&self.declared(), &request)) {
+                        Some(handler) => handler(request),
+                        None => {
+                            Err(refusal(-32602, "a mode of elicitation that this client has not declared"))
+                        }
+                    },
                 }
             }
             _ => other.map_or_else(|| Err(refusal(-32601, "method not found")), |handler| handler(request)),
@@ -154,6 +159,12 @@ fn merge(under: &mut Value, over: &Value) {
         }
         (under, over) => *under = over.clone(),
     }
+}
+
+/// Has the server the right to ask this of a client with these capabilities?
+fn covers(capabilities: &Value, request: &ServerRequest) -> bool {
+    let params = request.params().unwrap_or(Value::Null);
+    Declared::of(capabilities).covers(request.method(), &params)
 }
 
 fn read<T: DeserializeOwned>(request: &ServerRequest) -> Result<T, RpcError> {
@@ -240,5 +251,15 @@ mod tests {
         let handler = forms().compose(Some(plain)).unwrap();
         assert_eq!(handler(request(SAMPLING, &json!({}))).unwrap(), json!(SAMPLING));
         assert!(Handlers::default().compose(None).is_none());
+        // A mode with no typed handler: only if the caller declared it in so many words.
+        let url = json!({"mode": "url", "message": "", "url": "https://x"});
+        assert_eq!(handler(request(ELICITATION, &url)).unwrap_err().code, -32602);
+        let mut declaring = forms();
+        let Value::Object(both) = json!({"elicitation": {"form": {}, "url": {}}}) else {
+            unreachable!("an object")
+        };
+        declaring.declare(both);
+        let handler = declaring.compose(Some(Arc::new(|_| Ok(json!("plain"))))).unwrap();
+        assert_eq!(handler(request(ELICITATION, &url)).unwrap(), json!("plain"));
     }
 }

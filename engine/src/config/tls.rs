@@ -178,7 +178,7 @@ impl TlsDial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ErrorKind, config::Config};
+    use crate::{config::Config, error::ErrorKind};
 
     #[test]
     fn what_is_wrong_is_named() {

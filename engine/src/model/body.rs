@@ -5,12 +5,12 @@
 //! params and nothing else changed, byte for byte. Cost: one copy of what is added; no memory for a body without `_meta`.
 //!
 //! Invariant: `bytes[meta_at..]` is empty, or `"_meta":{` (after a comma, if params come before it) and at least one member, each
-//! followed by a comma. Proof: the tests below, and those of `encode`.
+//! followed by a comma. Proof: the tests below, those of `encode`, and
+//! `a_message_says_what_its_body_was_told` in `api/client.rs`.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::tool::Members;
 use crate::error::Error;
 
 /// A request without its head and its end.
@@ -22,7 +22,7 @@ pub(crate) struct Body {
 }
 
 /// The members of `_meta` that the engine writes.
-const ENGINES: [&str; 4] = [
+pub(crate) const ENGINES: [&str; 4] = [
     "progressToken",
     "io.modelcontextprotocol/protocolVersion",
     "io.modelcontextprotocol/clientInfo",
@@ -55,7 +55,7 @@ impl Body {
     }
 
     /// Adds members to the body's own `_meta`; one that stands there already is replaced.
-    pub(crate) fn add_meta(&mut self, members: Members) -> Result<(), Error> {
+    pub(crate) fn add_meta(&mut self, members: Map<String, Value>) -> Result<(), Error> {
         if let Some(name) = ENGINES.iter().find(|name| members.contains_key(**name)) {
             return Err(Error::input(format!("_meta has a member {name:?}, which the engine writes itself")));
         }
@@ -67,7 +67,7 @@ impl Body {
     }
 
     /// The same body with more params.
-    pub(crate) fn with(&self, params: &Members) -> Self {
+    pub(crate) fn with(&self, params: &Map<String, Value>) -> Self {
         let mut bytes = self.bytes[..self.meta_at].to_vec();
         for (name, value) in params {
             if bytes.last() != Some(&b'{') {
@@ -90,7 +90,7 @@ impl Body {
     }
 
     /// The body's own members of `_meta`.
-    fn meta(&self) -> Members {
+    fn meta(&self) -> Map<String, Value> {
         let text = &self.bytes[self.meta_at..];
         let text = text.strip_prefix(b",").unwrap_or(text);
         let members = text.strip_prefix(br#""_meta":"#).and_then(|text| text.strip_suffix(b","));
@@ -98,7 +98,7 @@ impl Body {
         members.and_then(|members| serde_json::from_slice(&[members, b"}"].concat()).ok()).unwrap_or_default()
     }
 
-    fn write_meta(&mut self, members: &Members) {
+    fn write_meta(&mut self, members: &Map<String, Value>) {
         if members.is_empty() {
             return;
         }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn members(value: Value) -> Members {
+    fn members(value: Value) -> Map<String, Value> {
         serde_json::from_value(value).unwrap()
     }
 

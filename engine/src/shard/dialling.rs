@@ -12,20 +12,20 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Shard {
     pub(super) fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
-        while let Some(connection) = self.exchange.poll_hang_up() {
-            if let Some(mut line) = self.lines[connection as usize].take() {
+        while let Some(at) = self.exchange.poll_hang_up() {
+            if let Some(mut line) = self.lines[at as usize].take() {
                 line.transport.deregister(self.poll.registry());
             }
-            self.exchange.handle_gone(connection);
+            self.exchange.handle_gone(at);
         }
-        while let Some(connection) = self.exchange.poll_dial(now) {
+        while let Some(at) = self.exchange.poll_dial(now) {
             let dial = Arc::clone(&self.dial);
             let (opened, more) = match &*dial {
                 Dial::Net(net) => {
                     let mut more: VecDeque<SocketAddr> = net.addresses.iter().copied().collect();
                     // Each attempt begins with another address, so that none that is silent is the only one ever tried.
                     more.rotate_left(
-                        self.exchange.connection(self.exchange.connection_of(connection)).attempts as usize
+                        self.exchange.connection(self.exchange.connection_of(at)).attempts as usize
                             % net.addresses.len(),
                     );
                     let first = more.pop_front();
@@ -38,13 +38,13 @@ impl Shard {
                 }
             };
             let connecting = matches!(*dial, Dial::Net(_));
-            self.install(connection, opened, more, connecting, sink);
+            self.install(at, opened, more, connecting, sink);
         }
     }
 
     fn install(
         &mut self,
-        connection: u32,
+        at: u32,
         opened: io::Result<Transport>,
         mut more: VecDeque<SocketAddr>,
         connecting: bool,
@@ -53,7 +53,7 @@ impl Shard {
         let mut opened = opened;
         loop {
             let registered = opened.and_then(|mut transport| {
-                transport.register(self.poll.registry(), connection)?;
+                transport.register(self.poll.registry(), at)?;
                 Ok(transport)
             });
             match registered {
@@ -64,7 +64,7 @@ impl Shard {
                         Instant::NEVER
                     };
                     self.next_address_at = self.next_address_at.min(next_address_at);
-                    self.lines[connection as usize] = Some(Line {
+                    self.lines[at as usize] = Some(Line {
                         transport,
                         connecting,
                         more,
@@ -77,7 +77,7 @@ impl Shard {
                     });
                     if !connecting {
                         let now = self.clock.now();
-                        self.exchange.handle_opened(now, connection);
+                        self.exchange.handle_opened(now, at);
                         self.write_all(now, sink);
                     }
                     return;
@@ -86,12 +86,7 @@ impl Shard {
                     (Dial::Net(net), Some(next)) => opened = Transport::net(next, net),
                     _ => {
                         let now = self.clock.now();
-                        self.exchange.handle_lost(
-                            now,
-                            connection,
-                            &format!("connecting failed: {error}"),
-                            sink,
-                        );
+                        self.exchange.handle_lost(now, at, &format!("connecting failed: {error}"), sink);
                         return;
                     }
                 },
@@ -99,20 +94,20 @@ impl Shard {
         }
     }
 
-    pub(super) fn finish_connecting(&mut self, connection: u32, sink: &mut impl Sink) {
-        let Some(line) = self.lines[connection as usize].as_mut() else { return };
+    pub(super) fn finish_connecting(&mut self, at: u32, sink: &mut impl Sink) {
+        let Some(line) = self.lines[at as usize].as_mut() else { return };
         match line.transport.is_connected() {
             Ok(false) => {}
             Ok(true) => {
                 (line.connecting, line.writable) = (false, true);
                 let now = self.clock.now();
-                self.exchange.handle_opened(now, connection);
+                self.exchange.handle_opened(now, at);
                 self.write_all(now, sink);
             }
             Err(error) => {
                 let more = std::mem::take(&mut line.more);
-                self.lines[connection as usize] = None;
-                self.install(connection, Err(error), more, true, sink);
+                self.lines[at as usize] = None;
+                self.install(at, Err(error), more, true, sink);
             }
         }
     }
@@ -120,14 +115,14 @@ impl Shard {
     /// Tries the next address of those lines whose present one has been silent for long enough.
     pub(super) fn try_next_addresses(&mut self, now: Instant, sink: &mut impl Sink) {
         self.next_address_at = Instant::NEVER;
-        for connection in 0..self.lines.len() as u32 {
-            let Some(line) = self.lines[connection as usize].as_mut().filter(|line| line.connecting) else {
+        for at in 0..self.lines.len() as u32 {
+            let Some(line) = self.lines[at as usize].as_mut().filter(|line| line.connecting) else {
                 continue;
             };
             if line.next_address_at <= now {
                 let more = std::mem::take(&mut line.more);
-                self.lines[connection as usize] = None;
-                self.install(connection, Err(io::ErrorKind::TimedOut.into()), more, true, sink);
+                self.lines[at as usize] = None;
+                self.install(at, Err(io::ErrorKind::TimedOut.into()), more, true, sink);
             } else {
                 self.next_address_at = self.next_address_at.min(line.next_address_at);
             }
@@ -135,8 +130,8 @@ impl Shard {
     }
 
     /// The line has ended, for the first reason that is found; a line that is gone cannot end again.
-    pub(super) fn lose(&mut self, connection: u32, reason: String, sink: &mut impl Sink) {
-        let Some(mut line) = self.lines[connection as usize].take() else { return };
+    pub(super) fn lose(&mut self, at: u32, reason: String, sink: &mut impl Sink) {
+        let Some(mut line) = self.lines[at as usize].take() else { return };
         line.transport.deregister(self.poll.registry());
         let mut reason = reason;
         let see = self.on_stderr.as_ref();
@@ -146,6 +141,6 @@ impl Shard {
             reason = format!("{reason}; its last words on stderr: {words}");
         }
         let now = self.clock.now();
-        self.exchange.handle_lost(now, connection, &reason, sink);
+        self.exchange.handle_lost(now, at, &reason, sink);
     }
 }

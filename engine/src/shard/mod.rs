@@ -5,6 +5,9 @@
 //! the wire work at once, reading never waits for writing, and a busy connection cannot starve the others.
 //! The same turn is driven by the shard's own thread ([`runner`]) and by a caller's thread ([`crate::Inline`]).
 //!
+//! Lines: on a stream a connection has one line, over HTTP as many as its pool has lanes. The shard knows lines by their number
+//! (`at`), the exchange knows whose they are.
+//!
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
 pub(crate) mod clock;
@@ -65,7 +68,7 @@ impl Gate for NoGate {
 /// A function that sees what a child says on stderr.
 pub(crate) type SeeStderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
-/// Transports by connection, and the loop over them.
+/// Transports by line, and the loop over them.
 pub(crate) struct Shard {
     pub(crate) exchange: Exchange,
     pub(crate) clock: Clock,
@@ -73,7 +76,7 @@ pub(crate) struct Shard {
     events: Events,
     dial: Arc<Dial>,
     lines: Vec<Option<Line>>,
-    /// Connections that may have unread bytes, each once.
+    /// Lines that may have unread bytes, each once.
     readable: VecDeque<u32>,
     /// Scratch for `write_all`.
     unwritten: Vec<u32>,
@@ -208,68 +211,59 @@ impl Shard {
             if event.token() == WAKE {
                 continue;
             }
-            let (connection, stream) = transport::of_token(event.token());
+            let (at, stream) = transport::of_token(event.token());
             let ended = event.is_read_closed() || event.is_error();
             let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-            if let Some(line) = self.lines[connection as usize].as_mut().filter(|_| stream == Stream::Main) {
+            if let Some(line) = self.lines[at as usize].as_mut().filter(|_| stream == Stream::Main) {
                 line.ended |= ended;
             }
-            self.note(connection, stream, event.is_readable() || ended, writable, sink);
+            self.note(at, stream, event.is_readable() || ended, writable, sink);
         }
         self.events = events;
         Ok(())
     }
 
-    fn note(
-        &mut self,
-        connection: u32,
-        stream: Stream,
-        readable: bool,
-        writable: bool,
-        sink: &mut impl Sink,
-    ) {
-        let Some(line) = self.lines[connection as usize].as_mut() else { return };
+    fn note(&mut self, at: u32, stream: Stream, readable: bool, writable: bool, sink: &mut impl Sink) {
+        let Some(line) = self.lines[at as usize].as_mut() else { return };
         match stream {
             Stream::Main | Stream::Stdin => {
                 if line.connecting {
-                    self.finish_connecting(connection, sink);
+                    self.finish_connecting(at, sink);
                 }
                 // What came with the end of a handshake lies there already, and the poll does not tell of it twice.
-                let Some(line) = self.lines[connection as usize].as_mut().filter(|line| !line.connecting)
-                else {
+                let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting) else {
                     return;
                 };
                 let readable = readable || line.transport.may_have_more();
                 if readable && stream == Stream::Main && !line.readable {
                     line.readable = true;
-                    self.readable.push_back(connection);
+                    self.readable.push_back(at);
                 }
                 if writable {
                     line.writable = true;
                     let now = self.clock.now();
-                    if self.write(now, connection, sink) {
-                        self.exchange.more_to_write(connection);
+                    if self.write(now, at, sink) {
+                        self.exchange.more_to_write(at);
                     }
                 }
             }
-            Stream::Stderr => self.drain_stderr(connection),
+            Stream::Stderr => self.drain_stderr(at),
             Stream::Exit => {
                 line.exited = true;
                 if !line.readable {
                     line.readable = true;
-                    self.readable.push_back(connection);
+                    self.readable.push_back(at);
                 }
             }
         }
     }
 
-    fn drain_stderr(&mut self, connection: u32) {
-        let Some(child) = self.lines[connection as usize].as_mut().and_then(|line| line.transport.child())
-        else {
+    fn drain_stderr(&mut self, at: u32) {
+        let Some(child) = self.lines[at as usize].as_mut().and_then(|line| line.transport.child()) else {
             return;
         };
         let more = child.drain_stderr(STDERR_PIECES_PER_TURN, |bytes| show(self.on_stderr.as_ref(), bytes));
-        if let Some(line) = self.lines[connection as usize].as_mut() {
+        if let Some(line) = self.lines[at as usize].as_mut() {
             line.stderr_more = more;
         }
         self.stderr_more |= more;
@@ -278,9 +272,9 @@ impl Shard {
     /// Goes on with the floods that one turn did not finish: the poll has told of them and will not tell again.
     fn drain_floods(&mut self) {
         if std::mem::take(&mut self.stderr_more) {
-            for connection in 0..self.lines.len() as u32 {
-                if self.lines[connection as usize].as_ref().is_some_and(|line| line.stderr_more) {
-                    self.drain_stderr(connection);
+            for at in 0..self.lines.len() as u32 {
+                if self.lines[at as usize].as_ref().is_some_and(|line| line.stderr_more) {
+                    self.drain_stderr(at);
                 }
             }
         }
@@ -291,8 +285,8 @@ impl Shard {
         let until = self.clock.now().after(self.spin);
         loop {
             if self.lines.len() <= SPIN_READS_MAX {
-                for connection in 0..self.lines.len() as u32 {
-                    if self.exchange.expects(connection) && self.read(connection, sink) != Drained::Nothing {
+                for at in 0..self.lines.len() as u32 {
+                    if self.exchange.expects(at) && self.read(at, sink) != Drained::Nothing {
                         return Ok(true);
                     }
                 }
@@ -315,20 +309,20 @@ impl Shard {
     fn read_some(&mut self, sink: &mut impl Sink) -> bool {
         let mut any = false;
         for _ in 0..self.readable.len() {
-            let Some(connection) = self.readable.pop_front() else { break };
+            let Some(at) = self.readable.pop_front() else { break };
             let mut drained = Drained::Some;
             for _ in 0..READS_PER_TURN_MAX {
-                drained = self.read(connection, sink);
+                drained = self.read(at, sink);
                 any |= drained != Drained::Nothing;
                 if drained != Drained::Some {
                     break;
                 }
             }
-            if let Some(line) = self.lines[connection as usize].as_mut() {
+            if let Some(line) = self.lines[at as usize].as_mut() {
                 // The line may be a new one that has been noted readable already; then it stands in the queue.
                 if drained == Drained::Some {
                     line.readable = true;
-                    self.readable.push_back(connection);
+                    self.readable.push_back(at);
                 } else {
                     line.readable = false;
                 }
@@ -337,11 +331,11 @@ impl Shard {
         any
     }
 
-    fn read(&mut self, connection: u32, sink: &mut impl Sink) -> Drained {
-        let Some(line) = self.lines[connection as usize].as_mut().filter(|line| !line.connecting) else {
+    fn read(&mut self, at: u32, sink: &mut impl Sink) -> Drained {
+        let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting) else {
             return Drained::Nothing;
         };
-        let space = self.exchange.space(connection);
+        let space = self.exchange.space(at);
         let (asked, at_end) = (space.len(), line.ended || line.exited);
         match line.transport.read(space) {
             Ok(0) => {
@@ -351,31 +345,28 @@ impl Shard {
                     "the server closed the connection"
                 };
                 let what = line.transport.why_ended().unwrap_or(usual).to_owned();
-                self.lose(connection, what, sink);
+                self.lose(at, what, sink);
                 Drained::Everything
             }
             Ok(n) => {
                 let now = self.clock.now();
-                self.exchange.handle_received(now, connection, n, sink);
+                self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.
-                let holds_more = || {
-                    self.lines[connection as usize]
-                        .as_ref()
-                        .is_some_and(|line| line.transport.may_have_more())
-                };
+                let holds_more =
+                    || self.lines[at as usize].as_ref().is_some_and(|line| line.transport.may_have_more());
                 if n < asked && !at_end && !holds_more() { Drained::Everything } else { Drained::Some }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 line.ended = false;
                 if line.exited {
-                    self.lose(connection, "the server process exited".to_owned(), sink);
+                    self.lose(at, "the server process exited".to_owned(), sink);
                 }
                 Drained::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Drained::Some,
             Err(error) => {
-                self.lose(connection, format!("reading failed: {error}"), sink);
+                self.lose(at, format!("reading failed: {error}"), sink);
                 Drained::Everything
             }
         }
@@ -384,30 +375,30 @@ impl Shard {
     // Writing.
 
     fn write_all(&mut self, now: Instant, sink: &mut impl Sink) {
-        while let Some(connection) = self.exchange.poll_dirty() {
-            if self.write(now, connection, sink) {
-                self.unwritten.push(connection);
+        while let Some(at) = self.exchange.poll_dirty() {
+            if self.write(now, at, sink) {
+                self.unwritten.push(at);
             }
         }
         // A slice was not all: these have their next go in the next turn.
-        for connection in self.unwritten.drain(..) {
-            self.exchange.more_to_write(connection);
+        for at in self.unwritten.drain(..) {
+            self.exchange.more_to_write(at);
         }
     }
 
     /// Writes one slice. `true` if there is more and the kernel would take it.
-    fn write(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) -> bool {
-        let line = self.lines[connection as usize].as_ref();
+    fn write(&mut self, now: Instant, at: u32, sink: &mut impl Sink) -> bool {
+        let line = self.lines[at as usize].as_ref();
         if line.is_none_or(|line| !line.writable || line.connecting) {
             return false;
         }
-        if self.exchange.may_be_stale(connection, now) {
+        if self.exchange.may_be_stale(at, now) {
             // The server may have closed it meanwhile; then the request goes elsewhere, with nothing of it sent.
-            self.read(connection, sink);
+            self.read(at, sink);
         }
-        let Some(line) = self.lines[connection as usize].as_mut() else { return false };
+        let Some(line) = self.lines[at as usize].as_mut() else { return false };
         loop {
-            let bytes = self.exchange.transmit(connection);
+            let bytes = self.exchange.transmit(at);
             let slice = &bytes[..bytes.len().min(WRITE_SLICE_BYTES)];
             let written = match line.transport.flush() {
                 Ok(()) if slice.is_empty() => return false,
@@ -417,16 +408,16 @@ impl Shard {
             match written {
                 Ok(n) if n > 0 => {
                     let all = n == slice.len();
-                    self.exchange.handle_transmitted(connection, n);
+                    self.exchange.handle_transmitted(at, n);
                     return if all {
-                        !self.exchange.transmit(connection).is_empty()
+                        !self.exchange.transmit(at).is_empty()
                     } else {
                         // A short write: try once more, so that the edge of "writable" is armed by a refusal.
                         continue;
                     };
                 }
                 Ok(_) => {
-                    self.lose(connection, "the server takes no more bytes".to_owned(), sink);
+                    self.lose(at, "the server takes no more bytes".to_owned(), sink);
                     return false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -435,8 +426,8 @@ impl Shard {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_busy(&error) => {
-                    if !self.exchange.handle_busy(now, connection) {
-                        self.lose(connection, format!("writing failed: {error}"), sink);
+                    if !self.exchange.handle_busy(now, at) {
+                        self.lose(at, format!("writing failed: {error}"), sink);
                     }
                     return false;
                 }
@@ -444,10 +435,8 @@ impl Shard {
                     // What the server said before it closed may still be there to be read, and its end with it, which
                     // is a better reason than ours.
                     line.ended = true;
-                    while self.lines[connection as usize].is_some()
-                        && self.read(connection, sink) == Drained::Some
-                    {}
-                    self.lose(connection, format!("writing failed: {error}"), sink);
+                    while self.lines[at as usize].is_some() && self.read(at, sink) == Drained::Some {}
+                    self.lose(at, format!("writing failed: {error}"), sink);
                     return false;
                 }
             }

@@ -18,7 +18,7 @@ use rustls::{AlertDescription, CertificateError, ClientConnection, pki_types::Un
 
 use super::socket;
 use crate::{
-    base::limits::{TLS_READ_BYTES, TLS_WRITE_BYTES_MAX},
+    base::limits::{FRUITLESS_READS_MAX, TLS_READ_BYTES, TLS_WRITE_BYTES_MAX},
     config::tls::TlsDial,
 };
 
@@ -92,6 +92,7 @@ impl Tls {
             match self.fill() {
                 Ok(()) => {}
                 Err(error) if is_not_yet(&error) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(invalid("the server hung up in the TLS handshake".to_owned()));
                 }
@@ -105,9 +106,10 @@ impl Tls {
         self.session.alpn_protocol() == Some(b"h2")
     }
 
-    /// Plaintext. `Ok(0)` is the end that the server announced; an end without that is an error.
+    /// Plaintext. `Ok(0)` is the end that the server announced; an end without that is an error. `Interrupted`: it says a lot and
+    /// none of it is for us; come again.
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..FRUITLESS_READS_MAX {
             match self.session.reader().read(space) {
                 Ok(n) if n > 0 || self.closed => {
                     self.has_plaintext = n == space.len();
@@ -123,6 +125,7 @@ impl Tls {
             }
             self.fill()?;
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     /// After a read that was short: is there more that the poll will not tell of?

@@ -46,6 +46,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Protocol")]
     empty_cursor: bool,
 
+    /// Have the tools, prompts and resources that the official conformance suite expects
+    #[arg(long, help_heading = "Protocol")]
+    fixtures: bool,
+
     /// Seed of everything random below
     #[arg(long, default_value_t = 0, help_heading = "Behaviour")]
     seed: u64,
@@ -172,6 +176,8 @@ pub(super) struct Protocol {
     /// Tools on one page; never zero.
     pub(super) page_size: usize,
     pub(super) empty_cursor: bool,
+    /// The fixtures of the conformance suite are there.
+    pub(super) fixtures: bool,
 }
 
 impl ServeArgs {
@@ -196,7 +202,7 @@ impl ServeArgs {
         }
         at_least_one("--die-after", self.die_after)?;
         at_least_one("--drop-after", self.drop_after)?;
-        let web = self.web.parse()?;
+        let web = self.web.parse(self.fixtures)?;
         let protocol = Protocol {
             offer: self.revisions,
             lenient: self.lenient,
@@ -206,6 +212,7 @@ impl ServeArgs {
                 size => size as usize,
             },
             empty_cursor: self.empty_cursor,
+            fixtures: self.fixtures,
         };
         let behaviour = Behaviour {
             seed: self.seed,

@@ -15,6 +15,7 @@ use super::envelope::{Members, Request};
 use super::owed::{Answer, Destination, IdKey, Progress};
 use super::reply::{Fault, Outcome, quote};
 use super::revision::Revision;
+use super::scripts::Waiting;
 use super::session::{Era, Session};
 use super::tools::{self, Execution};
 use super::world::{Turn, Work, World};
@@ -70,7 +71,7 @@ impl Session {
         let method = quote(method);
         write!(turn.out, r#"{{"jsonrpc":"2.0","id":"srv-{number}","method":{method}}}"#).expect(IN_MEMORY);
         turn.out.push(b'\n');
-        self.asked.push((number, answer));
+        self.asked.push((number, Waiting::Answer(answer)));
     }
 
     /// Passes the client's response on to the call that asked for it.
@@ -81,9 +82,13 @@ impl Session {
             self.keep_stray(json);
             return;
         };
-        let (_, mut answer) = self.asked.swap_remove(place);
-        answer.outcome = tools::text(json, revision);
-        self.conclude(answer, turn);
+        match self.asked.swap_remove(place).1 {
+            Waiting::Script(running) => self.hand_reply(running, json, turn),
+            Waiting::Answer(mut answer) => {
+                answer.outcome = tools::text(json, revision);
+                self.conclude(answer, turn);
+            }
+        }
     }
 
     /// Keeps a message that is meant for another exchange.
@@ -107,12 +112,14 @@ impl Session {
         let Some(id) = params.get("requestId") else { return };
         let held = self.held.remove(&IdKey::new(id.as_bytes()));
         let job = held.and_then(|ticket| turn.world.timers.cancel(ticket));
-        let asked = self.asked.iter().position(|(_, answer)| answer.id == id.as_bytes());
-        if let Some(Work::Answer(answer)) = job.map(|job| job.work.into_answer()) {
-            self.settle(answer.to, turn);
+        let asked = self.asked.iter().position(|(_, waiting)| waiting.id() == id.as_bytes());
+        if let Some(to) = job.and_then(|job| job.work.destination()) {
+            self.settle(to, turn);
         } else if let Some(place) = asked {
-            let (_, answer) = self.asked.swap_remove(place);
-            self.settle(answer.to, turn);
+            let (_, waiting) = self.asked.swap_remove(place);
+            self.settle(waiting.to(), turn);
+        } else if self.stop_listening(id) {
+            self.settle(Destination::Line, turn);
         } else {
             self.keep_stray(json);
         }
@@ -143,6 +150,10 @@ impl Session {
                     self.finish_call(progress.answer, turn);
                 }
             }
+            Work::Script(running) => {
+                self.held.remove(&IdKey::new(&running.id));
+                self.go_on_with(running, turn);
+            }
             Work::ReadOne | Work::Close | Work::Accept | Work::Comment => {}
         }
     }
@@ -169,23 +180,32 @@ impl Session {
         world.behaviour.delay.map(|delay| delay.draw(&mut world.rng)).unwrap_or_default()
     }
 
-    fn hold(&mut self, wait: Duration, work: Work, turn: &mut Turn<'_>) {
-        let id = match &work {
-            Work::Progress(progress) => &progress.answer.id,
-            Work::Answer(answer) => &answer.id,
-            Work::ReadOne | Work::Close | Work::Accept | Work::Comment => return,
-        };
-        let id = IdKey::new(id);
+    /// Lets work wait for its time.
+    pub(super) fn hold(&mut self, wait: Duration, work: Work, turn: &mut Turn<'_>) {
+        let Some(id) = work.id().map(IdKey::new) else { return };
         let ticket = turn.world.arm(wait, turn.owner, work);
         self.held.insert(id, ticket);
     }
 }
 
 impl Work {
-    fn into_answer(self) -> Self {
+    /// Where the answer goes that this work was for.
+    fn destination(&self) -> Option<Destination> {
         match self {
-            Self::Progress(progress) => Self::Answer(progress.answer),
-            other => other,
+            Self::Answer(answer) => Some(answer.to),
+            Self::Progress(progress) => Some(progress.answer.to),
+            Self::Script(running) => Some(running.to),
+            Self::ReadOne | Self::Close | Self::Accept | Self::Comment => None,
+        }
+    }
+
+    /// The request that this work is for.
+    fn id(&self) -> Option<&[u8]> {
+        match self {
+            Self::Answer(answer) => Some(&answer.id),
+            Self::Progress(progress) => Some(&progress.answer.id),
+            Self::Script(running) => Some(&running.id),
+            Self::ReadOne | Self::Close | Self::Accept | Self::Comment => None,
         }
     }
 }

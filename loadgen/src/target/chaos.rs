@@ -89,7 +89,8 @@ impl Session {
         self.reply(id.unwrap_or("null"), &fault.into(), to, turn);
     }
 
-    fn reply_bytes(&mut self, id: &[u8], outcome: &Outcome, to: Destination, turn: &mut Turn<'_>) {
+    /// The same, for an id that is bytes.
+    pub(super) fn reply_bytes(&mut self, id: &[u8], outcome: &Outcome, to: Destination, turn: &mut Turn<'_>) {
         let shape = turn.world.behaviour.shape;
         match self.batch_answers(to) {
             None => {

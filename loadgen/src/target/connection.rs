@@ -11,6 +11,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::http::Http;
 use super::lines::Lines;
 use super::listener::Stream;
@@ -122,6 +124,14 @@ impl Connection {
         self.lingering = Some(unsent);
         world.arm(LINGER, Owner::Connection(self.key), Work::Close);
         Next::Wait
+    }
+
+    /// Passes a notification to everybody on to this client; exchanges over HTTP hear it elsewhere.
+    pub(super) fn hear(&mut self, method: &str, params: &Value, world: &mut World) -> Next {
+        if let Wire::Lines(lines) = &mut self.wire {
+            lines.session().hear(method, params, &mut self.output.turn(world, self.key));
+        }
+        Next::Turn
     }
 
     /// Lets go of what is owed; no further call may follow.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::reply::Fault;
@@ -29,6 +30,12 @@ impl<'a> Members<'a> {
     /// The value of a member that is a string.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         serde_json::from_str(self.get(key)?).ok()
+    }
+
+    /// All of it as a tree.
+    pub(super) fn to_value(&self) -> Value {
+        let parse = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap_or_default();
+        self.0.iter().map(|(key, raw)| (key.clone(), parse(raw))).collect()
     }
 
     /// The value of a member that is an object.

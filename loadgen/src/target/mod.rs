@@ -24,10 +24,10 @@ mod chaos;
 mod connection;
 mod cursor;
 mod envelope;
-#[allow(dead_code, unused_imports, reason = "sessions do not play fixtures yet")]
 mod fixtures;
 mod http;
 mod lines;
+mod listen;
 mod listener;
 mod owed;
 #[cfg(test)]
@@ -37,6 +37,7 @@ mod quantity;
 mod reply;
 mod revision;
 mod scan;
+mod scripts;
 mod server;
 mod session;
 mod stdio;

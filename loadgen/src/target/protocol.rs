@@ -6,6 +6,7 @@
 
 use super::args::Protocol;
 use super::envelope::Members;
+use super::fixtures;
 use super::reply::{Fault, Outcome, closing, quote};
 use super::revision::{Offer, Revision};
 use super::tools;
@@ -15,16 +16,20 @@ use super::tools;
 /// `newest_legacy` is the proof that a legacy revision is offered at all.
 pub(super) fn initialize(
     params: &Members<'_>,
-    offer: &Offer,
+    protocol: &Protocol,
     newest_legacy: Revision,
 ) -> Result<(Revision, Outcome), Outcome> {
     let Some(asked) = params.text("protocolVersion") else {
         return Err(Fault::BAD_PARAMS.into());
     };
-    let fits = |revision: &Revision| offer.contains(*revision) && !revision.is_modern();
+    let fits = |revision: &Revision| protocol.offer.contains(*revision) && !revision.is_modern();
     let revision = Revision::from_text(&asked).filter(fits).unwrap_or(newest_legacy);
+    let capabilities = match protocol.fixtures {
+        true => fixtures::capabilities(false, revision.text()).to_string(),
+        false => format!(r#"{{{CAPABILITIES},"logging":{{}}}}"#),
+    };
     let json = format!(
-        r#"{{"protocolVersion":"{revision}","capabilities":{{{CAPABILITIES},"logging":{{}}}},"serverInfo":{SERVER_INFO}}}"#
+        r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{SERVER_INFO}}}"#
     );
     Ok((revision, Outcome::result(json)))
 }

@@ -75,6 +75,11 @@ impl Revision {
         self == Self::R2025_11_25
     }
 
+    /// Whether a call may be answered with a task: in the core, or by the extension.
+    pub(super) fn has_tasks(self) -> bool {
+        self >= Self::R2025_11_25
+    }
+
     /// Whether schemas are JSON Schema 2020-12 unless they say otherwise.
     pub(super) fn has_json_schema_2020_12(self) -> bool {
         self >= Self::R2025_11_25

@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::args::{Options, Place};
 use super::chaos;
 use super::connection::{Connection, Next, Scratch, Wire};
+use super::fixtures;
 use super::http::{self, Http, Talk};
 use super::lines::Lines;
 use super::listener::{Listener, Speech, Stream};
@@ -34,6 +35,11 @@ pub(super) fn run(options: Options) -> io::Result<()> {
     let mut server = Server::open(&options)?;
     if let Some(bytes) = options.behaviour.stderr_flood {
         chaos::flood_stderr(bytes);
+    }
+    if options.protocol.fixtures {
+        let mut key = [0; 32];
+        fastrand::fill(&mut key);
+        fixtures::seal_with(key);
     }
     let _children = spawn_children(options.behaviour.fork_children)?;
     server.run()
@@ -128,6 +134,7 @@ impl Server {
             self.do_what_is_due();
             self.wake();
             self.give_turns();
+            self.broadcast();
         }
         Ok(())
     }
@@ -238,6 +245,18 @@ impl Server {
             Next::Close => self.close(key),
         }
         self.wake();
+    }
+
+    /// Passes notifications on to everybody who wants to hear of such things.
+    fn broadcast(&mut self) {
+        for (method, params) in std::mem::take(&mut self.world.broadcasts) {
+            http::broadcast(&mut self.world, &method, &params);
+            for index in 0..self.slots.len() as u32 {
+                let key = ConnectionKey { index, generation: self.slots[index as usize].generation };
+                self.with_connection(key, |connection, world, _| connection.hear(&method, &params, world));
+            }
+            self.wake();
+        }
     }
 
     /// Gives a turn to each connection for which somebody else had something to write.

@@ -15,15 +15,22 @@
 //! decision that none will come, and a batch is answered when all of its requests are settled.
 //! Clauses: MCP lifecycle, versioning and batching of each revision. Proof: `session_tests`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::args::BatchPolicy;
+use serde_json::Value;
+
+use super::args::{BatchPolicy, Protocol};
 use super::envelope::{self, Message, Request};
+use super::fixtures;
+use super::listen::Listener;
 use super::owed::{Answer, Destination, IdKey};
 use super::protocol;
 use super::reply::{Fault, Outcome};
 use super::revision::Revision;
 use super::scan::{self, EchoCall, MetaRule};
+use super::scripts::{Memory, Waiting};
 use super::timer::Ticket;
 use super::tools;
 use super::world::{Turn, World};
@@ -37,8 +44,15 @@ pub(super) struct Session {
     pub(super) held: HashMap<IdKey, Ticket>,
     batches: HashMap<u32, Batch>,
     batch_next: u32,
-    /// Calls that wait for the client's word, by the number in our request's id.
-    pub(super) asked: Vec<(u64, Answer)>,
+    /// What waits for the client's word, by the number in our request's id.
+    pub(super) asked: Vec<(u64, Waiting)>,
+    pub(super) listeners: Vec<Listener>,
+    /// Shared by all exchanges of a session.
+    pub(super) memory: Rc<RefCell<Memory>>,
+    /// The status that the last answer wants over HTTP.
+    pub(super) status: Option<u16>,
+    /// The stream is to leave its connection after so many bytes of output.
+    pub(super) leaves_at: Option<usize>,
     /// Answers gathered for `--reorder`.
     pub(super) shuffled: Vec<Vec<u8>>,
     /// Answers to calls sent on this connection; `--drop-after` counts them.
@@ -86,6 +100,10 @@ impl Session {
             batches: HashMap::new(),
             batch_next: 0,
             asked: Vec::new(),
+            listeners: Vec::new(),
+            memory: Rc::default(),
+            status: None,
+            leaves_at: None,
             shuffled: Vec::new(),
             answered: 0,
             ending: false,
@@ -283,8 +301,12 @@ impl Session {
                 return self.reply(request.id, &refusal, to, turn);
             }
         };
+        if turn.world.protocol.fixtures && self.play(request, revision, to, turn) {
+            return;
+        }
         let protocol = &turn.world.protocol;
         let outcome = match request.method.as_str() {
+            "subscriptions/listen" => return self.listen(request, to, turn),
             "tools/call" => return self.call(request, revision, to, turn),
             "tools/list" => protocol::list_tools(&request.params, protocol, revision),
             "server/discover" => protocol::discover(&protocol.offer, revision),
@@ -301,7 +323,10 @@ impl Session {
         let outcome = match (self.era, offer.newest_legacy()) {
             (Era::Legacy(_), _) => return Fault::INITIALIZED.into(),
             (Era::Undecided, Some(newest)) if to == Destination::Line => {
-                protocol::initialize(&request.params, offer, newest)
+                let capabilities = request.params.get("capabilities");
+                let capabilities = capabilities.and_then(|json| serde_json::from_str(json).ok());
+                self.memory.borrow_mut().capabilities = capabilities.unwrap_or_default();
+                protocol::initialize(&request.params, &world.protocol, newest)
             }
             _ => {
                 let asked = request.params.text("protocolVersion").unwrap_or_default();
@@ -330,7 +355,7 @@ impl Session {
             }
         };
         if modern {
-            if !has_method(method, true) {
+            if !has_method(method, true, &world.protocol) {
                 return Err(Fault::NO_METHOD.into());
             }
             let revision = protocol::check_envelope(&request.params, offer)?;
@@ -348,7 +373,7 @@ impl Session {
             _ if method == "server/discover" => return Err(Fault::NO_METHOD.into()),
             _ => return Err(Fault::NOT_INITIALIZED.into()),
         };
-        if has_method(method, false) { Ok(revision) } else { Err(Fault::NO_METHOD.into()) }
+        if has_method(method, false, &world.protocol) { Ok(revision) } else { Err(Fault::NO_METHOD.into()) }
     }
 
     fn open(&mut self, to: Destination) {
@@ -397,12 +422,12 @@ impl Session {
 }
 
 /// Whether an era knows a request.
-fn has_method(method: &str, modern: bool) -> bool {
+fn has_method(method: &str, modern: bool, protocol: &Protocol) -> bool {
     match method {
         "tools/call" | "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => true,
-        "server/discover" => modern,
+        "server/discover" | "subscriptions/listen" => modern,
         "ping" | "logging/setLevel" => !modern,
-        _ => false,
+        _ => protocol.fixtures && fixtures::knows(method, &Value::Null),
     }
 }
 

@@ -104,8 +104,9 @@ impl Web {
 }
 
 impl WebArgs {
-    /// Makes the options, or says which flag has which value beyond which bound.
-    pub(super) fn parse(&self) -> Result<Web, String> {
+    /// Makes the options, or says which flag has which value beyond which bound. Fixtures close
+    /// streams, and then a client is told when to come back.
+    pub(super) fn parse(&self, fixtures: bool) -> Result<Web, String> {
         for (flag, value) in [
             ("--session-calls", self.session_calls),
             ("--session-limit", Some(self.session_limit)),
@@ -135,7 +136,7 @@ impl WebArgs {
             session_status: self.session_status,
             has_get_stream: self.get_stream == Switch::On,
             priming: self.priming || self.polling,
-            retry_ms: self.sse_retry,
+            retry_ms: self.sse_retry.or(fixtures.then_some(FIXTURES_RETRY_MS)),
             polling: self.polling,
             comments: self.comments,
             body_bytes_max: self.body_bytes as usize,
@@ -144,6 +145,7 @@ impl WebArgs {
     }
 }
 
+const FIXTURES_RETRY_MS: u64 = 500;
 const SESSIONS_MAX: u64 = 10_000_000;
 const BODY_BYTES_MAX: u64 = 256 << 20;
 const RETRY_MS_MAX: u64 = 86_400_000;

@@ -3,14 +3,18 @@
 //! Owned by the event loop and lent to one session at a time as part of a [`Turn`]. The clock is
 //! read once for each turn of the loop; sessions see `now` as a value.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
+use super::fixtures::Tasks;
 use super::http::{ExchangeKey, Hub};
 use super::owed::{Answer, Progress};
 use super::reply;
 use super::revision::Revision;
+use super::scripts::Running;
 use super::timer::{Ticket, Timers};
 use super::web_args::Web;
 
@@ -32,10 +36,16 @@ pub(super) struct World {
     pub(super) asked: u64,
     /// Exchanges and sessions of the HTTP family, which belong to no connection.
     pub(super) hub: Hub,
+    /// Notifications to everybody, by method and parameters; the event loop passes them on.
+    pub(super) broadcasts: Vec<(String, Value)>,
     /// Connections that have something new to write; the event loop gives each a turn.
     pub(super) woken: Vec<ConnectionKey>,
     pub(super) timers: Timers<Job>,
     pub(super) now: Instant,
+    /// What clients left to be done; only fixtures do such things.
+    pub(super) tasks: Tasks,
+    /// When the process began, by both clocks: the monotonic one and the calendar.
+    born: (Instant, Duration),
     echo_tail_legacy: Vec<u8>,
     echo_tail_modern: Vec<u8>,
 }
@@ -76,6 +86,8 @@ pub(super) enum Work {
     Answer(Answer),
     /// The next step of a tool that reports its progress.
     Progress(Box<Progress>),
+    /// The next step of a fixture.
+    Script(Box<Running>),
     /// A connection that reads slowly may read one more byte.
     ReadOne,
     /// The time of a connection to finish after its end of input is over.
@@ -99,9 +111,12 @@ impl World {
             dying: false,
             asked: 0,
             hub: Hub::new(),
+            broadcasts: Vec::new(),
             woken: Vec::new(),
             timers: Timers::new(),
             now,
+            tasks: Tasks::default(),
+            born: (now, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             echo_tail_legacy: reply::echo_tail(Revision::R2024_11_05, behaviour.reply_bytes),
             echo_tail_modern: reply::echo_tail(Revision::R2026_07_28, behaviour.reply_bytes),
             behaviour,
@@ -111,6 +126,12 @@ impl World {
     /// What follows the text in an answer of `echo`, up to the end of its result.
     pub(super) fn echo_tail(&self, revision: Revision) -> &[u8] {
         if revision.is_modern() { &self.echo_tail_modern } else { &self.echo_tail_legacy }
+    }
+
+    /// The time of this turn since 1970; it never goes back.
+    pub(super) fn unix_time(&self) -> Duration {
+        let (instant, unix) = self.born;
+        unix + self.now.saturating_duration_since(instant)
     }
 
     pub(super) fn arm(&mut self, wait: Duration, owner: Owner, work: Work) -> Ticket {

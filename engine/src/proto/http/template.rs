@@ -20,6 +20,8 @@ use crate::proto::revision::{Era, Revision};
 #[derive(Debug)]
 pub(crate) struct Template {
     target: String,
+    /// Where POSTs go, if elsewhere (HTTP+SSE).
+    post_target: Option<String>,
     host: String,
     origin: String,
     headers: String,
@@ -34,6 +36,7 @@ impl Template {
     pub(crate) fn new(settings: &HttpSettings) -> Self {
         let mut template = Self {
             target: settings.target.clone(),
+            post_target: None,
             host: settings.host.clone(),
             origin: settings.origin.clone(),
             headers: settings.headers.clone(),
@@ -55,8 +58,8 @@ impl Template {
     }
 
     /// POSTs go there from now on (HTTP+SSE).
-    pub(crate) fn set_target(&mut self, target: String) {
-        self.target = target;
+    pub(crate) fn set_post_target(&mut self, target: String) {
+        self.post_target = Some(target);
         self.compile();
     }
 
@@ -86,23 +89,22 @@ impl Template {
     }
 
     pub(crate) fn forget_session(&mut self) {
-        (self.session, self.revision) = (None, None);
+        (self.session, self.revision, self.post_target) = (None, None, None);
         self.compile();
     }
 
     fn compile(&mut self) {
         let mut post = std::mem::take(&mut self.post);
         post.clear();
-        self.head(&mut post, "POST", "application/json, text/event-stream");
+        let target = self.post_target.as_deref().unwrap_or(&self.target);
+        self.head(&mut post, "POST", target, "application/json, text/event-stream");
         post.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
         self.post = post;
     }
 
     /// Request line and constant headers.
-    fn head(&self, out: &mut Vec<u8>, method: &str, accept: &str) {
-        for part in
-            [method, " ", &self.target, " HTTP/1.1\r\nHost: ", &self.host, "\r\nAccept: ", accept, "\r\n"]
-        {
+    fn head(&self, out: &mut Vec<u8>, method: &str, target: &str, accept: &str) {
+        for part in [method, " ", target, " HTTP/1.1\r\nHost: ", &self.host, "\r\nAccept: ", accept, "\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(self.headers.as_bytes());
@@ -141,7 +143,7 @@ impl Template {
 
     /// Writes a GET for a stream of events.
     pub(crate) fn get(&self, out: &mut Vec<u8>, last_event: Option<&str>) {
-        self.head(out, "GET", "text/event-stream");
+        self.head(out, "GET", &self.target, "text/event-stream");
         if let Some(id) = last_event {
             for part in ["Last-Event-ID: ", id, "\r\n"] {
                 out.extend_from_slice(part.as_bytes());
@@ -152,7 +154,7 @@ impl Template {
 
     /// Writes the DELETE that ends the session.
     pub(crate) fn delete(&self, out: &mut Vec<u8>) {
-        self.head(out, "DELETE", "application/json, text/event-stream");
+        self.head(out, "DELETE", &self.target, "application/json, text/event-stream");
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
     }
 }

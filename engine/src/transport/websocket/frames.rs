@@ -279,7 +279,8 @@ mod tests {
             rest = &rest[n..];
             let (out, fault) = unframer.unframe(&mut space, 1, |what| heard.push(format!("{what:?}")));
             lines.extend_from_slice(&space[..out]);
-            if fault.is_some() {
+            let is_closed = heard.last().is_some_and(|last: &String| last.starts_with("Close"));
+            if fault.is_some() || is_closed {
                 return (lines, heard, fault);
             }
         }

@@ -23,7 +23,10 @@ use mio::net::TcpStream;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use super::link::Link;
-use crate::{base::limits::OUTBOX_BYTES_KEPT, config::websocket::WebSocketDial};
+use crate::{
+    base::limits::{FRUITLESS_READS_MAX, OUTBOX_BYTES_KEPT},
+    config::websocket::WebSocketDial,
+};
 
 use frames::{Framer, Heard, Unframer};
 use upgrade::{Upgrade, Upgraded};
@@ -89,6 +92,7 @@ impl WebSocket {
             match self.link.write(upgrade.waiting()) {
                 Ok(n) => upgrade.written(n),
                 Err(error) if is_not_yet(&error) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -96,9 +100,15 @@ impl WebSocket {
             Err(error) if !is_not_yet(&error) => return Err(error),
             _ => {}
         }
-        let mut space = [0; 4096];
+        let (mut space, mut fruitless) = ([0; 4096], 0);
         loop {
             match self.link.read(&mut space) {
+                // A session under it that has only itself in mind gets this far and no farther.
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted && fruitless < FRUITLESS_READS_MAX =>
+                {
+                    fruitless += 1;
+                }
                 Ok(0) => {
                     let what = "the server hung up in the WebSocket handshake";
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
@@ -116,9 +126,10 @@ impl WebSocket {
         }
     }
 
-    /// Lines. `Ok(0)` is the end; [`Self::why_ended`] has the server's words.
+    /// Lines. `Ok(0)` is the end; [`Self::why_ended`] has the server's words. `Interrupted`: it says a lot and none of it is for the
+    /// protocol; come again.
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..FRUITLESS_READS_MAX {
             match &self.end {
                 Some(End::Closed(_)) => return Ok(0),
                 Some(End::Broken(reason)) => return Err(invalid(reason.clone())),
@@ -146,6 +157,7 @@ impl WebSocket {
                 return Ok(lines);
             }
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     /// Turns raw bytes from the second one on into lines from the first one on, and says how many bytes they are.
@@ -180,6 +192,10 @@ impl WebSocket {
 
     /// Takes lines or parts of lines. `WouldBlock`: frames from before still wait.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(reason) = self.why_ended() {
+            // Nothing may be said after a close, and what has not left has not been sent.
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, reason.to_owned()));
+        }
         self.flush()?;
         self.framer.frame_lines(bytes, &mut self.outgoing);
         // It is ours now and may have left. If the socket has failed, the next read, write or flush says so.
@@ -227,4 +243,79 @@ fn is_not_yet(error: &io::Error) -> bool {
 
 fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A WebSocket on loopback that is past its upgrade, and the server's end.
+    fn open() -> (WebSocket, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let socket = WebSocket {
+            link: Link::Plain(TcpStream::from_std(client)),
+            is_linked: true,
+            upgrade: None,
+            early: Vec::new(),
+            unframer: Unframer::default(),
+            framer: Framer::new(),
+            outgoing: Vec::new(),
+            sent: 0,
+            reply: None,
+            filled: false,
+            end: None,
+        };
+        (socket, server)
+    }
+
+    /// However much is said that is not for the protocol, one look takes a part of it; what comes behind it comes.
+    #[test]
+    fn a_flood_of_pings_is_read_in_pieces() {
+        let (mut socket, mut server) = open();
+        let mut space = vec![0; 1024];
+        let pings = b"\x89\x00".repeat(FRUITLESS_READS_MAX * 1024);
+        server.write_all(&pings).unwrap();
+        server.write_all(b"\x81\x02{}").unwrap();
+        let (mut looks, mut line) = (0, 0);
+        while line == 0 {
+            match socket.read(&mut space) {
+                Ok(n) => line = n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => looks += 1,
+                Err(error) if is_not_yet(&error) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!((&space[..line], looks >= 2), (&b"{}\n"[..], true), "{looks} looks");
+    }
+
+    #[test]
+    fn nothing_is_taken_after_a_close() {
+        let (mut socket, mut server) = open();
+        server.write_all(b"\x88\x02\x03\xe9").unwrap();
+        let mut space = vec![0; 1024];
+        loop {
+            match socket.read(&mut space) {
+                Ok(n) => break assert_eq!(n, 0),
+                Err(error) => assert!(is_not_yet(&error), "{error}"),
+            }
+        }
+        let error = socket.write(b"{}\n").unwrap_err();
+        assert!(error.to_string().contains("with code 1001"), "{error}");
+        drop(socket);
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).unwrap();
+        assert_eq!(
+            (said[0], said[1], said.len()),
+            (0x88, 0x82, 8),
+            "the echo of the close, masked, and no more"
+        );
+    }
 }

@@ -8,6 +8,8 @@
 //!
 //! Clauses: MCP 2025-03-26 to 2026-07-28, transports. Proof: `endpoint_tests`.
 
+use std::rc::Rc;
+
 use super::super::envelope::{Message, Unreadable};
 use super::super::reply::{self, Fault, Outcome};
 use super::super::revision::Revision;
@@ -299,6 +301,9 @@ impl Talk {
         let key = world.hub.exchanges.reserve();
         let was_undecided = session.era == Era::Undecided;
         session.answered = self.answered;
+        if let Some(home) = home.and_then(|home| world.hub.homes.get(home)) {
+            session.memory = Rc::clone(&home.memory);
+        }
         let mut lines = Vec::new();
         let mut own = hub::turn(world, &mut lines, key);
         session.handle_text(text, &mut own);
@@ -308,13 +313,16 @@ impl Talk {
         let mut home = home;
         let mut session_field = Vec::new();
         if let (true, Era::Legacy(revision), true) = (was_undecided, session.era, world.web.has_sessions) {
-            let opened = world.hub.open_home(revision);
+            let opened = world.hub.open_home(revision, Rc::clone(&session.memory));
             home = Some(opened);
             if let Some(home) = world.hub.homes.get(opened) {
                 session_field = [b"mcp-session-id: ", &*home.id, b"\r\n"].concat();
             }
         }
-        let refused = session.refused.filter(|_| session.is_settled());
+        let is_modern = matches!(session.era, Era::Modern(_));
+        let refused =
+            session.refused.filter(|&code| is_modern || code == Fault::WRONG_ERA.code).map(modern::status);
+        let status = session.status.or(refused).filter(|_| session.is_settled());
         let mut exchange = Box::new(Exchange::new(session, Kind::Request, home));
         exchange.lines = lines;
         if exchange.is_over() && exchange.lines.is_empty() && !exchange.session.heard.request {
@@ -322,11 +330,9 @@ impl Talk {
             answer::put_whole(turn.out, 202, None, &[], b"", manner);
             return self.finish(manner);
         }
-        let is_modern = matches!(exchange.session.era, Era::Modern(_));
         let form = world.web.reply;
-        if let Some(code) = refused {
+        if let Some(status) = status.filter(|_| exchange.is_one_answer()) {
             world.hub.exchanges.remove(key);
-            let status = if is_modern { modern::status(code) } else { 200 };
             return self.put_single(&exchange.lines, &session_field, status, manner, turn.out);
         }
         let may_return = home.is_some() && !was_undecided && !is_modern;
@@ -334,6 +340,7 @@ impl Talk {
             exchange.track = Some(world.hub.new_track());
             exchange.leaves_at = (world.web.polling && exchange.session.heard.call).then_some(0);
         }
+        exchange.heed(&mut world.hub);
         if form == ReplyForm::Json && exchange.leaves_at.is_none() && exchange.is_one_answer() {
             world.hub.exchanges.remove(key);
             return self.put_single(&exchange.lines, &session_field, 200, manner, turn.out);

@@ -11,10 +11,11 @@
 
 use std::collections::VecDeque;
 
-use super::super::session::Session;
+use super::super::session::{Era, Session};
 use super::super::timer::Ticket;
 use super::super::world::ConnectionKey;
 use super::answer::{self, EventId};
+use super::hub::Hub;
 use super::slots::SlotKey;
 
 /// The messages of one request or one stream.
@@ -51,6 +52,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Track {
     pub(super) stream: u64,
+    /// A client has been given a place to come back to.
+    pub(super) primed: bool,
     number: u64,
     log: VecDeque<Vec<u8>>,
     log_bytes: usize,
@@ -68,6 +71,18 @@ impl Exchange {
             track: None,
             comment: None,
             comment_is_due: false,
+        }
+    }
+
+    /// Lets the stream leave its connection if the conversation wants that and somebody can come
+    /// back for the rest.
+    pub(super) fn heed(&mut self, hub: &mut Hub) {
+        let Some(place) = self.session.leaves_at.take() else { return };
+        let may_return =
+            self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
+        if may_return {
+            self.track.get_or_insert_with(|| hub.new_track());
+            self.leaves_at = Some(place);
         }
     }
 
@@ -106,7 +121,7 @@ impl Exchange {
 
 impl Track {
     pub(super) fn new(stream: u64) -> Self {
-        Self { stream, number: 0, log: VecDeque::new(), log_bytes: 0 }
+        Self { stream, primed: false, number: 0, log: VecDeque::new(), log_bytes: 0 }
     }
 
     /// The id of the last event so far.

@@ -9,10 +9,15 @@
 //! session by [`EXCHANGES_MAX`]; beyond it the oldest is forgotten.
 //! Clauses: MCP 2025-03-26 to 2025-11-25, transports, sessions. Proof: the tests of `endpoint`.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use serde_json::Value;
 
 use super::super::revision::Revision;
-use super::super::session::Session;
+use super::super::scripts::Memory;
+use super::super::session::{Era, Session};
 use super::super::world::{ConnectionKey, Owner, Turn, Work, World};
 use super::exchange::{Exchange, Kind, Track};
 use super::slots::{SlotKey, Slots};
@@ -33,6 +38,8 @@ pub(super) struct Home {
     pub(super) revision: Revision,
     /// Calls so far.
     pub(super) calls: u64,
+    /// What the client said about itself.
+    pub(super) memory: Rc<RefCell<Memory>>,
     /// Those that run, and those that are over and may be asked for again; oldest first.
     exchanges: Vec<SlotKey>,
 }
@@ -49,9 +56,9 @@ impl Hub {
     }
 
     /// Opens a session and gives it a name.
-    pub(super) fn open_home(&mut self, revision: Revision) -> SlotKey {
+    pub(super) fn open_home(&mut self, revision: Revision, memory: Rc<RefCell<Memory>>) -> SlotKey {
         let id: Box<[u8]> = format!("{:032x}", self.names.u128(..)).into_bytes().into();
-        let home = Home { id: id.clone(), revision, calls: 0, exchanges: Vec::new() };
+        let home = Home { id: id.clone(), revision, calls: 0, memory, exchanges: Vec::new() };
         let key = self.homes.insert(home);
         self.by_id.insert(id, key);
         key
@@ -96,6 +103,7 @@ pub(super) fn act(world: &mut World, key: SlotKey, work: impl FnOnce(&mut Sessio
     let mut turn = turn(world, &mut exchange.lines, key);
     work(&mut exchange.session, &mut turn);
     exchange.session.flush_shuffled(&mut turn);
+    exchange.heed(&mut world.hub);
     let is_lost = exchange.attached.is_none()
         && (exchange.lines.len() > LINES_BYTES_MAX || exchange.track.is_none() && exchange.is_over());
     let home = exchange.home;
@@ -170,6 +178,24 @@ pub(super) fn leave(world: &mut World, key: SlotKey, connection: ConnectionKey) 
     }
     if let (Kind::Channel, Some(home)) = (kind, home) {
         end_home(world, home);
+    }
+}
+
+/// Passes a notification to everybody on: to subscriptions, and to one stream of each session.
+pub(in super::super) fn broadcast(world: &mut World, method: &str, params: &Value) {
+    let keys: Vec<SlotKey> = world.hub.exchanges.keys().collect();
+    let mut told = HashSet::new();
+    for key in keys {
+        let Some(exchange) = world.hub.exchanges.get(key) else { continue };
+        let is_modern = matches!(exchange.session.era, Era::Modern(_));
+        let hears = match exchange.kind {
+            Kind::Request => is_modern,
+            Kind::Stream => exchange.home.is_some_and(|home| told.insert(home)),
+            Kind::Channel => true,
+        };
+        if hears {
+            act(world, key, |session, turn| session.hear(method, params, turn));
+        }
     }
 }
 

@@ -22,6 +22,6 @@ mod slots;
 mod wire;
 
 pub(super) use endpoint::Talk;
-pub(super) use hub::{Hub, handle_due};
+pub(super) use hub::{Hub, broadcast, handle_due};
 pub(super) use slots::SlotKey as ExchangeKey;
 pub(super) use wire::Http;

@@ -7,8 +7,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::super::envelope::{Message, Request};
+use super::super::fixtures;
 use super::super::protocol;
 use super::super::reply::{Fault, Outcome};
 use super::super::revision::Revision;
@@ -70,6 +72,12 @@ pub(super) fn check(head: &Head<'_>, message: &Message<'_>, world: &World) -> Re
             let revision =
                 protocol::check_envelope(params, offer).map_err(|refusal| Refusal::new(400, refusal))?;
             check_mirrors(head, request)?;
+            if request.method == "initialize" {
+                return Err(Refusal::new(404, Fault::NO_METHOD));
+            }
+            if world.protocol.fixtures && request.method == "tools/call" {
+                check_arguments(head, request)?;
+            }
             Ok(revision)
         }
     }
@@ -99,6 +107,43 @@ fn check_mirrors(head: &Head<'_>, request: &Request<'_>) -> Result<(), Refusal> 
     }
 }
 
+/// Checks the arguments that a tool wants to see in headers as well.
+fn check_arguments(head: &Head<'_>, request: &Request<'_>) -> Result<(), Refusal> {
+    let name = request.params.text("name").unwrap_or_default();
+    let mirrored = fixtures::mirrored_arguments(&name);
+    if mirrored.is_empty() {
+        return Ok(());
+    }
+    let params = request.params.to_value();
+    for argument in mirrored {
+        let value = argument.path.iter().try_fold(&params["arguments"], |value, key| value.get(key));
+        let value = value.filter(|value| !value.is_null());
+        let header = head.mcp_params.iter().find(|(name, _)| name.eq_ignore_ascii_case(&argument.header));
+        let complaint = match (value, header) {
+            (None, None) => continue,
+            (Some(_), None) => "is missing",
+            (None, Some(_)) => "stands for no argument",
+            (Some(value), Some((_, text))) => match decode(text) {
+                Some(text) if is_same(value, &text) => continue,
+                Some(_) => "differs from the argument",
+                None => "is malformed",
+            },
+        };
+        return Err(mismatch(&format!("Mcp-Param-{} {complaint}", argument.header)));
+    }
+    Ok(())
+}
+
+/// Whether an argument is what the text of a header says.
+fn is_same(argument: &Value, text: &str) -> bool {
+    match argument {
+        Value::String(argument) => argument == text,
+        Value::Bool(argument) => text == if *argument { "true" } else { "false" },
+        Value::Number(argument) => text.parse().is_ok_and(|number: f64| argument.as_f64() == Some(number)),
+        _ => false,
+    }
+}
+
 /// The text a header value stands for; `None` when it is malformed.
 pub(super) fn decode(value: &[u8]) -> Option<String> {
     let inner = value.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
@@ -125,6 +170,18 @@ const HEADER_MISMATCH: i32 = -32020;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_compared_by_what_they_mean() {
+        let same = [("\"a b\"", "a b"), ("42", "42"), ("42", "42.0"), ("true", "true"), ("\"\"", "")];
+        let different = [("\"a\"", "A"), ("42", "43"), ("42", "x"), ("true", "True"), ("{}", "{}")];
+        for (cases, expected) in [(&same, true), (&different, false)] {
+            for (argument, text) in cases {
+                let argument = serde_json::from_str(argument).unwrap();
+                assert_eq!(is_same(&argument, text), expected, "{argument} and {text}");
+            }
+        }
+    }
 
     #[test]
     fn values_decode_to_what_was_meant() {

@@ -182,9 +182,10 @@ impl Talk {
     fn put_answer(&mut self, current: &Current, turn: &mut Turn<'_>) {
         let Some(mut exchange) = turn.world.hub.exchanges.take(current.key) else { return };
         let lines = std::mem::take(&mut exchange.lines);
+        let status = exchange.session.status.unwrap_or(200);
         turn.world.hub.exchanges.put(current.key, exchange);
         hub::end(turn.world, current.key);
-        self.put_single(&lines, &current.session_field, 200, current.manner, turn.out);
+        self.put_single(&lines, &current.session_field, status, current.manner, turn.out);
     }
 
     /// Writes one message as a whole answer; a torn one ends the connection.
@@ -219,10 +220,11 @@ impl Talk {
         let bytes = leaves_at.unwrap_or(exchange.lines.len());
         let mut torn = false;
         answer::put_piece(out, manner, |out| {
-            if let (true, Some(track)) = (first, &exchange.track) {
-                match current.again_after {
-                    Some(after) => track.put_again(out, after),
-                    None => answer::put_priming(out, track.last(), retry_ms),
+            if let Some(track) = &mut exchange.track {
+                if let Some(after) = current.again_after.take() {
+                    track.put_again(out, after);
+                } else if !std::mem::replace(&mut track.primed, true) {
+                    answer::put_priming(out, track.last(), retry_ms);
                 }
             }
             out.append(&mut current.prelude);

@@ -46,8 +46,19 @@ impl Exchange {
         conn.dialling = false;
         match known {
             Some(revision) if revision.era() == Era::Modern && !events => {
-                conn.step(Event::OpenedModern);
                 let plans = self.memory.plans();
+                if plans.is_none() {
+                    // The era was found out by another client of this process, which saw other tools perhaps.
+                    conn.step(Event::OpenedUnknown);
+                    conn.opening_deadline = conn.attempt_deadline;
+                    let pool = self.http(connection);
+                    pool.template.set_revision(Some(revision));
+                    pool.found = Some((revision, Value::Null));
+                    pool.listing = Some(ToolPlans::new());
+                    self.ask_for_tools(connection, revision, None);
+                    return;
+                }
+                conn.step(Event::OpenedModern);
                 let pool = self.http(connection);
                 pool.plans = plans;
                 pool.template.set_revision(Some(revision));
@@ -105,7 +116,7 @@ impl Exchange {
         conn.opening = Key::NONE;
         let stage = self.http(connection).stage;
         let state = self.connections[connection as usize].state();
-        if stage == Stage::ListTools {
+        if stage == Stage::ListTools && (is_ok(status) || state != State::Probing) {
             self.http_tools(connection, body);
             return;
         }
@@ -122,7 +133,18 @@ impl Exchange {
         match stage {
             Stage::Discover => self.http_discovered(now, connection, status, body, sink),
             Stage::Initialize => self.http_initialized(now, connection, status, body, sink),
-            Stage::Initialized | Stage::Endpoint | Stage::ListTools => self.stats.unknown += 1,
+            Stage::ListTools => {
+                let pool = self.http(connection);
+                if pool.found.as_ref().is_some_and(|found| found.1.is_null()) {
+                    // What this process remembers of the server may be wrong by now: ask it.
+                    (pool.found, pool.listing, pool.pages) = (None, None, 0);
+                    self.memory.remember(None);
+                    self.send_probe(now, connection, self.settings.revision.unwrap_or(Revision::LATEST));
+                } else {
+                    self.http_tools(connection, body);
+                }
+            }
+            Stage::Initialized | Stage::Endpoint => self.stats.unknown += 1,
         }
     }
 
@@ -202,7 +224,9 @@ impl Exchange {
     fn http_found(&mut self, connection: u32) {
         let Some((revision, result)) = self.http(connection).found.take() else { return };
         self.connections[connection as usize].step(Event::FoundModern);
-        self.memory.introduce(ServerInfo { revision: Some(revision), result });
+        if !result.is_null() {
+            self.memory.introduce(ServerInfo { revision: Some(revision), result });
+        }
         self.become_ready(connection, revision);
     }
 
@@ -260,7 +284,7 @@ impl Exchange {
         let pool = self.http(connection);
         match resolve(pool.template.origin(), pool.template.target(), text.trim()) {
             Some(target) => {
-                pool.template.set_target(target);
+                pool.template.set_post_target(target);
                 self.send_initialize(connection);
             }
             None => {
@@ -280,11 +304,16 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let refusal = self.http(connection).refusal.take();
+        let events_only = self.settings.http.as_ref().is_some_and(|http| http.events_only);
+        if !is_ok(status) && !events_only {
+            // It is to be found out anew what this server speaks.
+            self.http(connection).dialect = Dialect::Streamable;
+            self.memory.remember(None);
+        }
         if !is_ok(status)
             && let Some(refusal) = refusal
         {
             // It was not HTTP+SSE either; what was said first is the better reason.
-            self.http(connection).dialect = Dialect::Streamable;
             self.fail_opening(now, connection, &refusal, sink);
             return;
         }
