@@ -80,6 +80,8 @@ pub(crate) struct Lane {
     pub(crate) dirty: bool,
     /// Since when it is free.
     pub(crate) idle_since: Instant,
+    /// The session that the request names, as the count of the connection's sessions; none if it names none.
+    pub(crate) session: Option<u32>,
     /// Requests that this socket has carried.
     pub(crate) served: u64,
     /// Counts the sockets this lane has had.
@@ -104,6 +106,7 @@ impl Lane {
             dial_until: Instant::NEVER,
             dirty: false,
             idle_since: Instant::default(),
+            session: None,
             served: 0,
             generation: 0,
         }
@@ -117,6 +120,11 @@ impl Lane {
     /// Has any byte of the request left?
     pub(crate) fn has_left(&self) -> bool {
         self.left > 0
+    }
+
+    /// Is there a request of which nothing has left?
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.left == 0 && !self.request.is_empty()
     }
 
     /// Has all of the request left?

@@ -143,7 +143,10 @@ impl Exchange {
     fn start(&mut self, connection: u32, lane: u32) {
         let line = self.line_of(connection, lane);
         self.stats.http_requests += 1;
+        let epoch = self.connections[connection as usize].epoch;
+        let has_session = self.http(connection).template.has_session();
         let place = self.lane(line);
+        place.session = has_session.then_some(epoch);
         match place.socket {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
@@ -299,7 +302,6 @@ impl Exchange {
 
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
@@ -312,8 +314,22 @@ impl Exchange {
                 return;
             }
         }
+        self.http_socket_lost(now, line, was_open, reason, sink);
+    }
+
+    /// What follows when a socket, which had stood or had not, is of no more use.
+    fn http_socket_lost(
+        &mut self,
+        now: Instant,
+        line: u32,
+        was_open: bool,
+        reason: &str,
+        sink: &mut impl Sink,
+    ) {
+        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
-        let begun = place.status != 0;
+        // A GET that takes up a stream may be repeated: the id of the last event says from where.
+        let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
         let last_event = place.last_event.take();
         // Of a call of which nothing has left, the request is still whole.
         let unsent =

@@ -45,7 +45,12 @@ impl Exchange {
         self.lane(line).inbox.filled(bytes);
         self.connections[connection as usize].last_heard = now;
         self.stats.bytes_in += bytes as u64;
-        self.http_read(now, line, sink);
+        if self.lane(line).socket == Socket::Open {
+            self.http_read(now, line, sink);
+        } else {
+            // It has been given up, and the driver does not know yet.
+            self.reset_lane(line);
+        }
     }
 
     /// Takes apart what has been received on a line.
@@ -57,6 +62,9 @@ impl Exchange {
         loop {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
+                Step::Head(_) if self.lane(line).is_unsent() => {
+                    self.http_broken(now, line, "the server answered before anything was asked", sink);
+                }
                 Step::Head(head) => {
                     let taking = match self.http_head(line, head) {
                         Want::Nothing => Taking::Nothing,
@@ -86,10 +94,7 @@ impl Exchange {
                 Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
                 Step::End => self.http_end(now, line, sink),
                 Step::Broken(reason) => {
-                    self.stats.malformed += 1;
                     let reason = format!("the response is not HTTP: {reason}");
-                    self.unwanted.push_back(line);
-                    self.lane(line).socket = Socket::Shutting;
                     self.http_broken(now, line, &reason, sink);
                 }
             }
@@ -105,10 +110,12 @@ impl Exchange {
         (lane.inbox, lane.reader) = (inbox, reader);
     }
 
-    /// The socket speaks something else, and is of no more use.
+    /// The socket speaks something else, and is of no more use. The others may be.
     fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        self.http_lost(now, line, reason, sink);
-        // `http_lost` takes it for gone; it is still to be shut.
+        self.stats.malformed += 1;
+        self.http_socket_lost(now, line, true, reason, sink);
+        // It is taken for gone, and is still to be shut.
+        self.unwanted.push_back(line);
         let lane = self.lane(line);
         if lane.socket == Socket::None {
             lane.socket = Socket::Shutting;
@@ -277,7 +284,8 @@ impl Exchange {
                     self.http_errand_done(now, connection);
                 } else {
                     self.stats.errands_refused += 1;
-                    if status == 404 && self.http(connection).template.has_session() {
+                    let epoch = self.connections[connection as usize].epoch;
+                    if status == 404 && self.lane(line).session == Some(epoch) {
                         self.end_session(now, connection, sink);
                     } else if self.connections[connection as usize].state() == State::Initializing {
                         let reason =
@@ -346,13 +354,19 @@ impl Exchange {
         let names_call =
             error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
         let conn = &self.connections[connection as usize];
-        let has_session = conn.http.as_ref().is_some_and(|pool| pool.template.has_session());
-        let proven = conn.attempts == 0;
-        if has_session && (status == 404 || status == 400 && !names_call && proven) {
-            // The session is gone, and the call with it: it was not executed.
-            self.take_back(now, line, key, sink);
-            self.end_session(now, connection, sink);
-            return;
+        let (epoch, attempts) = (conn.epoch, conn.attempts);
+        // 400 may be about the call after all: without an answer in between, sessions are not opened one after the other for it.
+        let may_renew = attempts == 0 || now >= conn.retry_at.after(self.settings.backoff_cap);
+        if let Some(session) = self.lane(line).session {
+            let is_present = session == epoch;
+            if status == 404 || status == 400 && !names_call && (may_renew || !is_present) {
+                // The session is gone, and the call with it: it was not executed.
+                self.take_back(now, line, key, sink);
+                if is_present {
+                    self.end_session(now, connection, sink);
+                }
+                return;
+            }
         }
         if status == 401 && self.memory.awaits_token() {
             self.take_back(now, line, key, sink);
@@ -360,7 +374,11 @@ impl Exchange {
         }
         if let Some(frame) = error {
             if !self.http_retried(now, line, key, frame, sink) {
+                let proves_session = names_call || status != 400;
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
+                if !proves_session {
+                    self.connections[connection as usize].attempts = attempts;
+                }
             }
             return;
         }
