@@ -9,7 +9,7 @@ use volley::{Client, ConfigBuilder, Error, ErrorKind, Fate, Stats, ToolResult};
 use volley_tests::calls::{books_balance, echo, echoes_work, first_text, long_echo, long_message, message};
 use volley_tests::http_server::{HttpServer, Peer, Request, Then};
 use volley_tests::target::ERAS;
-use volley_tests::wait::{story, until};
+use volley_tests::wait::{story_alone, until};
 
 use super::connect;
 
@@ -77,7 +77,7 @@ const EVENTS: &str =
 /// An answer as the body of a chunked response, cut at every place that means something.
 #[test]
 fn a_body_cut_in_any_place_fails_its_call_only() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             for place in 0..8 {
                 let met = meet(era, move |peer, request| {
@@ -110,7 +110,7 @@ fn a_body_cut_in_any_place_fails_its_call_only() {
 
 #[test]
 fn a_body_shorter_than_its_length_is_no_answer() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             let met = meet(era, |peer, request| {
                 let body = request.answer();
@@ -126,7 +126,7 @@ fn a_body_shorter_than_its_length_is_no_answer() {
 /// An event is whole with its blank line, and then the end of the chunks does not matter any more.
 #[test]
 fn an_answer_in_a_whole_event_counts_though_its_stream_is_cut() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             for end in ["", "\r\n", "\r\n0", "\r\n0\r\n"] {
                 let met = meet(era, move |peer, request| {
@@ -211,7 +211,7 @@ fn odd_spellings_of_a_right_answer_are_understood() {
             (format!("{JSON}Transfer-Encoding: chunked\r\n\r\n{one}0\r\n\r\n"), Then::Keep)
         },
     ];
-    story(async move {
+    story_alone(async move {
         for era in ERAS {
             for (n, spelling) in spellings.into_iter().enumerate() {
                 let met = meet(era, move |peer, request| {
@@ -247,7 +247,7 @@ fn what_is_no_http_ends_its_socket_and_its_call() {
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "HTTP"),
         ("\u{0}\u{0}\u{12}\u{4}\u{0}\u{0}\u{0}\u{0}\u{0}".to_owned(), "HTTP"),
     ];
-    story(async move {
+    story_alone(async move {
         for era in ERAS {
             for (head, says) in heads.clone() {
                 let met = meet(era, move |peer, _| {
@@ -257,7 +257,7 @@ fn what_is_no_http_ends_its_socket_and_its_call() {
                 })
                 .await;
                 met.failed(ErrorKind::ConnectionLost, Fate::Unknown, says);
-                assert_eq!(met.stats.malformed, 1, "{:?}", met.stats);
+                assert_eq!((met.stats.malformed, met.stats.disconnects), (1, 0), "{:?}", met.stats);
             }
         }
     });
@@ -282,7 +282,7 @@ fn a_success_without_an_answer_is_a_lost_call() {
         // An array is none since 2025-06-18, whatever is in it.
         |request| sized(&format!("[{}]", request.answer())),
     ];
-    story(async move {
+    story_alone(async move {
         for era in ERAS {
             for body in bodies {
                 let met = meet(era, move |peer, request| {
@@ -304,7 +304,7 @@ fn sized(body: &str) -> String {
 /// The request's own response may leave out the id of an error; then it is this call's error and nobody else's.
 #[test]
 fn an_error_without_an_id_is_the_error_of_its_request() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             for id in ["", r#""id":null,"#] {
                 let met = meet(era, move |peer, _| {
@@ -327,7 +327,7 @@ fn an_error_without_an_id_is_the_error_of_its_request() {
 /// text would be right for the id, but a response answers its own request only.
 #[test]
 fn an_answer_on_anothers_socket_is_nobodys() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             let met = std::sync::Arc::new((
                 parking_lot::Mutex::new(Vec::<String>::new()),
@@ -386,7 +386,7 @@ fn what_follows_a_response_answers_nothing() {
             sized(&volley_tests::byte_server::answer(&next.to_string(), "not asked for"))
         },
     ];
-    story(async move {
+    story_alone(async move {
         for era in ERAS {
             for (n, tail) in tails.into_iter().enumerate() {
                 let server = HttpServer::start(era, move |peer, request| {
@@ -425,7 +425,7 @@ const LONG: usize = 5_000_000;
 /// takes for the next request: then nothing but the rest of the first one may come on it.
 #[test]
 fn a_refusal_before_the_request_is_read_is_an_answer() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             for then in [Then::Close, Then::Keep] {
                 let server = HttpServer::raw(era, move |peer| {
@@ -473,7 +473,7 @@ fn a_refusal_before_the_request_is_read_is_an_answer() {
 /// request, is of no use for the next.
 #[test]
 fn an_answer_before_the_request_is_read_is_an_answer() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             let server = HttpServer::raw(era, move |peer| {
                 while let Some(head) = peer.next_head() {
@@ -509,14 +509,17 @@ fn an_answer_before_the_request_is_read_is_an_answer() {
 /// Nobody reads it: the kernel is full, the time runs out, and nothing of it is kept.
 #[test]
 fn a_long_request_to_a_server_that_does_not_read_times_out() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
+            let (over, is_over) = std::sync::mpsc::channel::<()>();
+            let is_over = parking_lot::Mutex::new(is_over);
             let server = HttpServer::raw(era, move |peer| {
                 while let Some(head) = peer.next_head() {
                     let len: usize =
                         head.header("content-length").map_or(0, |len| len.parse().expect("a length"));
                     if len > LONG {
-                        until_closed(peer);
+                        // One after the other: all are told when the sender goes.
+                        let _ = is_over.lock().recv();
                         return;
                     }
                     let Some(request) = peer.rest_of(head) else { return };
@@ -549,20 +552,16 @@ fn a_long_request_to_a_server_that_does_not_read_times_out() {
             let stats = books_balance(&client).await;
             assert_eq!((stats.timed_out, stats.failed, stats.answered), (8, 8, AFTERWARDS), "{stats:?}");
             client.close().await;
+            drop(over);
             server.no_socket_is_left();
         }
     });
 }
 
-/// Waits for the end of a connection without reading from it.
-fn until_closed(peer: &mut Peer) {
-    volley_tests::patience::until_blocking("the client gives the socket up", || peer.is_given_up());
-}
-
 /// A long answer to a long question, both ways at once, through small chunks.
 #[test]
 fn long_questions_and_answers_pass_unharmed() {
-    story(async {
+    story_alone(async {
         for era in ERAS {
             let server = HttpServer::start(era, |peer, request| {
                 let body = request.answer();

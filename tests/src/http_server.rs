@@ -260,19 +260,13 @@ impl Drop for Peer {
 /// # Panics
 /// If there is no `/proc`.
 pub fn sockets_to(port: u16) -> usize {
-    sockets(|_, remote| remote == port)
-}
-
-/// How many sockets with a file descriptor have such ports, their own and the other one.
-fn sockets(are_they: impl Fn(u16, u16) -> bool) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a kernel with TCP");
-    let port = |address: Option<&str>| {
-        address.and_then(|address| u16::from_str_radix(address.rsplit(':').next()?, 16).ok()).unwrap_or(0)
-    };
+    let wanted = format!(":{port:04X}");
     let is_one = |line: &&str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let held = words.get(9).is_some_and(|inode| *inode != "0");
-        held && are_they(port(words.get(1).copied()), port(words.get(2).copied()))
+        // The other end's address, and the inode, which a socket that no process holds does not have.
+        words.get(2).is_some_and(|remote| remote.ends_with(&wanted))
+            && words.get(9).is_some_and(|inode| *inode != "0")
     };
     table.lines().skip(1).filter(is_one).count()
 }
@@ -410,12 +404,6 @@ impl Peer {
         // Half of them are good enough for whoever asks.
         let _ = self.reader.by_ref().take(len).read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// Has the client closed its socket? The end itself may be behind bytes that nobody reads, so the kernel is asked.
-    pub fn is_given_up(&self) -> bool {
-        let client = self.reader.get_ref().peer_addr().map(|address| address.port());
-        client.is_ok_and(|port| sockets(|local, _| local == port) == 0)
     }
 
     /// Reads until the client hangs up; how many bytes came before. A reset is an end as well.
