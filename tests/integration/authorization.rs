@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use volley::{Challenge, Client, Config, ConfigBuilder, ErrorKind, Fate};
 use volley_tests::{
     calls::{echo, first_text, message},
-    http_server::{Answer, Asked, HttpServer},
     patience::PATIENCE,
     wait::story,
+    web_server::{Answer, Asked, HttpServer},
 };
 
 const INVALID: &str = r#"Bearer error="invalid_token", scope="read""#;

@@ -10,8 +10,8 @@ use serde_json::json;
 use volley::{Client, Config, ErrorKind, OAuth};
 use volley_tests::{
     calls::echo,
-    http_server::{Answer, Asked, HttpServer},
     wait::story,
+    web_server::{Answer, Asked, HttpServer},
 };
 
 const REDIRECT: &str = "http://127.0.0.1:1/callback";

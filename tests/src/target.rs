@@ -95,6 +95,21 @@ impl Target {
         Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
 
+    /// As [`Self::tcp_at_home`], for the HTTP transport of this switch: `--http` or `--sse`.
+    pub fn http_at_home(transport: &str, switches: &[&str]) -> (Self, u16) {
+        loop {
+            let port = fastrand::u16(10_000..30_000);
+            if let Some(target) = Self::http_at(transport, port, switches) {
+                return (target, port);
+            }
+        }
+    }
+
+    /// On this TCP port, if it is free, for `--http` or `--sse`.
+    pub fn http_at(transport: &str, port: u16, switches: &[&str]) -> Option<Self> {
+        Self::start(&[transport.into(), format!("127.0.0.1:{port}").into()], switches)
+    }
+
     /// On a Unix socket.
     pub fn unix(switches: &[&str]) -> Self {
         let path = std::env::temp_dir().join(format!("volley-test-{}.sock", Mark::new().as_str()));

@@ -16,6 +16,14 @@ const STORY_TIME_MAX: Duration = Duration::from_secs(60);
 /// When the story takes longer than a minute.
 pub fn story(story: impl Future<Output = ()>) {
     crate::target::loadgen();
+    story_alone(story);
+}
+
+/// The same for a test that has no use for the target.
+///
+/// # Panics
+/// As [`story`].
+pub fn story_alone(story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

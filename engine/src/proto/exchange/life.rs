@@ -167,6 +167,8 @@ impl Exchange {
     /// Ends every call now and shuts every connection.
     pub(crate) fn close(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
         self.closing = true;
+        // Only the end of a session may still want a socket, below.
+        self.wanted.clear();
         for connection in 0..self.connections.len() as u32 {
             let conn = &self.connections[connection as usize];
             if self.is_http(connection) {
@@ -193,7 +195,6 @@ impl Exchange {
                 }
             }
         }
-        self.wanted.clear();
         self.parked.clear();
         self.fail_unplaced(now, why, sink);
     }

@@ -149,6 +149,11 @@ impl Lane {
         self.h2.as_ref().map_or(self.left > 0, |machine| machine.streams() > 0)
     }
 
+    /// Is there a request of which nothing has left?
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.left == 0 && !self.request.is_empty()
+    }
+
     /// Has all of the request left?
     pub(crate) fn is_sent(&self) -> bool {
         self.left == self.request.len()

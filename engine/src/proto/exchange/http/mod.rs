@@ -326,7 +326,6 @@ impl Exchange {
 
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
@@ -340,6 +339,7 @@ impl Exchange {
             }
         }
         if self.lane(line).h2.is_some() {
+            let (connection, lane) = self.of_line(line);
             self.carrier_lost(now, line, reason, sink);
             self.lane(line).unload();
             self.reset_lane(line);
@@ -365,7 +365,8 @@ impl Exchange {
     ) {
         let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
-        let begun = place.status != 0;
+        // A GET that takes up a stream may be repeated: the id of the last event says from where.
+        let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
         let last_event = place.last_event.take();
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
@@ -498,7 +499,7 @@ impl Exchange {
     }
 
     /// What was read of a socket that is gone, is void.
-    fn reset_lane(&mut self, line: u32) {
+    pub(super) fn reset_lane(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         let Self { connections, pool, .. } = self;
         if let Some(http) = &mut connections[connection as usize].http {

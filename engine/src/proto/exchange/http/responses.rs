@@ -47,9 +47,12 @@ impl Exchange {
         self.stats.bytes_in += bytes as u64;
         if self.lane(line).h2.is_some() {
             self.carrier_received(now, line, sink);
-            return;
+        } else if self.lane(line).socket == Socket::Open {
+            self.http_read(now, line, sink);
+        } else {
+            // It has been given up, and the driver does not know yet.
+            self.reset_lane(line);
         }
-        self.http_read(now, line, sink);
     }
 
     /// Takes apart what has been received on a line.
@@ -61,6 +64,9 @@ impl Exchange {
         loop {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
+                Step::Head(_) if self.lane(line).is_unsent() => {
+                    self.http_broken(now, line, "the server answered before anything was asked", sink);
+                }
                 Step::Head(head) => {
                     let taking = self.http_head(line, head).taking(|| reader.events());
                     reader.take(taking);
@@ -81,7 +87,6 @@ impl Exchange {
                 Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
                 Step::End => self.http_end(now, line, sink),
                 Step::Broken(reason) => {
-                    self.stats.malformed += 1;
                     let reason = format!("the response is not HTTP: {reason}");
                     self.http_broken(now, line, &reason, sink);
                 }
@@ -98,9 +103,10 @@ impl Exchange {
         (lane.inbox, lane.reader) = (inbox, reader);
     }
 
-    /// The socket speaks something else, and is of no more use.
+    /// The socket speaks something else, and is of no more use. The others may be.
     fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        self.http_lost(now, line, reason, sink);
+        self.stats.malformed += 1;
+        self.http_exchange_lost(now, line, reason, true, sink);
         // It has been taken for gone, and is still to be shut.
         let lane = self.lane(line);
         if lane.socket == Socket::None {
@@ -114,7 +120,8 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         lane.status = head.status;
-        lane.keep_alive = head.keep_alive;
+        // Where the request is not all sent, the server takes the next bytes for the rest of it.
+        lane.keep_alive = head.keep_alive && lane.is_sent();
         lane.retry_after_s = head.retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         let load = lane.load;
         let ok = is_ok(head.status);
@@ -258,7 +265,12 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
-        self.http(connection).lanes[lane as usize].load = Load::Answered;
+        let place = &mut self.http(connection).lanes[lane as usize];
+        place.load = Load::Answered;
+        if place.is_sent() {
+            place.request.clear();
+            (place.left, place.body_at) = (0, 0);
+        }
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
@@ -370,7 +382,10 @@ impl Exchange {
         let names_call =
             error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
         // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end.
-        let proven = self.has_outlived(line) || self.connections[connection as usize].attempts == 0;
+        // Nor are sessions opened one after the other for a 400 that may be about the call after all.
+        let conn = &self.connections[connection as usize];
+        let (attempts, again_at) = (conn.attempts, conn.retry_at.after(self.settings.backoff_cap));
+        let proven = self.has_outlived(line) || attempts == 0 || now >= again_at;
         let has_session = self.lane(line).session.is_some();
         if has_session && (status == 404 || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
@@ -386,7 +401,11 @@ impl Exchange {
         let is_answer = status != 401 && (status != 403 || names_call);
         if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
+                let proves_session = names_call || status != 400;
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
+                if !proves_session {
+                    self.connections[connection as usize].attempts = attempts;
+                }
             }
             return;
         }
