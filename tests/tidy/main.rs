@@ -36,6 +36,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "base",
             "slab",
+            "policy",
             "telemetry",
             "proto",
             "error",

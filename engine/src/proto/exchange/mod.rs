@@ -492,9 +492,9 @@ impl Exchange {
         None
     }
 
-    /// Is there output that no `poll_dirty` has named yet?
+    /// Is there output, or a line to be dialled or shut, that nobody has been told of yet?
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !(self.dirty.is_empty() && self.wanted.is_empty() && self.unwanted.is_empty())
     }
 
     /// The bytes to write next.
