@@ -479,6 +479,14 @@ impl Exchange {
         !self.dirty.is_empty()
     }
 
+    /// Is there anything that the driver can do without waiting for an event: write, dial, hang up, put a call on a connection?
+    pub(crate) fn has_work(&mut self) -> bool {
+        self.has_dirty()
+            || !self.wanted.is_empty()
+            || !self.unwanted.is_empty()
+            || !(self.parked.is_empty() && self.waiting.is_empty()) && self.pick().is_some()
+    }
+
     /// The bytes to write next.
     pub(crate) fn transmit(&self, line: u32) -> &[u8] {
         let (connection, lane) = self.of_line(line);
