@@ -49,6 +49,11 @@ real-servers:
     tests/real-servers/install
     cargo test -p volley-tests --release --test real_servers -- --ignored --test-threads 1
 
+# The official conformance suite, client and server, every scored scenario of both requirement sets; needs npm.
+official *args:
+    tests/official-suite/install
+    cargo test -p volley-tests --test official -- --ignored --nocapture --test-threads 1 {{args}}
+
 # Wall time of the stages, by criterion.
 bench *args:
     cargo bench -p volley-bench --bench wall -- {{args}}

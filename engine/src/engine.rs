@@ -6,7 +6,10 @@
 //! ```
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -30,7 +33,7 @@ use crate::{
     queue::completion::Cell,
     shard::{
         Shard,
-        inbox::{Command, ShardHandle},
+        inbox::{Command, ShardHandle, Standing},
         memory::{Memory, ShardMemory},
         porter::Porter,
         runner::{Runner, desk::Desk},
@@ -48,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) porter: Arc<Porter>,
     /// A slot became free on some shard.
     pub(crate) room: Arc<Event>,
+    /// Subscriptions that are open or being opened.
+    pub(crate) subscriptions: AtomicU32,
     /// Tools that may not be called over HTTP, and why not.
     pub(crate) excluded_tools: Mutex<Vec<(String, String)>>,
     over_http: bool,
@@ -66,8 +71,11 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::of(endpoint.shared_address()));
-        memory.set_token(values.http.authorization());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+            endpoint.http_url(),
+            values.http.authorization(),
+            values.http.credentials.clone(),
+        ));
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
@@ -81,14 +89,19 @@ impl Engine {
         for n in 0..values.shards {
             let window = config.window_of(n);
             let single = window + values.queue.unwrap_or(window);
-            // Slot 0 is the exchange's, then come the slots drawn for bulk jobs, then those of single calls.
-            let slots = 1 + window + single;
+            let standing_max = values.subscriptions_max;
+            // Slot 0 is the exchange's, then come the slots drawn for bulk jobs and for subscriptions, then those of single calls.
+            let slots = 1 + window + standing_max + single;
             let layout = KeyLayout::for_slots(slots, n, values.shards);
             let slab = Slab::new(layout, slots, Cell::new);
             let control = slab.draw(1);
             debug_assert_eq!(control.len(), 1);
             let magazine = slab.draw(window);
-            let handle = Arc::new(ShardHandle::new(slab, slots, Arc::clone(&room)));
+            let standing = Standing {
+                slots: 1 + window..1 + window + standing_max,
+                free: Mutex::new(slab.draw(standing_max)),
+            };
+            let handle = Arc::new(ShardHandle::new(slab, slots, standing, Arc::clone(&room)));
             let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
             let mut settings = config.settings(n, seed.wrapping_add(n as u64));
             settings.http = endpoint.http_settings(&config);
@@ -108,7 +121,8 @@ impl Engine {
         }
         let others: Vec<_> = handles.iter().map(Arc::downgrade).collect();
         memory.tell(move || {
-            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.ring_bell())
+            // Like a claim: a shard that is about to sleep looks again.
+            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.announce_claim())
         });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {
@@ -129,6 +143,7 @@ impl Engine {
             porter,
             room,
             over_http: matches!(endpoint, Endpoint::Http(_)),
+            subscriptions: AtomicU32::new(0),
             excluded_tools: Mutex::default(),
             threads: Mutex::new(threads),
             household,
@@ -154,7 +169,9 @@ impl Engine {
                 return Ok(());
             }
             if first.status.down.load(Ordering::Acquire) {
-                return Err(first.error(Failure { why: Why::Unreachable, fate: Fate::NotSent }));
+                let unauthorized = first.status.unauthorized.load(Ordering::Acquire);
+                let why = if unauthorized { Why::Unauthorized } else { Why::Unreachable };
+                return Err(first.error(Failure { why, fate: Fate::NotSent }));
             }
             if first.is_closed() {
                 return Err(first.error(Failure { why: Why::Closed, fate: Fate::NotSent }));

@@ -165,6 +165,15 @@ impl Error {
                 (ErrorKind::ConnectionLost, Phase::Call, format!("the connection was lost: {reason}"))
             }
             Why::Cancelled => (ErrorKind::Cancelled, Phase::Call, "cancelled by the caller".to_owned()),
+            Why::Revoked => {
+                (ErrorKind::Cancelled, Phase::Call, "the server has cancelled the request".to_owned())
+            }
+            Why::NoStanding => (
+                ErrorKind::InvalidInput,
+                Phase::Prepare,
+                "the server is of the handshake era and has no subscriptions/listen: use subscribe() and notifications()"
+                    .to_owned(),
+            ),
             Why::Oversized { bytes, bytes_max } => (
                 ErrorKind::FrameTooLarge,
                 Phase::Call,
@@ -182,6 +191,9 @@ impl Error {
                 (kind, Phase::Call, format!("the server answered HTTP {status}{wait}: {reason}"))
             }
             Why::Unreachable => (ErrorKind::Unreachable, Phase::Connect, format!("no connection: {reason}")),
+            Why::Unauthorized => {
+                (ErrorKind::Unauthorized, Phase::Connect, format!("no connection: {reason}"))
+            }
             Why::Closed => (ErrorKind::Closed, Phase::Close, "the client is draining or closed".to_owned()),
             Why::Exhausted => {
                 (ErrorKind::Exhausted, Phase::Call, "the shard's request ids are used up".to_owned())

@@ -49,6 +49,8 @@ mod error;
 #[cfg(any(test, feature = "internals"))]
 mod fuzz_bodies;
 mod model;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod policy;
 mod proto;
 mod queue;
@@ -62,12 +64,15 @@ pub use api::{
     call::{Answer, Call},
     client::{Client, Full},
     inline::{Inline, InlineOutcome, WindowFull},
+    subscription::Subscription,
 };
 pub use base::buffer::Frame;
+pub use config::http::{HttpEndpoint, HttpVersion};
 #[cfg(feature = "tls")]
 pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
+    credentials::{Challenge, Credentials, CredentialsError},
     endpoint::{Command, Endpoint},
 };
 pub use decode::answer::RawAnswer;
@@ -76,6 +81,8 @@ pub use model::{
     inbound::{Notification, ServerRequest},
     tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
+#[cfg(feature = "oauth")]
+pub use oauth::OAuth;
 pub use proto::{
     event::Fate,
     message::handshake::ServerInfo,
@@ -112,6 +119,7 @@ pub mod mcp {
         sampling::{
             Blocks, CreateMessageRequest, CreateMessageResult, ModelHint, ModelPreferences, SamplingMessage,
         },
+        subscription::SubscriptionFilter,
         task::{CreateTaskResult, Task, TaskStatus},
         text::Role,
     };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::endpoint::Transport;
 use crate::target::ServeArgs;
+use crate::web::WebArgs;
 
 /// Measures MCP servers honestly, and gates on what it measured.
 #[derive(Debug, clap::Parser)]
@@ -34,7 +35,8 @@ pub(crate) enum Command {
 /// The words of `loadgen run`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// tcp://HOST:PORT, unix:/PATH or 'stdio:COMMAND ARGS'; without it, loadgen starts its own target
+    /// http://HOST:PORT/PATH, https://, sse+http://, ws://, wss://, tcp://, tls+tcp://, unix:/PATH or 'stdio:COMMAND ARGS';
+    /// without it, loadgen starts its own target
     #[arg(value_name = "TARGET", conflicts_with = "command")]
     pub(crate) target: Option<String>,
     /// Start this command and speak to it over stdio
@@ -47,12 +49,12 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "auto", value_name = "DATE", help_heading = "Target")]
     pub(crate) revision: String,
 
-    /// Connections; a stdio target is started once for each
+    /// Connections; a stdio target is started once for each, over HTTP each is a session
     #[arg(short = 'c', long, default_value = "1", value_name = "COUNT", help_heading = "Load")]
     pub(crate) connections: String,
-    /// Calls in flight on each connection
-    #[arg(short = 'p', long, default_value = "64", value_name = "COUNT", help_heading = "Load")]
-    pub(crate) in_flight: String,
+    /// Calls in flight on each connection; over HTTP/1.1 each takes a socket [default: 64, over HTTP 1]
+    #[arg(short = 'p', long, value_name = "COUNT", help_heading = "Load")]
+    pub(crate) in_flight: Option<String>,
     /// Stop after this many calls, such as 10k or 1m
     #[arg(short = 'n', long, conflicts_with = "duration", value_name = "COUNT", help_heading = "Load")]
     pub(crate) calls: Option<String>,
@@ -71,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Poll this long before sleeping, such as 50us; off without it
     #[arg(long, value_name = "TIME", help_heading = "Load")]
     pub(crate) spin: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) web: WebArgs,
 
     /// Name of the tool to call
     #[arg(long, default_value = "echo", value_name = "NAME", help_heading = "Calls")]
@@ -130,6 +135,7 @@ Examples:
   loadgen run --transport unix -p 1k -n 1m            a million calls, 1,000 in flight
   loadgen run tcp://localhost:7000 --tool add --args '{\"a\":{i},\"b\":1}'
   loadgen run -c 4 -- node server.js                  four processes over stdio
+  loadgen run http://localhost:3001/mcp -c 4 -p 16    four sessions, 64 sockets
   loadgen run --threshold 'p(99)<5ms' --json out.json
 
 Thresholds: rate (calls/s), avg, min, med, max, p(N) and errors, compared by <, <=, >, >=, ==.
@@ -164,6 +170,7 @@ mod tests {
             vec!["loadgen", "run", "--nonsense"],
             vec!["loadgen", "run", "-n", "1", "-z", "1s"],
             vec!["loadgen", "run", "tcp://a:1", "--", "b"],
+            vec!["loadgen", "run", "http://a/", "--http1", "--http2"],
             vec!["loadgen", "gate", "only.json"],
             vec!["loadgen", "gate", "--baseline", "a", "b", "--limit", "-3"],
         ] {

@@ -56,10 +56,18 @@ impl Embedded {
             command.arg("--unix").arg(path.join("target.sock"));
             folder = Some(path);
         } else {
-            command.args(["--tcp", "127.0.0.1:0"]);
+            command.arg(format!("--{}", transport.name())).arg("127.0.0.1:0");
         }
         command.arg("--exit-on-parent");
-        Self::launch(command, folder, START_WAIT_MAX)
+        let started = Self::launch(command, folder, START_WAIT_MAX)?;
+        match started.endpoint.transport() == transport {
+            true => Ok(started),
+            false => Err(io::Error::other(format!(
+                "it listens at {}, not over {}",
+                started.endpoint,
+                transport.name()
+            ))),
+        }
     }
 
     /// Where it is.

@@ -17,6 +17,7 @@ mod host;
 mod plan;
 mod process;
 mod record;
+mod refusal;
 mod report;
 mod run;
 mod signal;
@@ -24,6 +25,7 @@ mod target;
 mod template;
 mod threshold;
 mod units;
+mod web;
 
 use std::process::ExitCode;
 

@@ -1,17 +1,19 @@
 //! From words to a [`Plan`] that is already valid: the one place where values are judged.
 //!
 //! After [`Plan::from_words`] nobody checks again. Each refusal names the flag, the value, what
-//! is wrong or the bound, and what to write instead. Nothing is opened or started here.
+//! is wrong or the bound, and what to write instead. Nothing is started here, and nothing opened
+//! but the file of `--ca`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::RunArgs;
 use crate::endpoint::{Endpoint, Transport};
+use crate::refusal::Refusal;
 use crate::template::Template;
 use crate::threshold::Threshold;
 use crate::units;
+use crate::web::Web;
 
 /// A run, decided to the last detail.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
     /// How long the engine polls before it sleeps; zero is off.
     pub(crate) spin: Duration,
+    /// Headers, token and certificates; nothing for a target that is not on the web.
+    pub(crate) web: Web,
     /// The tool that is called.
     pub(crate) tool: String,
     /// Its arguments, as they were written.
@@ -86,28 +90,24 @@ pub(crate) enum JsonTo {
     File(PathBuf),
 }
 
-/// A flag, its value, what is wrong with it, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PlanError {
-    flag: &'static str,
-    value: String,
-    wrong: String,
-    hint: &'static str,
-}
-
 impl Plan {
     /// Judges all words of `loadgen run`.
     ///
     /// # Errors
     ///
     /// The first value that cannot be.
-    pub(crate) fn from_words(words: &RunArgs) -> Result<Self, PlanError> {
+    pub(crate) fn from_words(words: &RunArgs) -> Result<Self, Refusal> {
         let target = target(words)?;
         let connections = bounded(CONNECTIONS, &words.connections)?;
-        let in_flight = bounded(IN_FLIGHT, &words.in_flight)?;
+        let in_flight = match &words.in_flight {
+            Some(text) => bounded(IN_FLIGHT, text)?,
+            // Over HTTP/1.1 each call in flight is a socket, so how many is for the user to say.
+            None if target.transport().is_http() => 1,
+            None => IN_FLIGHT_DEFAULT,
+        };
         let shards = bounded(SHARDS, &words.shards)?;
         if u64::from(connections.div_ceil(shards)) * u64::from(in_flight) > CALLS_IN_FLIGHT_MAX {
-            return Err(PlanError {
+            return Err(Refusal {
                 flag: "--connections x --in-flight",
                 value: format!("{connections} x {in_flight}"),
                 wrong: format!("more than {CALLS_IN_FLIGHT_MAX} calls in flight on one shard"),
@@ -115,7 +115,7 @@ impl Plan {
             });
         }
         if shards > connections {
-            return Err(PlanError {
+            return Err(Refusal {
                 flag: "--shards",
                 value: words.shards.clone(),
                 wrong: format!("more shards than connections ({connections}), some would have none"),
@@ -135,8 +135,9 @@ impl Plan {
                 .spin
                 .as_deref()
                 .map_or(Ok(Duration::ZERO), |text| time("--spin", text, Duration::ZERO, SPIN_MAX))?,
+            web: Web::from_words(&words.web, target.transport())?,
             tool: tool(&words.tool)?,
-            args: Template::json_object(&args_text).map_err(|error| PlanError {
+            args: Template::json_object(&args_text).map_err(|error| Refusal {
                 flag: "--args",
                 value: args_text.clone(),
                 wrong: error.to_string(),
@@ -175,16 +176,17 @@ impl Target {
     }
 }
 
-fn target(words: &RunArgs) -> Result<Target, PlanError> {
+fn target(words: &RunArgs) -> Result<Target, Refusal> {
     let endpoint = match (&words.target, words.command.as_slice()) {
         (None, []) => return Ok(Target::Embedded(words.transport.unwrap_or(Transport::Tcp))),
-        (Some(text), _) => Endpoint::parse(text).map_err(|error| PlanError {
+        (Some(text), _) => Endpoint::parse(text).map_err(|error| Refusal {
             flag: "TARGET",
             value: text.clone(),
             wrong: error.to_string(),
-            hint: "write tcp://HOST:PORT, unix:/PATH, 'stdio:COMMAND ARGS', or a command after --",
+            hint: "write http://HOST:PORT/PATH, https://..., sse+http://..., ws://..., wss://..., tcp://HOST:PORT, \
+                   tls+tcp://HOST:PORT, unix:/PATH, 'stdio:COMMAND ARGS', or a command after --",
         })?,
-        (None, command) => Endpoint::command(command.iter().cloned()).map_err(|error| PlanError {
+        (None, command) => Endpoint::command(command.iter().cloned()).map_err(|error| Refusal {
             flag: "--",
             value: String::new(),
             wrong: error.to_string(),
@@ -193,7 +195,7 @@ fn target(words: &RunArgs) -> Result<Target, PlanError> {
     };
     match words.transport {
         None => Ok(Target::Given(endpoint)),
-        Some(transport) => Err(PlanError {
+        Some(transport) => Err(Refusal {
             flag: "--transport",
             value: transport.name().to_owned(),
             wrong: format!("it chooses how to reach loadgen's own target, but {endpoint} is given"),
@@ -202,7 +204,7 @@ fn target(words: &RunArgs) -> Result<Target, PlanError> {
     }
 }
 
-fn stop(words: &RunArgs) -> Result<Stop, PlanError> {
+fn stop(words: &RunArgs) -> Result<Stop, Refusal> {
     match (&words.calls, &words.duration) {
         (Some(calls), _) => count("--calls", calls, 1, CALLS_MAX).map(Stop::Calls),
         (None, Some(text)) => time("--duration", text, DURATION_MIN, DURATION_MAX).map(Stop::Duration),
@@ -211,7 +213,7 @@ fn stop(words: &RunArgs) -> Result<Stop, PlanError> {
 }
 
 /// A bare number or `10k` is a count; everything with a unit of time is a time, and so is `2m`.
-fn warmup(text: &str) -> Result<Option<Stop>, PlanError> {
+fn warmup(text: &str) -> Result<Option<Stop>, Refusal> {
     let counted = text.trim().ends_with(|c: char| c.is_ascii_digit() || c == 'k' || c == 'K');
     let stop = match counted {
         true => Stop::Calls(count("--warmup", text, 0, CALLS_MAX)?),
@@ -220,12 +222,12 @@ fn warmup(text: &str) -> Result<Option<Stop>, PlanError> {
     Ok((!matches!(stop, Stop::Calls(0) | Stop::Duration(Duration::ZERO))).then_some(stop))
 }
 
-fn revision(text: &str) -> Result<Option<&'static str>, PlanError> {
+fn revision(text: &str) -> Result<Option<&'static str>, Refusal> {
     if text == "auto" {
         return Ok(None);
     }
     let known = REVISIONS.iter().find(|known| **known == text);
-    known.map(|known| Some(*known)).ok_or_else(|| PlanError {
+    known.map(|known| Some(*known)).ok_or_else(|| Refusal {
         flag: "--revision",
         value: text.to_owned(),
         wrong: format!("it is none of {}", REVISIONS.join(", ")),
@@ -233,9 +235,9 @@ fn revision(text: &str) -> Result<Option<&'static str>, PlanError> {
     })
 }
 
-fn tool(name: &str) -> Result<String, PlanError> {
+fn tool(name: &str) -> Result<String, Refusal> {
     if name.is_empty() {
-        return Err(PlanError {
+        return Err(Refusal {
             flag: "--tool",
             value: String::new(),
             wrong: "a tool has a name".into(),
@@ -259,8 +261,8 @@ fn expect(words: &RunArgs, target: &Target) -> Option<Expect> {
     }
 }
 
-fn threshold(text: &str) -> Result<Threshold, PlanError> {
-    Threshold::parse(text).map_err(|error| PlanError {
+fn threshold(text: &str) -> Result<Threshold, Refusal> {
+    Threshold::parse(text).map_err(|error| Refusal {
         flag: "--threshold",
         value: text.to_owned(),
         wrong: error.to_string(),
@@ -271,14 +273,13 @@ fn threshold(text: &str) -> Result<Threshold, PlanError> {
 /// A flag that takes a number of something, and the most it takes.
 type Bounded = (&'static str, u32);
 
-fn bounded((flag, most): Bounded, text: &str) -> Result<u32, PlanError> {
+fn bounded((flag, most): Bounded, text: &str) -> Result<u32, Refusal> {
     let value = count(flag, text, 1, u64::from(most))?;
     Ok(u32::try_from(value).unwrap_or(most))
 }
 
-fn count(flag: &'static str, text: &str, least: u64, most: u64) -> Result<u64, PlanError> {
-    let refuse =
-        |wrong| PlanError { flag, value: text.to_owned(), wrong, hint: "write it like 64, 10k or 1m" };
+fn count(flag: &'static str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
+    let refuse = |wrong| Refusal { flag, value: text.to_owned(), wrong, hint: "write it like 64, 10k or 1m" };
     match units::count(text) {
         Ok(value) if (least..=most).contains(&value) => Ok(value),
         Ok(_) => Err(refuse(format!("not from {least} to {most}"))),
@@ -286,13 +287,9 @@ fn count(flag: &'static str, text: &str, least: u64, most: u64) -> Result<u64, P
     }
 }
 
-fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Result<Duration, PlanError> {
-    let refuse = |wrong| PlanError {
-        flag,
-        value: text.to_owned(),
-        wrong,
-        hint: "write it like 50us, 500ms, 10s or 2m",
-    };
+fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Result<Duration, Refusal> {
+    let refuse =
+        |wrong| Refusal { flag, value: text.to_owned(), wrong, hint: "write it like 50us, 500ms, 10s or 2m" };
     match units::duration(text) {
         Ok(value) if (least..=most).contains(&value) => Ok(value),
         Ok(_) => Err(refuse(format!("not from {} to {}", units::spell(least), units::spell(most)))),
@@ -300,14 +297,9 @@ fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Resu
     }
 }
 
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}`: {}; {}", self.flag, self.value, self.wrong, self.hint)
-    }
-}
-
 const CONNECTIONS: Bounded = ("--connections", 1 << 16);
 const IN_FLIGHT: Bounded = ("--in-flight", 1 << 18);
+const IN_FLIGHT_DEFAULT: u32 = 64;
 const SHARDS: Bounded = ("--shards", 256);
 /// What one shard of the engine takes; the fullest one is checked.
 const CALLS_IN_FLIGHT_MAX: u64 = 1 << 18;
@@ -334,7 +326,7 @@ pub(crate) mod tests {
     use crate::cli::{Cli, Command};
 
     /// The plan of `loadgen run` with these words, for tests here and elsewhere.
-    pub(crate) fn plan(words: &[&str]) -> Result<Plan, PlanError> {
+    pub(crate) fn plan(words: &[&str]) -> Result<Plan, Refusal> {
         let cli = Cli::try_parse_from(["loadgen", "run"].iter().chain(words)).unwrap();
         let Command::Run(words) = cli.command else { panic!("not run") };
         Plan::from_words(&words)
@@ -378,7 +370,24 @@ pub(crate) mod tests {
             Target::Given(Endpoint::Stdio { program: "node".into(), args: vec!["s.js".into()] })
         );
         assert!(refused(&["tcp://h:1", "--transport", "tcp"]).starts_with("--transport `tcp`: "));
+        assert_eq!(plan(&["--transport", "http"]).unwrap().target, Target::Embedded(Transport::Http));
+        let url = plan(&["https://h/mcp"]).unwrap().target;
+        assert_eq!(url.transport(), Transport::Https);
         assert!(refused(&["h:1"]).starts_with("TARGET `h:1`: it begins with none of"));
+    }
+
+    #[test]
+    fn over_http_one_call_is_in_flight_unless_told_otherwise() {
+        for (words, in_flight) in [
+            (&["http://h/mcp"][..], 1),
+            (&["sse+http://h/sse"], 1),
+            (&["--transport", "http"], 1),
+            (&["--transport", "http", "-p", "16"], 16),
+            (&["ws://h/mcp"], 64),
+            (&["tls+tcp://h:1"], 64),
+        ] {
+            assert_eq!(plan(words).unwrap().in_flight, in_flight, "{words:?}");
+        }
     }
 
     #[test]

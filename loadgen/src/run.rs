@@ -30,6 +30,15 @@ pub(crate) fn run(words: &RunArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Err(reason) = Engine::check(&plan) {
+        eprintln!("loadgen: {reason}");
+        return Exit::Usage;
+    }
+    if let Target::Given(endpoint) = &plan.target
+        && endpoint.is_exposed()
+    {
+        eprintln!("loadgen: warning: {endpoint} is not encrypted, and its host is not this machine");
+    }
     match execute(&plan) {
         Ok(exit) => exit,
         Err(reason) => {

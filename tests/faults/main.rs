@@ -14,6 +14,8 @@ mod good_bye;
 mod handlers;
 mod http_answers;
 mod http_cancelled;
+mod http_chaos;
+
 mod http_events;
 mod http_floods;
 mod http_refusals;

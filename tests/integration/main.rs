@@ -11,6 +11,7 @@ mod many;
 mod protocol;
 mod rounds;
 mod servers;
+mod subscriptions;
 mod tasks;
 mod time;
 mod tls;

@@ -85,7 +85,7 @@ impl Target {
         Self::start(&["--tcp".into(), format!("127.0.0.1:{port}").into()], switches)
     }
 
-    /// On a free TCP port, for Streamable HTTP.
+    /// Over HTTP, on a free TCP port.
     pub fn http(switches: &[&str]) -> Self {
         Self::start(&["--http".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
@@ -103,6 +103,11 @@ impl Target {
     /// On this TCP port, if it is free, for `--http` or `--sse`.
     pub fn http_at(transport: &str, port: u16, switches: &[&str]) -> Option<Self> {
         Self::start(&[transport.into(), format!("127.0.0.1:{port}").into()], switches)
+    }
+
+    /// Over HTTP+SSE, on a free TCP port.
+    pub fn sse(switches: &[&str]) -> Self {
+        Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
 
     /// On a Unix socket.
@@ -139,6 +144,11 @@ impl Target {
     /// Where it listens.
     pub fn endpoint(&self) -> Endpoint {
         self.address.parse().expect("an endpoint")
+    }
+
+    /// Where it listens, as it says itself.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Stops it in the middle of whatever it does; its sockets stay open and fill up.

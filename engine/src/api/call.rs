@@ -17,7 +17,10 @@ use crate::{
     error::Error,
     model::tool::ToolResult,
     proto::event::{Failure, Fate, Patience},
-    shard::inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
+    shard::{
+        inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
+        mailbox::Mailbox,
+    },
     slab::key::Key,
 };
 
@@ -59,6 +62,8 @@ enum State {
 pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     pub(crate) patience: Patience,
+    /// Where a standing request finds what is told about it.
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
 }
 
 /// What a call can be awaited as. Sealed: implemented for [`ToolResult`] and [`RawAnswer`].
@@ -115,7 +120,12 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
     let mut refused = None;
     for n in 0..shards {
         let shard = (first + n) % shards;
-        let submitted = engine.handles[shard].submit(|question: &mut Question| {
+        let standing = request.patience.standing;
+        let submitted = engine.handles[shard].submit(standing, |key, question: &mut Question| {
+            if let Some(mailbox) = &request.mailbox {
+                // Before anyone can answer.
+                mailbox.watch(key.wire());
+            }
             question.body.clear();
             question.body.extend_from_slice(&request.body);
             (question.patience, question.typed) = (request.patience, typed);

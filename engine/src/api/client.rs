@@ -218,11 +218,11 @@ impl Client {
 
     /// Sends a body of whatever making.
     pub(super) fn send(&self, body: Result<Body, Error>, patience: Patience) -> Call<RawAnswer> {
-        let request = body.map(|body| Request { body: body.into_bytes(), patience });
+        let request = body.map(|body| Request { body: body.into_bytes(), patience, mailbox: None });
         Call::make(&self.engine, self.next_shard(), request)
     }
 
-    fn next_shard(&self) -> usize {
+    pub(super) fn next_shard(&self) -> usize {
         if self.engine.handles.len() == 1 {
             0
         } else {
@@ -232,7 +232,7 @@ impl Client {
 
     fn request_of(&self, call: ToolCall) -> Request {
         let patience = call.patience(self.engine.config.patience());
-        Request { body: call.into_body(), patience }
+        Request { body: call.into_body(), patience, mailbox: None }
     }
 }
 

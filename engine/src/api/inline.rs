@@ -112,12 +112,16 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::of(endpoint.shared_address()));
-        memory.set_token(values.http.authorization());
+        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+            endpoint.http_url(),
+            values.http.authorization(),
+            values.http.credentials.clone(),
+        ));
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
         settings.connections = connections as u32;
+        settings.standing_max = 0;
         settings.http = endpoint.http_settings(&config);
         // Nobody answers the server here, so nothing of the handlers' is declared.
         settings.capabilities = serde_json::Value::from(values.handlers.capabilities.clone()).to_string();
@@ -128,6 +132,13 @@ impl Inline {
         let household = dial.household();
         let shard = Shard::new(exchange, dial, values.spin, values.close_grace, values.on_stderr.clone())
             .map_err(|error| internal(&error))?;
+        if memory.has_credentials() {
+            let waker = shard.waker().map_err(|error| internal(&error))?;
+            memory.tell(move || {
+                // Fails only when the poll is gone, and the engine with it.
+                let _ = waker.wake();
+            });
+        }
         let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
             inline.turn(Duration::from_millis(50), |_, _, _| ())?;
@@ -242,13 +253,20 @@ impl Inline {
         let mut sink = InlineSink(sink);
         let now = self.shard.clock.now();
         self.shard.exchange.close(now, Why::Closed, &mut sink);
-        // One more turn hangs up; an error of the poll changes nothing any more.
-        let _ = self.shard.turn(Duration::ZERO, &mut sink, &NoGate);
+        // A few more turns hang up, and over HTTP end the session; an error of the poll changes nothing any more.
+        let until = self.shard.clock.now().after(HANG_UP_WAIT_MAX);
+        while self.shard.turn(Duration::from_millis(1), &mut sink, &NoGate).is_ok()
+            && !self.shard.exchange.is_closed()
+            && self.shard.clock.now() < until
+        {}
         if let Some(household) = self.household {
             keeper::wait_until_settled(household, CLOSE_WAIT_MAX);
         }
     }
 }
+
+/// Sockets are shut at once; a session may take a moment to end.
+const HANG_UP_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Nobody waits longer than this for a child to end; the keeper goes on.
 pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(15);

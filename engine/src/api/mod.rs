@@ -9,4 +9,5 @@ pub(crate) mod inline;
 pub(crate) mod mcp;
 mod pause;
 mod rounds;
+pub(crate) mod subscription;
 mod tasks;

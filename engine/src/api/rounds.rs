@@ -321,9 +321,10 @@ mod tests {
     #[test]
     fn a_spent_budget_is_a_time_out() {
         let second = Duration::from_secs(1);
-        let spent = Budget::new(Patience { timeout: second, at_most: Duration::ZERO, progress: false });
+        let spent = Budget::new(Patience { timeout: second, at_most: Duration::ZERO, ..Patience::default() });
         assert_eq!(spent.patience().unwrap_err().kind(), ErrorKind::Timeout);
-        let fresh = Budget::new(Patience { timeout: second, at_most: second * 3600, progress: true });
+        let asked = Patience { timeout: second, at_most: second * 3600, ..Patience::default() };
+        let fresh = Budget::new(Patience { progress: true, ..asked });
         let patience = fresh.patience().unwrap();
         assert!(patience.timeout == second && patience.at_most > second && patience.progress);
         assert!(fresh.all().unwrap().timeout > second);

@@ -15,6 +15,9 @@ pub(crate) const SHARDS_MAX: usize = 256;
 /// Connections of one engine.
 pub(crate) const CONNECTIONS_MAX: usize = 1 << 16;
 
+/// Subscriptions of one engine that may be configured: each may need a socket on any connection.
+pub(crate) const SUBSCRIPTIONS_MAX: u32 = 1024;
+
 /// Default bound on one frame, as the seed's ADR-0008 and rmcp have it.
 pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -94,6 +97,33 @@ pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Header fields of one HTTP answer.
 pub(crate) const HEADERS_MAX: usize = 128;
+
+/// Bytes of one answer that an HTTP/2 server may send before they are read. An answer is read when it comes, so this is what
+/// one round trip may carry: a MiB in 10 ms is 100 MB/s for one call.
+#[cfg(feature = "http2")]
+pub(crate) const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The same for all answers on one connection together.
+#[cfg(feature = "http2")]
+pub(crate) const H2_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Streams that are opened before the server has said how many it allows: the least that RFC 9113 recommends to allow.
+#[cfg(feature = "http2")]
+pub(crate) const H2_STREAMS_UNTOLD_MAX: usize = 100;
+
+/// Bytes of frames that wait for the kernel; what flow control holds back stays with the requests.
+#[cfg(feature = "http2")]
+pub(crate) const H2_WRITE_BYTES_MAX: usize = 4 * READ_SLICE_BYTES;
+
+/// Bytes that were received and cannot be taken apart because the server reads nothing of what has to be said first: all that
+/// the windows let it send, and as much again for what they do not count as one stream has.
+#[cfg(feature = "http2")]
+pub(crate) const H2_UNREAD_BYTES_MAX: usize =
+    H2_CONNECTION_WINDOW_BYTES as usize + H2_STREAM_WINDOW_BYTES as usize;
+
+/// Streams that were given up and are remembered for what the server had already sent on them.
+#[cfg(feature = "http2")]
+pub(crate) const H2_RESETS_KEPT_MAX: usize = 1024;
 
 /// Bytes of the line that opens a chunk of an HTTP body: its size takes 16, the rest are extensions nobody reads.
 pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;

@@ -60,7 +60,7 @@ impl Dial {
                 let net = Net {
                     tls: http
                         .is_tls()
-                        .then(|| config.values.tls.dial(http.host(), http.alpn()))
+                        .then(|| config.values.tls.dial(http.host(), http.alpn(config.values.http.version)))
                         .transpose()?,
                     ..net
                 };

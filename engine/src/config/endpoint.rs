@@ -133,6 +133,14 @@ impl Endpoint {
         }
     }
 
+    /// The URL of a server that is reached over HTTP, as tokens are asked for with it; empty for others.
+    pub(crate) fn http_url(&self) -> String {
+        match self {
+            Self::Http(http) => http.url().to_owned(),
+            _ => String::new(),
+        }
+    }
+
     /// What the core has to know of a server that is reached over HTTP.
     pub(crate) fn http_settings(&self, config: &super::Config) -> Option<HttpSettings> {
         match self {

@@ -1,9 +1,10 @@
 //! What is set for servers that are reached over HTTP: where exactly, with which headers, as whom.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use url::Url;
 
+use super::credentials::{self, Credentials};
 use crate::{error::Error, proto::http::pool::HttpSettings};
 
 /// The address of a server that is reached over HTTP.
@@ -40,6 +41,11 @@ impl HttpEndpoint {
         })
     }
 
+    /// The URL of the endpoint, without what is said of the transport.
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Is it reached over TLS?
     pub fn is_tls(&self) -> bool {
         self.url.scheme() == "https"
@@ -57,18 +63,17 @@ impl HttpEndpoint {
 
     /// What is offered for the protocol above TLS.
     #[cfg(feature = "tls")]
-    pub(crate) fn alpn(&self) -> &'static [&'static [u8]] {
-        &[b"http/1.1"]
+    pub(crate) fn alpn(&self, version: HttpVersion) -> &'static [&'static [u8]] {
+        match version {
+            HttpVersion::Auto if cfg!(feature = "http2") => &[b"h2", b"http/1.1"],
+            HttpVersion::Auto | HttpVersion::Http1 => &[b"http/1.1"],
+            HttpVersion::Http2 => &[b"h2"],
+        }
     }
 
     /// Does the host name this machine, so that nobody listens on the way?
     pub fn is_loopback(&self) -> bool {
-        match self.url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
+        is_loopback(&self.url)
     }
 
     /// What the core has to know.
@@ -88,8 +93,20 @@ impl HttpEndpoint {
             headers: headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.trim())).collect(),
             events_only: self.events_only,
             listen,
+            may_multiplex: values.version != HttpVersion::Http1 && cfg!(feature = "http2"),
+            prior_knowledge: values.version == HttpVersion::Http2 && !self.is_tls(),
             idle_timeout: values.idle_timeout,
         }
+    }
+}
+
+/// Does the host of `url` name this machine?
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -110,12 +127,36 @@ impl fmt::Debug for HttpEndpoint {
 pub(crate) struct HttpValues {
     pub(crate) idle_timeout: Duration,
     pub(crate) bearer: Option<String>,
+    /// The environment variable with the token, until it is read.
+    pub(super) bearer_env: Option<String>,
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) listen: Option<bool>,
+    pub(crate) version: HttpVersion,
+}
+
+/// Which HTTP is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// Over TLS whichever the server prefers (ALPN), HTTP/1.1 otherwise.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only: agreed on over TLS, taken for granted without. Needs the feature `http2`.
+    Http2,
 }
 
 impl Default for HttpValues {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30), bearer: None, listen: None }
+        Self {
+            idle_timeout: Duration::from_secs(30),
+            bearer: None,
+            bearer_env: None,
+            credentials: None,
+            listen: None,
+            version: HttpVersion::Auto,
+        }
     }
 }
 
@@ -125,15 +166,19 @@ impl HttpValues {
         self.bearer.as_ref().map(|token| format!("Bearer {token}").into_boxed_str())
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if let Some(token) = &self.bearer
-            && (token.is_empty() || !token.bytes().all(|byte| (0x21..0x7f).contains(&byte)))
-        {
-            // Not a word of the token itself: errors are logged.
-            return Err(Error::config(format!(
-                "the bearer token of {} bytes is empty or has characters that no token has",
-                token.len()
-            )));
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        if let Some(name) = &self.bearer_env {
+            if self.bearer.is_some() {
+                return Err(Error::config("both bearer and bearer_env are set, one of them has to go"));
+            }
+            self.bearer = Some(credentials::from_environment(name)?);
+            self.bearer_env = None;
+        }
+        if let Some(token) = &self.bearer {
+            credentials::check_token(token).map_err(Error::config)?;
+        }
+        if self.version == HttpVersion::Http2 && cfg!(not(feature = "http2")) {
+            return Err(Error::config("http_version is Http2, and HTTP/2 is not built in (feature `http2`)"));
         }
         if self.idle_timeout.is_zero() {
             return Err(Error::config("http_idle_timeout is zero, it must be longer"));
@@ -209,5 +254,16 @@ mod tests {
         assert!(!values.check().unwrap_err().to_string().contains("a b"));
         values.bearer = Some("abc".to_owned());
         values.check().unwrap();
+    }
+
+    #[test]
+    fn a_variable_that_is_not_there_or_not_alone_is_named() {
+        let name = "VOLLEY_TEST_NO_SUCH_VARIABLE";
+        let with = |bearer: Option<&str>| {
+            let (bearer, bearer_env) = (bearer.map(str::to_owned), Some(name.to_owned()));
+            HttpValues { bearer, bearer_env, ..HttpValues::default() }.check().unwrap_err().to_string()
+        };
+        assert!(with(None).contains(name));
+        assert!(with(Some("abc")).contains("bearer_env"));
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod credentials;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
@@ -12,11 +13,13 @@ pub(crate) mod websocket;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use credentials::Credentials;
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
+use self::http::HttpVersion;
 use crate::{
-    base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX},
+    base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX, SUBSCRIPTIONS_MAX},
     error::{Error, RpcError},
     model::{
         elicitation::{ElicitForm, ElicitResult, ElicitUrl},
@@ -80,6 +83,7 @@ pub struct ConfigBuilder {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) handlers: Handlers,
     pub(crate) input_rounds_max: u32,
+    pub(crate) subscriptions_max: u32,
     /// The caller's own capabilities, until they are checked.
     capabilities: Value,
     /// What all capabilities together declare; known once it is built.
@@ -118,6 +122,7 @@ impl Default for ConfigBuilder {
             headers: Vec::new(),
             handlers: Handlers::default(),
             input_rounds_max: 8,
+            subscriptions_max: 8,
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
         }
@@ -169,6 +174,7 @@ impl Config {
             timeout,
             at_most: self.values.timeout_at_most.unwrap_or(timeout.saturating_mul(10)),
             progress: false,
+            standing: false,
         }
     }
 
@@ -216,6 +222,7 @@ impl Config {
                 .timeout
                 .saturating_add(values.connect_timeout)
                 .saturating_add(values.backoff.1),
+            standing_max: values.subscriptions_max,
             silence: Duration::from_secs(5),
             http: None,
             seed,
@@ -365,6 +372,30 @@ impl ConfigBuilder {
         self
     }
 
+    /// Which HTTP is spoken. Default: over TLS what the server prefers, HTTP/1.1 otherwise.
+    #[must_use]
+    pub fn http_version(mut self, version: HttpVersion) -> Self {
+        self.http.version = version;
+        self
+    }
+
+    /// As [`Self::bearer`], with the token in this environment variable. It is read once, by [`Self::build`].
+    #[must_use]
+    pub fn bearer_env(mut self, name: impl Into<String>) -> Self {
+        self.http.bearer_env = Some(name.into());
+        self
+    }
+
+    /// Who brings a token when the server over HTTP wants one, or another one: a function, or `OAuth` of feature `oauth`. The
+    /// token of [`Self::bearer`], if there is one, is the first. Calls that were refused wait for it and are sent again;
+    /// for all of them there is one question. A token that is refused right after it was brought is the end: those calls
+    /// fail [`Unauthorized`](crate::ErrorKind::Unauthorized). Default: nobody does.
+    #[must_use]
+    pub fn credentials(mut self, credentials: impl Credentials + 'static) -> Self {
+        self.http.credentials = Some(Arc::new(credentials));
+        self
+    }
+
     /// How long a socket of HTTP may be idle before it is closed. Default 30 s: less than what proxies and servers usually
     /// allow, so that the engine closes first and no call meets a closing socket.
     #[must_use]
@@ -501,6 +532,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Subscriptions ([`Client::listen`](crate::Client::listen)) that may be open at a time. Each has a slot of its own and, over
+    /// HTTP, a socket, beyond those of the calls. Default 8: one subscription can name everything there is to be told of.
+    #[must_use]
+    pub fn subscriptions_max(mut self, subscriptions: u32) -> Self {
+        self.subscriptions_max = subscriptions;
+        self
+    }
+
     /// A function that sees each piece of a child's stderr as it comes. It runs on the event loop and must be quick.
     #[must_use]
     pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
@@ -542,6 +581,7 @@ impl ConfigBuilder {
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
         within("input_rounds_max", self.input_rounds_max.into(), 0, 1_000_000)?;
+        within("subscriptions_max", self.subscriptions_max.into(), 0, SUBSCRIPTIONS_MAX.into())?;
         within("decode_workers", self.decode_workers as u64, 0, 64)?;
         self.http.check()?;
         if self.shards > self.connections {
@@ -552,14 +592,12 @@ impl ConfigBuilder {
         }
         let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.in_flight);
         let queue = self.queue.map_or(per_shard, u64::from);
-        if 2 * per_shard + queue >= u64::from(SLOTS_MAX) {
+        let slots = 1 + 2 * per_shard + queue + u64::from(self.subscriptions_max);
+        if slots > u64::from(SLOTS_MAX) {
             return Err(Error::config(format!(
-                "in_flight {} on {} connections over {} shards and a queue of {queue} need {} slots a shard, at most {SLOTS_MAX}: \
+                "in_flight {} on {} connections over {} shards and a queue of {queue} need {slots} slots a shard, at most {SLOTS_MAX}: \
                  use more shards or a smaller window",
-                self.in_flight,
-                self.connections,
-                self.shards,
-                2 * per_shard + queue + 1
+                self.in_flight, self.connections, self.shards
             )));
         }
         for (name, value) in [

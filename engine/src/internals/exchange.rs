@@ -108,7 +108,7 @@ pub struct Wait {
 
 impl From<Wait> for Patience {
     fn from(wait: Wait) -> Self {
-        Self { timeout: wait.timeout, at_most: wait.at_most, progress: wait.progress }
+        Self { timeout: wait.timeout, at_most: wait.at_most, progress: wait.progress, standing: false }
     }
 }
 
@@ -221,7 +221,7 @@ impl Core {
 
     /// The transport stands.
     pub fn handle_opened(&mut self, now: u64, connection: u32) {
-        self.exchange.handle_opened(Instant::from_ns(now), connection);
+        self.exchange.handle_opened(Instant::from_ns(now), connection, false);
     }
 
     /// The transport is gone, or never came.

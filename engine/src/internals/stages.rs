@@ -123,6 +123,7 @@ impl Loopback {
             backoff_cap: minute,
             orphan_debt: minute,
             orphan_ttl: minute,
+            standing_max: 0,
             silence: minute,
             http: None,
             seed: 0,
@@ -131,7 +132,7 @@ impl Loopback {
         let mut exchange = Exchange::new(settings, Arc::new(KnownModern), layout, window + 1, magazine);
         let now = Instant::from_ns(1);
         let connection = exchange.poll_dial(now).expect("the era is known, so a transport is wanted");
-        exchange.handle_opened(now, connection);
+        exchange.handle_opened(now, connection, false);
         Self { exchange, tool: Tool::new("echo"), keys: Vec::new(), replies: Vec::new(), now: 1 }
     }
 
@@ -140,8 +141,12 @@ impl Loopback {
     pub fn round(&mut self) -> usize {
         self.now += 1000;
         let now = Instant::from_ns(self.now);
-        let patience =
-            Patience { timeout: Duration::from_secs(30), at_most: Duration::from_secs(300), progress: false };
+        let patience = Patience {
+            timeout: Duration::from_secs(30),
+            at_most: Duration::from_secs(300),
+            progress: false,
+            standing: false,
+        };
         let tool = &self.tool;
         while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
             out.extend_from_slice(tool.head());

@@ -19,6 +19,7 @@ pub(crate) mod prompt;
 pub(crate) mod resource;
 pub(crate) mod root;
 pub(crate) mod sampling;
+pub(crate) mod subscription;
 pub(crate) mod task;
 pub(crate) mod text;
 pub(crate) mod tool;

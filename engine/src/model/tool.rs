@@ -147,6 +147,7 @@ impl ToolCall {
             timeout,
             at_most: self.at_most.unwrap_or(default.at_most.max(timeout)),
             progress: self.progress,
+            standing: false,
         }
     }
 

@@ -69,12 +69,13 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         window: NonZeroU32,
+        standing_max: u32,
         frame_bytes_max: usize,
         backoff: Backoff,
         http: Option<&HttpSettings>,
     ) -> Self {
         Self {
-            http: http.map(|http| Box::new(Pool::new(http, window.get(), frame_bytes_max))),
+            http: http.map(|http| Box::new(Pool::new(http, window.get() + standing_max, frame_bytes_max))),
             state: State::Starting,
             epoch: 0,
             revision: None,

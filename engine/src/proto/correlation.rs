@@ -22,6 +22,16 @@ pub(crate) const NO_CONNECTION: u32 = u32::MAX;
 /// The lane of a call that is on none.
 pub(crate) const NO_LANE: u32 = u32::MAX;
 
+/// Is a call one that stands until somebody ends it, and has the server said so?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// It is a plain call.
+    No,
+    /// It has the time-out of a plain call until the server acknowledges it.
+    Asked,
+    Acknowledged,
+}
+
 /// One call that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -42,7 +52,10 @@ pub(crate) struct Row {
     /// The end whatever the progress.
     pub(crate) limit: Instant,
     pub(crate) progress: bool,
+    pub(crate) standing: Standing,
 }
+
+const _: () = assert!(size_of::<Row>() == 72, "docs/architecture.md counts with 72 bytes a row");
 
 const EMPTY: Row = Row {
     key: Key::NONE,
@@ -55,6 +68,7 @@ const EMPTY: Row = Row {
     timeout: Duration::ZERO,
     limit: Instant::NEVER,
     progress: false,
+    standing: Standing::No,
 };
 
 /// All calls of one shard that have not ended.
@@ -130,6 +144,15 @@ impl Correlation {
             self.nearest = self.nearest.min(deadline);
         }
         renewed
+    }
+
+    /// The server has acknowledged a standing call: from now on it has no deadline.
+    pub(crate) fn acknowledge(&mut self, key: Key) {
+        let slot = self.layout.slot(key) as usize;
+        if let Some(row) = self.get_mut(key) {
+            row.standing = Standing::Acknowledged;
+            self.deadlines[slot] = Instant::NEVER;
+        }
     }
 
     /// The time before which nothing can expire.

@@ -7,6 +7,9 @@ use crate::{
     slab::key::Key,
 };
 
+/// The notification by which a server opens a subscription.
+pub(crate) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+
 /// How far a call got before it failed; what a caller needs to know before repeating it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +38,10 @@ pub(crate) enum Why {
     ConnectionLost,
     /// The caller cancelled.
     Cancelled,
+    /// The server ended a standing request with a cancellation of its own.
+    Revoked,
+    /// A standing request came to a server of the handshake era, which has none.
+    NoStanding,
     /// The answer was longer than the frame bound.
     Oversized { bytes: u64, bytes_max: u64 },
     /// The answer named the call but was neither a result nor an error.
@@ -43,6 +50,8 @@ pub(crate) enum Why {
     Http { status: u16, retry_after_s: Option<u32> },
     /// No connection could be had within the configured attempts.
     Unreachable,
+    /// No connection could be had, because the server wants a token that nobody brought.
+    Unauthorized,
     /// The engine is closing or closed.
     Closed,
     /// The keys of the shard are used up.
@@ -88,8 +97,8 @@ pub(crate) struct Ended<'a> {
 
 /// A message that the server started.
 pub(crate) enum Inbound<'a> {
-    /// No answer is expected.
-    Notification { method: &'a str, frame: FrameRef<'a> },
+    /// No answer is expected. With `subscription`, it belongs to the standing call of this key.
+    Notification { method: &'a str, frame: FrameRef<'a>, subscription: Option<Key> },
     /// The handler must answer through `Exchange::respond`.
     Request { connection: u32, epoch: u32, method: &'a str, frame: FrameRef<'a> },
 }
@@ -133,4 +142,6 @@ pub(crate) struct Patience {
     pub(crate) at_most: Duration,
     /// Ask the server for progress notifications.
     pub(crate) progress: bool,
+    /// A standing request (`subscriptions/listen`): outside the window, and without an end once it is acknowledged.
+    pub(crate) standing: bool,
 }

@@ -42,6 +42,24 @@ struct Mark {
 impl Orphans {
     /// `key` is nobody's any more. `timed_out`: by time-out, not by the caller's wish.
     pub(crate) fn add(&mut self, now: Instant, key: Key, timed_out: bool) {
+        self.remember(now, key, true);
+        self.in_debt.push_back((now, key));
+        if self.in_debt.len() > 2 * self.known.len() + ENTRIES_SLACK {
+            // Answered long before their debt would have expired, at a high rate. More than half go.
+            let known = &self.known;
+            self.in_debt.retain(|(_, key)| known.get(key).is_some_and(|mark| mark.in_debt));
+        }
+        if timed_out && self.timed_out.len() < ORPHANS_MAX {
+            self.timed_out.push_back(now);
+        }
+    }
+
+    /// As [`Self::add`], for one that had a place of its own in the window and took it along: it owes nothing.
+    pub(crate) fn add_free(&mut self, now: Instant, key: Key) {
+        self.remember(now, key, false);
+    }
+
+    fn remember(&mut self, now: Instant, key: Key, in_debt: bool) {
         if self.remembered.len() >= ORPHANS_MAX
             && let Some((_, oldest)) = self.remembered.pop_front()
             && let Some(mark) = self.known.get_mut(&oldest)
@@ -52,17 +70,8 @@ impl Orphans {
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(key, Mark { in_debt: true, remembered: true });
+        self.known.insert(key, Mark { in_debt, remembered: true });
         self.remembered.push_back((now, key));
-        self.in_debt.push_back((now, key));
-        if self.in_debt.len() > 2 * self.known.len() + ENTRIES_SLACK {
-            // Answered long before their debt would have expired, at a high rate. More than half go.
-            let known = &self.known;
-            self.in_debt.retain(|(_, key)| known.get(key).is_some_and(|mark| mark.in_debt));
-        }
-        if timed_out && self.timed_out.len() < ORPHANS_MAX {
-            self.timed_out.push_back(now);
-        }
     }
 
     /// An answer to `key` came. `None`: it is no orphan. `Some(true)`: and its debt is settled.
@@ -158,6 +167,17 @@ mod tests {
         assert_eq!(orphans.expire(later, S, 75 * S), 1);
         assert_eq!(orphans.answered(key(2)), Some(false), "late, and its debt had expired");
         assert_eq!(orphans.len(), 0);
+    }
+
+    #[test]
+    fn an_orphan_that_owes_nothing_settles_nothing() {
+        let mut orphans = Orphans::default();
+        orphans.add_free(Instant::from_ns(0), key(1));
+        orphans.add_free(Instant::from_ns(0), key(2));
+        assert_eq!(orphans.answered(key(1)), Some(false), "late, and no debt");
+        assert_eq!(orphans.expire(Instant::from_ns(0).after(80 * S), S, 75 * S), 0);
+        assert_eq!(orphans.answered(key(2)), None, "forgotten by then");
+        assert_eq!(orphans.entries(), 0);
     }
 
     #[test]

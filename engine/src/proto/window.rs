@@ -5,8 +5,11 @@
 //! first turns into *debt*, until the late answer comes or the debt expires. When none is free the connection takes
 //! no calls, and the wait moves up to the caller. That is our backpressure; there is no second kind.
 //!
+//! A standing request (a subscription) never ends by itself, so it must not take a place from the calls: it brings its own with
+//! [`Window::widen`] and takes it away again with [`Window::narrow`].
+//!
 //! Unit: requests. Cost: one compare and one add. Owner: one connection, on one thread.
-//! Always: `in_flight + debt <= limit`, except after the limit was lowered. Proof: `agrees_with_a_plain_list`, below.
+//! Always: `in_flight + debt <= limit`, and the limit is the configured one plus the standing requests. Proof: `agrees_with_a_plain_list`, below.
 
 use std::num::NonZeroU32;
 
@@ -15,12 +18,14 @@ use std::num::NonZeroU32;
 pub(crate) struct Window {
     in_flight: u32,
     debt: u32,
-    limit: NonZeroU32,
+    /// The configured number, and `standing` more.
+    limit: u32,
+    standing: u32,
 }
 
 impl Window {
     pub(crate) fn new(limit: NonZeroU32) -> Self {
-        Self { in_flight: 0, debt: 0, limit }
+        Self { in_flight: 0, debt: 0, limit: limit.get(), standing: 0 }
     }
 
     /// Takes a credit; `false` while the window is full. Full is a state, not an error.
@@ -50,14 +55,27 @@ impl Window {
         self.debt -= 1;
     }
 
+    /// A standing request comes and brings a place; it takes it with [`Self::take`].
+    pub(crate) fn widen(&mut self) {
+        self.standing += 1;
+        self.limit += 1;
+    }
+
+    /// A standing request that has given its place back takes it away.
+    pub(crate) fn narrow(&mut self) {
+        assert!(self.standing > 0, "a window was narrowed that nobody had widened");
+        self.standing -= 1;
+        self.limit -= 1;
+    }
+
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight + self.debt < self.limit.get()
+        self.in_flight + self.debt < self.limit
     }
 
     /// Credits that are free.
     pub(crate) fn room(&self) -> u32 {
-        self.limit.get().saturating_sub(self.in_flight + self.debt)
+        self.limit.saturating_sub(self.in_flight + self.debt)
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -66,6 +84,7 @@ impl Window {
 
     /// A new connection in the place of the old one: nothing is in flight on it.
     pub(crate) fn reset(&mut self) {
+        debug_assert_eq!(self.standing, 0, "a standing request outlived its connection");
         (self.in_flight, self.debt) = (0, 0);
     }
 }
@@ -79,9 +98,9 @@ mod tests {
     proptest! {
         /// Whatever the order of events, the window says what two plain lists would say.
         #[test]
-        fn agrees_with_a_plain_list(steps in proptest::collection::vec(0u8..4, 0..300)) {
+        fn agrees_with_a_plain_list(steps in proptest::collection::vec(0u8..6, 0..300)) {
             let mut window = Window::new(NonZeroU32::new(5).unwrap());
-            let (mut live, mut owed) = (Vec::new(), Vec::new());
+            let (mut live, mut owed, mut standing) = (Vec::new(), Vec::new(), Vec::new());
             for step in steps {
                 match step {
                     0 => {
@@ -91,9 +110,18 @@ mod tests {
                     }
                     1 => if live.pop().is_some() { window.give_back() },
                     2 => if live.pop().is_some() { owed.push(()); window.owe() },
-                    _ => if owed.pop().is_some() { window.settle() },
+                    3 => if owed.pop().is_some() { window.settle() },
+                    4 => {
+                        standing.push(());
+                        window.widen();
+                        prop_assert!(window.take(), "it brings its own place");
+                    }
+                    _ => if standing.pop().is_some() {
+                        window.give_back();
+                        window.narrow();
+                    },
                 }
-                prop_assert_eq!(window.in_flight() as usize, live.len());
+                prop_assert_eq!(window.in_flight() as usize, live.len() + standing.len());
                 prop_assert_eq!(window.room() as usize, 5 - live.len() - owed.len());
             }
         }

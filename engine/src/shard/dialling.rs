@@ -77,7 +77,7 @@ impl Shard {
                     });
                     if !connecting {
                         let now = self.clock.now();
-                        self.exchange.handle_opened(now, at);
+                        self.exchange.handle_opened(now, at, false);
                         self.write_all(now, sink);
                     }
                     return;
@@ -100,8 +100,9 @@ impl Shard {
             Ok(false) => {}
             Ok(true) => {
                 (line.connecting, line.writable) = (false, true);
+                let is_h2 = line.transport.is_h2();
                 let now = self.clock.now();
-                self.exchange.handle_opened(now, at);
+                self.exchange.handle_opened(now, at, is_h2);
                 self.write_all(now, sink);
             }
             Err(error) => {

@@ -8,9 +8,12 @@
 //! ring as well if it is set. So a key that came too late is answered by one of the two, and by one only, because
 //! each key is popped once.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    },
 };
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
@@ -30,7 +33,7 @@ use crate::{
         completion::{Cell, Delivered},
         doorbell::Doorbell,
     },
-    slab::{Slab, key::Key},
+    slab::{Slab, key::Key, magazine::Magazine},
     telemetry::counters::SharedStats,
 };
 
@@ -86,6 +89,7 @@ pub(crate) enum Command {
 /// What a shard and its callers share.
 pub(crate) struct ShardHandle {
     pub(crate) slab: Slab<CallCell>,
+    standing: Standing,
     ring: ArrayQueue<Key>,
     commands: SegQueue<Command>,
     /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
@@ -101,11 +105,20 @@ pub(crate) struct ShardHandle {
     pub(crate) status: Status,
 }
 
+/// The slots of standing calls, apart from those of calls: neither takes the other's places.
+pub(crate) struct Standing {
+    /// Slots that were drawn for them.
+    pub(crate) slots: Range<u32>,
+    pub(crate) free: Mutex<Magazine>,
+}
+
 /// How a shard is doing, for those who wait for it.
 #[derive(Default)]
 pub(crate) struct Status {
     pub(crate) ready: AtomicU32,
     pub(crate) down: AtomicBool,
+    /// It is down for want of a token.
+    pub(crate) unauthorized: AtomicBool,
     pub(crate) reason: Mutex<Option<Reason>>,
     pub(crate) changed: Event,
 }
@@ -118,9 +131,10 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, room: Arc<Event>) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Event>) -> Self {
         Self {
             slab,
+            standing,
             ring: ArrayQueue::new(slots.max(1) as usize),
             commands: SegQueue::new(),
             claims: AtomicU64::new(0),
@@ -137,16 +151,21 @@ impl ShardHandle {
 
     // Callers.
 
-    /// Submits a call; `write` fills in the question.
-    pub(crate) fn submit(&self, write: impl FnOnce(&mut Question)) -> Result<Key, Refused> {
+    /// Submits a call, or a standing one; `write` fills in the question and may note the key.
+    pub(crate) fn submit(
+        &self,
+        standing: bool,
+        write: impl FnOnce(Key, &mut Question),
+    ) -> Result<Key, Refused> {
         if self.refusing.load(Ordering::Acquire) {
             return Err(Refused::For(self.why_closed()));
         }
-        let Some(key) = self.slab.reserve() else {
+        let free = if standing { self.standing.free.lock().take() } else { self.slab.reserve() };
+        let Some(key) = free else {
             return Err(if self.slab.is_exhausted() { Refused::For(Why::Exhausted) } else { Refused::Full });
         };
         let cell = self.slab.get(key).expect("a key that was just reserved is live");
-        pose(cell, write);
+        pose(cell, |question| write(key, question));
         let pushed = self.ring.push(key);
         debug_assert!(pushed.is_ok(), "the ring has a place for every slot");
         fence(Ordering::SeqCst);
@@ -179,6 +198,13 @@ impl ShardHandle {
 
     /// The caller is done with a slot.
     pub(crate) fn release(&self, key: Key) {
+        if self.standing.slots.contains(&self.slab.slot(key)) {
+            self.slab.renew(key);
+            self.standing.free.lock().give_back(key);
+            // Those that wait for a slot of a call may be woken first, and have no use for this one.
+            self.room.notify(usize::MAX);
+            return;
+        }
         self.slab.release(key);
         self.room.notify(1);
     }

@@ -22,6 +22,7 @@ use crate::{
 
 /// The notifications that wait for one reader.
 pub(crate) struct Mailbox {
+    wants: Wants,
     queue: ArrayQueue<Notification>,
     /// Bytes of the messages in `queue`.
     bytes: AtomicUsize,
@@ -30,9 +31,42 @@ pub(crate) struct Mailbox {
     closed: AtomicBool,
 }
 
+/// What comes into a mailbox.
+enum Wants {
+    Everything,
+    /// What names the request of this id; nothing while it is 0, which is nobody's id.
+    Subscription(AtomicU64),
+}
+
 impl Mailbox {
+    /// A mailbox for everything.
     pub(crate) fn new() -> Self {
+        Self::wanting(Wants::Everything)
+    }
+
+    /// A mailbox for one subscription; nothing comes before [`Self::watch`].
+    pub(crate) fn of_subscription() -> Self {
+        Self::wanting(Wants::Subscription(AtomicU64::new(0)))
+    }
+
+    /// From now on the subscription's request has this id.
+    pub(crate) fn watch(&self, id: u64) {
+        if let Wants::Subscription(watched) = &self.wants {
+            watched.store(id, Ordering::Release);
+        }
+    }
+
+    /// Is a notification, that belongs to this subscription or to none, for this reader?
+    pub(crate) fn wants(&self, subscription: Option<u64>) -> bool {
+        match &self.wants {
+            Wants::Everything => true,
+            Wants::Subscription(watched) => subscription == Some(watched.load(Ordering::Acquire)),
+        }
+    }
+
+    fn wanting(wants: Wants) -> Self {
         Self {
+            wants,
             queue: ArrayQueue::new(INBOUND_QUEUE_MAX),
             bytes: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
@@ -69,6 +103,9 @@ pub enum Inbound {
     Notification(Notification),
     /// So many notifications were dropped since the last item because the reader was too slow.
     Missed(u64),
+    /// Only of a [`Subscription`](crate::Subscription): it was interrupted and stands again. Whatever changed in between, nobody
+    /// told of it: look for yourself.
+    Interrupted,
 }
 
 /// A bounded stream of the server's notifications; made by [`Client::notifications`](crate::Client::notifications).
@@ -86,7 +123,7 @@ impl Notifications {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next_item(cx)).await
     }
 
-    fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+    pub(crate) fn poll_next_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
         loop {
             let missed = self.mailbox.missed.swap(0, Ordering::Relaxed);
             if missed > 0 {
@@ -162,6 +199,7 @@ mod tests {
                 match item {
                     Inbound::Notification(_) => read += 1,
                     Inbound::Missed(n) => missed += n,
+                    Inbound::Interrupted => unreachable!("nobody posts that"),
                 }
             }
             prop_assert_eq!(posted, read + missed);

@@ -1,20 +1,33 @@
-//! What an engine remembers of its server: the era, probed once and shared by all shards, and what it said of itself.
+//! What an engine remembers of its server: the era, probed once and shared by all shards, what it said of itself,
+//! and the token it accepts.
 //!
 //! Over HTTP the era belongs to the address, so all clients of this process share what one has found out. A server that has been
 //! replaced by one of another era is noticed when the connection is opened, and asked again.
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
+    thread,
 };
 
 use parking_lot::Mutex;
 
-use crate::proto::{
-    exchange::EraMemory, http::plans::ToolPlans, message::handshake::ServerInfo, revision::Revision,
+use super::{
+    clock::Clock,
+    refresh::{Refresher, Verdict},
+};
+use crate::{
+    config::credentials::{Challenge, Credentials, check_token},
+    proto::{
+        exchange::{EraMemory, Reason},
+        http::plans::ToolPlans,
+        message::handshake::ServerInfo,
+        revision::Revision,
+    },
 };
 
 /// What this process has found out of the servers behind URLs: the place of the revision, and whether it is HTTP+SSE.
@@ -36,6 +49,10 @@ pub(crate) struct Memory {
     /// The value of `Authorization`, and how often it has changed.
     token: Mutex<Option<Box<str>>>,
     token_version: AtomicU64,
+    /// Who brings tokens, if anybody does. Held while the token is changed, so that no refusal is seen between the two.
+    refresher: Option<Mutex<Refresher>>,
+    /// Somebody is being asked for a token.
+    awaiting: AtomicBool,
     /// The URL, if what is known of it is shared in this process.
     address: Option<String>,
     /// Tells the other shards that there is news.
@@ -43,6 +60,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.refresher.is_some()
+    }
+
     /// The memory of an engine whose server is at this URL.
     pub(crate) fn of(address: Option<String>) -> Self {
         let verdict = address.as_ref().and_then(|address| VERDICTS.lock().get(address).copied());
@@ -53,6 +74,18 @@ impl Memory {
             address,
             ..Self::default()
         }
+    }
+
+    /// With a token for the server at `url` to begin with, and somebody who brings others, or neither.
+    pub(crate) fn with_tokens(
+        mut self,
+        url: String,
+        authorization: Option<Box<str>>,
+        credentials: Option<Arc<dyn Credentials>>,
+    ) -> Self {
+        self.refresher = credentials.map(|credentials| Mutex::new(Refresher::new(credentials, url)));
+        self.set_token(authorization);
+        self
     }
 
     /// Tells the process, or has it forget.
@@ -81,10 +114,44 @@ impl Memory {
     }
 
     /// The value of `Authorization` from now on.
-    pub(crate) fn set_token(&self, token: Option<Box<str>>) {
+    fn set_token(&self, token: Option<Box<str>>) {
         if token.is_some() {
             *self.token.lock() = token;
             self.token_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Asks for a token, on a thread made for it.
+    fn ask(self: &Arc<Self>, credentials: Arc<dyn Credentials>, challenge: Challenge) {
+        let memory = Arc::clone(self);
+        let asking = move || {
+            let answer = catch_unwind(AssertUnwindSafe(|| credentials.token(&challenge)));
+            memory.settle(match answer {
+                Ok(Ok(token)) => check_token(&token).map(|()| token),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the credentials panicked".to_owned()),
+            });
+        };
+        if let Err(error) = thread::Builder::new().name("volley-credentials".to_owned()).spawn(asking) {
+            self.settle(Err(format!("the system refused a thread for the credentials: {error}")));
+        }
+    }
+
+    /// The credentials have answered.
+    fn settle(&self, answer: Result<String, String>) {
+        if let Some(refresher) = &self.refresher {
+            let mut refresher = refresher.lock();
+            match answer {
+                Ok(token) => {
+                    self.set_token(Some(format!("Bearer {token}").into_boxed_str()));
+                    refresher.brought();
+                }
+                Err(error) => refresher.failed(Clock::new().now(), &error),
+            }
+        }
+        self.awaiting.store(false, Ordering::Release);
+        if let Some(tell) = self.tell.get() {
+            tell();
         }
     }
 
@@ -150,5 +217,40 @@ impl EraMemory for ShardMemory {
 
     fn token(&self) -> Option<Box<str>> {
         self.memory.token.lock().clone()
+    }
+
+    fn refused(&self, had: u64, status: u16, challenge: &str) -> bool {
+        let Some(refresher) = &self.memory.refresher else { return false };
+        let (verdict, credentials, challenge) = {
+            let mut refresher = refresher.lock();
+            let challenge = Challenge::new(&refresher.server, status, challenge);
+            let current = self.memory.token_version.load(Ordering::Acquire);
+            let verdict = refresher.refused(Clock::new().now(), current, had, &challenge);
+            if verdict == Verdict::Ask {
+                self.memory.awaiting.store(true, Ordering::Release);
+            }
+            (verdict, Arc::clone(&refresher.credentials), challenge)
+        };
+        if verdict == Verdict::Ask {
+            self.memory.ask(credentials, challenge);
+        }
+        verdict != Verdict::Final
+    }
+
+    fn accepted(&self, had: u64) {
+        if let Some(refresher) = &self.memory.refresher {
+            let mut refresher = refresher.lock();
+            if self.memory.token_version.load(Ordering::Acquire) == had {
+                refresher.accepted();
+            }
+        }
+    }
+
+    fn awaits_token(&self) -> bool {
+        self.memory.awaiting.load(Ordering::Acquire)
+    }
+
+    fn why_no_token(&self) -> Option<Reason> {
+        self.memory.refresher.as_ref().and_then(|refresher| refresher.lock().error())
     }
 }

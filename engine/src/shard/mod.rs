@@ -16,6 +16,7 @@ pub(crate) mod inbox;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
+mod refresh;
 pub(crate) mod runner;
 
 use std::{

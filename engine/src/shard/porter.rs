@@ -72,7 +72,16 @@ impl Porter {
 
     /// Opens a mailbox for notifications.
     pub(crate) fn open_mailbox(&self) -> Arc<Mailbox> {
-        let mailbox = Arc::new(Mailbox::new());
+        self.open(Mailbox::new())
+    }
+
+    /// Opens a mailbox for the notifications of one subscription.
+    pub(crate) fn open_subscription(&self) -> Arc<Mailbox> {
+        self.open(Mailbox::of_subscription())
+    }
+
+    fn open(&self, mailbox: Mailbox) -> Arc<Mailbox> {
+        let mailbox = Arc::new(mailbox);
         let mut mailboxes = self.mailboxes.write();
         if self.closed.load(Ordering::Acquire) {
             mailbox.close();
@@ -90,8 +99,14 @@ impl Porter {
         mailboxes.drain(..).for_each(|mailbox| mailbox.close());
     }
 
-    /// Brings a notification to everyone who wants it. Returns for how many of them it was dropped.
-    pub(crate) fn bring_notification(&self, method: &str, message: impl Fn() -> Frame) -> u64 {
+    /// Brings a notification, which may belong to a subscription, to everyone who wants it. Returns for how many of them it was
+    /// dropped.
+    pub(crate) fn bring_notification(
+        &self,
+        method: &str,
+        subscription: Option<u64>,
+        message: impl Fn() -> Frame,
+    ) -> u64 {
         let mut dropped = 0;
         let notification = || Notification { method: method.into(), message: message() };
         if self.takes_notifications {
@@ -102,7 +117,7 @@ impl Porter {
         for mailbox in self.mailboxes.read().iter() {
             if Arc::strong_count(mailbox) == 1 {
                 gone = true;
-            } else {
+            } else if mailbox.wants(subscription) {
                 dropped += u64::from(!mailbox.post(notification()));
             }
         }

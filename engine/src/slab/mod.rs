@@ -11,7 +11,7 @@
 //!
 //! | store | ordering | pairs with | publishes |
 //! |---|---|---|---|
-//! | `generation` in `release` | Release | Acquire in `get` | that the former holder is done |
+//! | `generation` in `release` and `renew` | Release | Acquire in `get` | that the former holder is done |
 //! | `head` in `FreeList::push` | Release | Acquire in `FreeList::pop` | `next` and `generation` of the pushed slot |
 //!
 //! Units: slots. Cost: one compare-and-swap to reserve, one to release. Always: a slot is free, reserved, drawn or
@@ -78,13 +78,19 @@ impl<T> Slab<T> {
 
     /// Gives a slot back. Only the holder of `key` may do so, and once; its next key is another.
     pub(crate) fn release(&self, key: Key) {
-        let slot = self.layout.slot(key);
-        let Some(next) = self.layout.next(key) else {
+        if self.renew(key) {
+            self.free.push(&self.slots, self.layout.slot(key));
+        } else {
             self.retired.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        self.slots[slot as usize].generation.store(self.layout.generation(next), Ordering::Release);
-        self.free.push(&self.slots, slot);
+        }
+    }
+
+    /// Ends a key of a slot that was drawn: the slot stays its owner's, under the next key. `false` if there is none.
+    pub(crate) fn renew(&self, key: Key) -> bool {
+        let Some(next) = self.layout.next(key) else { return false };
+        let slot = &self.slots[self.layout.slot(key) as usize];
+        slot.generation.store(self.layout.generation(next), Ordering::Release);
+        true
     }
 
     /// The value behind a live key; `None` when the key is stale or was never ours.
@@ -94,6 +100,11 @@ impl<T> Slab<T> {
         }
         let slot = self.slots.get(self.layout.slot(key) as usize)?;
         (slot.generation.load(Ordering::Acquire) == self.layout.generation(key)).then_some(&slot.value)
+    }
+
+    /// The number of a key's slot.
+    pub(crate) fn slot(&self, key: Key) -> u32 {
+        self.layout.slot(key)
     }
 
     /// Have all slots been retired? Then `reserve` will never succeed again.
@@ -154,6 +165,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_slot_that_was_drawn_stays_with_its_owner() {
+        let slab = Slab::new(KeyLayout::new(3, 0, 1), 8, || ());
+        let mut drawn = slab.draw(1);
+        let first = drawn.take().unwrap();
+        assert!(slab.get(first).is_some() && slab.renew(first));
+        drawn.give_back(first);
+        let second = drawn.take().unwrap();
+        assert!(slab.get(first).is_none() && slab.get(second).is_some());
+        let others: Vec<Key> = std::iter::from_fn(|| slab.reserve()).collect();
+        assert!(others.len() == 7 && !others.contains(&second));
     }
 
     #[test]

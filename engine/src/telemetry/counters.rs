@@ -82,6 +82,8 @@ counters! {
     server_requests,
     /// Notifications of the server that found their queue full.
     notifications_dropped,
+    /// Notifications of a subscription that came before its acknowledgement, or acknowledged it twice; dropped.
+    notifications_early,
     /// Notifications of the caller that were on a connection which ended before a byte of them had left.
     notifications_unsent,
     /// Cancellations told to the server.

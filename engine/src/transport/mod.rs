@@ -88,7 +88,6 @@ impl Transport {
     }
 
     /// Did the two sides agree on HTTP/2 in their TLS handshake?
-    #[expect(dead_code, reason = "for HTTP over TLS")]
     pub(crate) fn is_h2(&self) -> bool {
         match self {
             Self::Net(link) => link.is_h2(),

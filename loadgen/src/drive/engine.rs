@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use volley::{Config, ErrorKind, Inline, InlineOutcome, Tool};
+use volley::{Config, ConfigBuilder, ErrorKind, Inline, InlineOutcome, TlsConfig, Tool};
 
 use super::shard::{Connect, Full, Outcome, Shard};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Transport};
 use crate::plan::Plan;
+use crate::record::HttpCounts;
+use crate::web::{HttpVersion, Web};
 
 /// Connects shards of the engine to one endpoint, as the plan says.
 pub(crate) struct Engine<'a> {
@@ -50,19 +52,57 @@ impl<'a> Engine<'a> {
         Self { plan, endpoint }
     }
 
-    fn config(&self, connections: u32) -> Result<Config, volley::Error> {
-        let mut builder = Config::builder()
-            .connections(connections as usize)
-            .in_flight(self.plan.in_flight)
-            .timeout(self.plan.timeout)
-            .timeout_at_most(self.plan.timeout)
-            .spin(self.plan.spin)
-            .client_info("loadgen", env!("CARGO_PKG_VERSION"));
-        if let Some(revision) = self.plan.revision {
-            let revision = revision.parse().map_err(|error: volley::UnknownRevision| error.to_string());
-            builder = builder.revision(revision.expect("the plan admits only revisions that exist"));
-        }
-        builder.build()
+    /// Whether the engine would take these settings, headers and certificates among them.
+    ///
+    /// # Errors
+    ///
+    /// A reason for humans.
+    pub(crate) fn check(plan: &Plan) -> Result<(), String> {
+        config(plan, plan.connections_of(0)).map(drop)
+    }
+}
+
+/// The plan in the engine's words.
+fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
+    let mut builder = Config::builder()
+        .connections(connections as usize)
+        .in_flight(plan.in_flight)
+        .timeout(plan.timeout)
+        .timeout_at_most(plan.timeout)
+        .spin(plan.spin)
+        .client_info("loadgen", env!("CARGO_PKG_VERSION"));
+    if let Some(revision) = plan.revision {
+        let revision = revision.parse().map_err(|error: volley::UnknownRevision| error.to_string());
+        builder = builder.revision(revision.expect("the plan admits only revisions that exist"));
+    }
+    let builder = with_version(builder, plan.web.version)?;
+    with_web(builder, &plan.web, plan.target.transport()).build().map_err(say)
+}
+
+/// Headers, token and certificates.
+fn with_web(mut builder: ConfigBuilder, web: &Web, transport: Transport) -> ConfigBuilder {
+    for (name, value) in &web.headers {
+        builder = builder.header(name, value);
+    }
+    if let Some(token) = &web.bearer {
+        builder = match transport.is_http() {
+            true => builder.bearer(token),
+            // The one request that opens a WebSocket.
+            false => builder.header("Authorization", format!("Bearer {token}")),
+        };
+    }
+    match &web.ca {
+        Some(pem) => builder.tls(TlsConfig::new().ca_pem(pem.clone())),
+        None => builder,
+    }
+}
+
+/// The one place where a version of HTTP is asked for.
+fn with_version(builder: ConfigBuilder, version: HttpVersion) -> Result<ConfigBuilder, String> {
+    match version {
+        // HTTP/1.1 is all that the engine speaks.
+        HttpVersion::Auto | HttpVersion::Http1 => Ok(builder),
+        HttpVersion::Http2 => Err("--http2: the engine does not speak HTTP/2 yet; leave it out".into()),
     }
 }
 
@@ -73,10 +113,11 @@ impl Connect for Engine<'_> {
         let connections = self.plan.connections_of(index);
         let endpoint = match self.endpoint {
             Endpoint::Tcp(address) => format!("tcp://{address}").parse().map_err(say)?,
+            Endpoint::Url { .. } => self.endpoint.to_string().parse().map_err(say)?,
             Endpoint::Unix(path) => volley::Endpoint::Unix(path.clone()),
             Endpoint::Stdio { program, args } => volley::Command::new(program).args(args).into(),
         };
-        let mut inline = Inline::connect(&endpoint, &self.config(connections).map_err(say)?).map_err(say)?;
+        let mut inline = Inline::connect(&endpoint, &config(self.plan, connections)?).map_err(say)?;
         let until = Instant::now() + READY_WITHIN;
         while inline.ready_connections() < connections as usize {
             inline.turn(Duration::from_millis(20), |_, _, _| ()).map_err(say)?;
@@ -134,7 +175,38 @@ impl Shard for EngineShard {
         self.inline().now_ns()
     }
 
+    fn http(&mut self) -> HttpCounts {
+        let stats = self.inline_mut().stats();
+        HttpCounts {
+            sockets: stats.http_sockets,
+            idle_closed: stats.http_idle_closed,
+            requests: stats.http_requests,
+            sessions_lost: stats.sessions_lost,
+            streams_resumed: stats.streams_resumed,
+        }
+    }
+
     fn revision(&self) -> String {
         self.inline().revision().map_or_else(String::new, |revision| revision.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::plan;
+
+    fn refused(words: &[&str]) -> String {
+        Engine::check(&plan(words).unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn what_the_engine_would_not_take_is_said_before_anything_is_opened() {
+        assert!(refused(&["http://h/", "-H", "Host: x"]).contains("Host"));
+        assert!(refused(&["http://h/", "--http2"]).starts_with("--http2: "));
+        // No certificate is in this file.
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(refused(&["https://h/", "--ca", file]).contains("no certificate"));
+        Engine::check(&plan(&["http://h/", "--http1", "-H", "X-Key: k"]).unwrap()).unwrap();
     }
 }

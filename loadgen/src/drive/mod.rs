@@ -38,7 +38,7 @@ pub(crate) use specimen::{Specimen, Specimens};
 use worker::{Done, Halt, Worker};
 
 use crate::plan::{Plan, Stop};
-use crate::record::{Summary, Tally};
+use crate::record::{HttpCounts, Summary, Tally};
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -53,6 +53,8 @@ pub(crate) struct Measured {
     pub(crate) faults: Vec<String>,
     /// The revision that was agreed on.
     pub(crate) revision: String,
+    /// What it cost in HTTP, from the first connection to the last answer.
+    pub(crate) http: HttpCounts,
     /// Whether Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
@@ -83,6 +85,7 @@ struct Left {
     warmup: Option<Done>,
     measured: Option<Done>,
     revision: String,
+    http: HttpCounts,
     fault: Option<String>,
 }
 
@@ -169,6 +172,7 @@ impl<C: Connect> Run<'_, C> {
         seat.meet();
         seat.meet();
         left.measured = self.phase(&mut worker, &self.measured, self.plan.stop);
+        left.http = worker.http();
         seat.meet();
         seat.meet();
         // The shard closes its connections here, when the processes have been looked at.
@@ -205,6 +209,7 @@ impl Measured {
         if self.revision.is_empty() {
             self.revision = left.revision;
         }
+        self.http += left.http;
         if let Some(done) = left.warmup {
             self.warmup += done.summary.tally;
             self.specimens.merge(done.specimens);

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::record::HttpCounts;
+
 /// Makes shards, one for each worker, on the worker's own thread.
 pub(crate) trait Connect: Sync {
     /// What is made.
@@ -48,6 +50,11 @@ pub(crate) trait Shard {
 
     /// The clock that the sink's `now_ns` is on; it never goes back.
     fn now_ns(&self) -> u64;
+
+    /// What it has cost in HTTP since it was connected; nothing over other transports.
+    fn http(&mut self) -> HttpCounts {
+        HttpCounts::default()
+    }
 
     /// The revision that the server and the engine agreed on.
     fn revision(&self) -> String;

@@ -16,7 +16,7 @@ use super::shard::{Full, Outcome, Shard};
 use super::slots::{Open, Slots};
 use super::specimen::{Kind, Specimens};
 use crate::plan::Plan;
-use crate::record::{Latencies, Summary, Tally};
+use crate::record::{HttpCounts, Latencies, Summary, Tally};
 
 /// The reasons to stop that others give, seen once per turn.
 #[derive(Clone, Copy)]
@@ -85,6 +85,11 @@ impl<'a, S: Shard> Worker<'a, S> {
     /// The revision of its connections.
     pub(super) fn revision(&self) -> String {
         self.shard.revision()
+    }
+
+    /// What its connections cost in HTTP so far.
+    pub(super) fn http(&mut self) -> HttpCounts {
+        self.shard.http()
     }
 
     /// Sends until the numbers or the time are used up, then waits for what is out.

@@ -5,10 +5,12 @@
 
 mod base64;
 mod histogram;
+mod http;
 mod summary;
 mod tally;
 
 pub(crate) use histogram::Latencies;
+pub(crate) use http::HttpCounts;
 pub(crate) use summary::Summary;
 pub(crate) use tally::Tally;
 

@@ -14,7 +14,7 @@ use crate::exit::Ending;
 use crate::host::Host;
 use crate::plan::{Plan, Stop, Target};
 use crate::process::Spent;
-use crate::record::{Latencies, Tally};
+use crate::record::{HttpCounts, Latencies, Tally};
 use crate::threshold::Verdict;
 
 /// The name of this form.
@@ -33,7 +33,7 @@ pub(crate) struct RunResult {
     pub(crate) started_at: String,
     /// What was loaded: `embedded`, or the TARGET as it was given.
     pub(crate) target: String,
-    /// `tcp`, `unix` or `stdio`.
+    /// `http`, `https`, `sse`, `sse+https`, `ws`, `wss`, `tcp`, `tls+tcp`, `unix` or `stdio`.
     pub(crate) transport: String,
     /// The revision that was spoken.
     pub(crate) revision: String,
@@ -91,6 +91,9 @@ pub(crate) struct RunResult {
     pub(crate) cpu_s_per_million_calls: Sides<f64>,
     /// Peak memory on both sides.
     pub(crate) peak_rss_bytes: Sides<u64>,
+    /// Sockets and requests, from the first connection to the last answer; only over HTTP.
+    #[serde(default)]
+    pub(crate) http: Option<HttpCounts>,
     /// The machine.
     pub(crate) host: Host,
     /// The thresholds, judged.
@@ -180,6 +183,7 @@ impl RunResult {
                 client: around.spent.client_peak_rss,
                 target: around.spent.target_peak_rss,
             },
+            http: plan.target.transport().is_http().then_some(measured.http),
             host: around.host,
             thresholds: plan.thresholds.iter().map(|threshold| threshold.judge(summary)).collect(),
         }
@@ -325,6 +329,19 @@ pub(crate) mod tests {
             "cpu_s_per_million_calls":{"client":1.0,"target":null},
             "peak_rss_bytes":{"client":1,"target":null},"host":{"cpu":"x","cores":1,"kernel":"y"}}"#;
         assert!(serde_json::from_str::<RunResult>(least).is_ok());
+    }
+
+    #[test]
+    fn sockets_are_told_over_http_only_and_no_secret_is() {
+        assert_eq!(result(&[]).http, None);
+        let over_http =
+            result(&["http://h/mcp", "-H", "X-Key: hunter2", "--bearer-env", "CARGO_PKG_AUTHORS"]);
+        assert_eq!((over_http.http, over_http.transport.as_str()), (Some(HttpCounts::default()), "http"));
+        let text = serde_json::to_string(&over_http).unwrap();
+        assert!(
+            !text.contains("hunter2") && !text.contains(&std::env::var("CARGO_PKG_AUTHORS").unwrap()),
+            "{text}"
+        );
     }
 
     #[test]

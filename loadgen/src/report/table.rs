@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::schema::RunResult;
 use super::words::{brief, bytes, grouped, micros, several};
-use crate::record::Tally;
+use crate::record::{HttpCounts, Tally};
 
 /// Draws the table, with a line break at its end.
 pub(crate) fn render(result: &RunResult) -> String {
@@ -38,6 +38,9 @@ pub(crate) fn render(result: &RunResult) -> String {
         "memory",
         &sides(result.peak_rss_bytes.client, result.peak_rss_bytes.target, bytes, " at the peak"),
     );
+    if let Some(http) = &result.http {
+        table.row("http", &self::http(http));
+    }
     table.row("host", &host(result));
     for verdict in &result.thresholds {
         table.row("threshold", &verdict.to_string());
@@ -126,6 +129,17 @@ fn sides<T>(client: Option<T>, target: Option<T>, tell: impl Fn(T) -> String, un
     if told.is_empty() { "not measured".to_owned() } else { told.join("  ") + unit }
 }
 
+fn http(counts: &HttpCounts) -> String {
+    format!(
+        "sockets {}  closed by the server while free {}  requests {}  sessions lost {}  streams resumed {}",
+        grouped(counts.sockets),
+        grouped(counts.idle_closed),
+        grouped(counts.requests),
+        grouped(counts.sessions_lost),
+        grouped(counts.streams_resumed)
+    )
+}
+
 fn host(result: &RunResult) -> String {
     let host = &result.host;
     let governor = host.governor.as_ref().map_or(String::new(), |governor| format!(", governor {governor}"));
@@ -190,6 +204,15 @@ verdict    lost 0 wrong 0  good, 1.00K calls/s
         assert!(rendered.contains("without warm-up"));
         assert!(rendered.contains("fault      the engine gave up\n"));
         assert!(rendered.contains("verdict    lost 2 wrong 2 answered twice 1  FAILED: not every call"));
+    }
+
+    #[test]
+    fn sockets_have_a_line_over_http() {
+        let mut web = result(&["http://h/mcp"]);
+        web.http = Some(HttpCounts { sockets: 64, requests: 1002, ..HttpCounts::default() });
+        let line = "http       sockets 64  closed by the server while free 0  requests 1,002  sessions lost 0  streams resumed 0\n";
+        assert!(render(&web).contains(line), "{}", render(&web));
+        assert!(!render(&result(&[])).contains("http "));
     }
 
     #[test]

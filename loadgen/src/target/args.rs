@@ -165,6 +165,7 @@ pub(super) enum Place {
     Stdio,
     Http(SocketAddr),
     Sse(SocketAddr),
+    WebSocket(SocketAddr),
 }
 
 /// How the server speaks when it behaves.
@@ -194,6 +195,7 @@ impl ServeArgs {
         }
         listeners.extend(self.web.http.iter().copied().map(Place::Http));
         listeners.extend(self.web.sse.iter().copied().map(Place::Sse));
+        listeners.extend(self.web.ws.iter().copied().map(Place::WebSocket));
         if self.stdio {
             listeners.push(Place::Stdio);
         }

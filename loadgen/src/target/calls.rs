@@ -12,10 +12,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::envelope::{Members, Request};
-use super::owed::{Answer, Destination, IdKey, Progress};
+use super::owed::{Answer, Destination, IdKey, Progress, Waiting};
 use super::reply::{Fault, Outcome, quote};
 use super::revision::Revision;
-use super::scripts::Waiting;
 use super::session::{Era, Session};
 use super::tools::{self, Execution};
 use super::world::{Turn, Work, World};

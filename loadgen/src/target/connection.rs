@@ -13,15 +13,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::http::Http;
+use super::http::{Http, Hub};
 use super::lines::Lines;
 use super::listener::Stream;
+use super::session::Session;
+use super::websocket::WebSocket;
 use super::world::{ConnectionKey, Owner, Turn, Work, World};
 
 /// How the bytes of a stream are to be understood.
 pub(super) enum Wire {
-    Lines(Lines),
+    Lines(Box<Lines>),
     Http(Box<Http>),
+    WebSocket(Box<WebSocket>),
 }
 
 /// A stream and the conversation on it.
@@ -89,9 +92,9 @@ impl Connection {
     }
 
     /// Reads, answers and writes as much as is due in one turn.
-    pub(super) fn turn(&mut self, world: &mut World, scratch: &mut Scratch) -> Next {
+    pub(super) fn turn(&mut self, world: &mut World, hub: &mut Hub, scratch: &mut Scratch) -> Next {
         self.output.borrow(&mut scratch.output);
-        let worked = self.work(world, &mut scratch.slice);
+        let worked = self.work(world, hub, &mut scratch.slice);
         self.output.give_back(&mut scratch.output);
         let next = worked.map_or(Next::Close, |()| self.next());
         if next == Next::Wait && self.input_ended && !self.ignores_end && self.lingering.is_none() {
@@ -103,20 +106,20 @@ impl Connection {
 
     /// Does work whose time has come. The next turn writes what came of it, in one go with the
     /// answers that are due in the same round.
-    pub(super) fn handle_due(&mut self, work: Work, world: &mut World) -> Next {
+    pub(super) fn handle_due(&mut self, work: Work, world: &mut World, hub: &mut Hub) -> Next {
         if matches!(work, Work::Close) {
-            return self.linger(world);
+            return self.linger(world, hub);
         }
-        if let Wire::Lines(lines) = &mut self.wire {
-            lines.session().handle_due(work, &mut self.output.turn(world, self.key));
-        }
+        self.wire.converse(&mut self.output.turn(world, self.key), |session, turn| {
+            session.handle_due(work, turn);
+        });
         Next::Turn
     }
 
     /// The client has ended its side for a while: nothing is held for it any longer, and what is
     /// unsent has as much time as it keeps moving.
-    fn linger(&mut self, world: &mut World) -> Next {
-        self.wire.abandon(world);
+    fn linger(&mut self, world: &mut World, hub: &mut Hub) -> Next {
+        self.wire.abandon(hub, world);
         let unsent = self.output.unsent();
         if unsent == 0 || self.lingering == Some(unsent) {
             return Next::Close;
@@ -128,21 +131,21 @@ impl Connection {
 
     /// Passes a notification to everybody on to this client; exchanges over HTTP hear it elsewhere.
     pub(super) fn hear(&mut self, method: &str, params: &Value, world: &mut World) -> Next {
-        if let Wire::Lines(lines) = &mut self.wire {
-            lines.session().hear(method, params, &mut self.output.turn(world, self.key));
-        }
+        self.wire.converse(&mut self.output.turn(world, self.key), |session, turn| {
+            session.hear(method, params, turn);
+        });
         Next::Turn
     }
 
     /// Lets go of what is owed; no further call may follow.
-    pub(super) fn abandon(&mut self, world: &mut World) {
-        self.wire.abandon(world);
+    pub(super) fn abandon(&mut self, world: &mut World, hub: &mut Hub) {
+        self.wire.abandon(hub, world);
     }
 
     /// Writes what there is for the exchange of this connection, without reading anything.
-    pub(super) fn pump(&mut self, world: &mut World) -> Next {
+    pub(super) fn pump(&mut self, world: &mut World, hub: &mut Hub) -> Next {
         if self.output.unsent() < OUT_BYTES_FULL {
-            self.wire.go_on(&mut self.output.turn(world, self.key));
+            self.wire.go_on(hub, &mut self.output.turn(world, self.key));
         }
         Next::Turn
     }
@@ -161,10 +164,10 @@ impl Connection {
         }
     }
 
-    fn work(&mut self, world: &mut World, slice: &mut [u8]) -> io::Result<()> {
+    fn work(&mut self, world: &mut World, hub: &mut Hub, slice: &mut [u8]) -> io::Result<()> {
         self.output.flush(&mut self.stream)?;
         if self.may_take() {
-            self.take_some(world, slice)?;
+            self.take_some(world, hub, slice)?;
         }
         if !self.readable && !self.wire.has_more() {
             self.wire.handle_idle(&mut self.output.turn(world, self.key));
@@ -173,9 +176,9 @@ impl Connection {
     }
 
     /// Goes on with what waits, or else takes one slice of what there is to read.
-    fn take_some(&mut self, world: &mut World, slice: &mut [u8]) -> io::Result<()> {
+    fn take_some(&mut self, world: &mut World, hub: &mut Hub, slice: &mut [u8]) -> io::Result<()> {
         let had_more = self.wire.has_more();
-        self.wire.go_on(&mut self.output.turn(world, self.key));
+        self.wire.go_on(hub, &mut self.output.turn(world, self.key));
         if had_more || !self.readable || !self.wire.wants_bytes() {
             return Ok(());
         }
@@ -183,13 +186,13 @@ impl Connection {
         match self.stream.read(&mut slice[..bytes]) {
             Ok(0) => {
                 (self.readable, self.input_ended) = (false, true);
-                self.wire.handle_end(world);
+                self.wire.handle_end(hub, world);
             }
             Ok(read) => {
                 // A short read of a stream has emptied it. If its end was announced, only reading
                 // on will show it.
                 self.readable = read == bytes || self.closing || self.stream.is_always_readable();
-                self.wire.take(&slice[..read], &mut self.output.turn(world, self.key));
+                self.wire.take(&slice[..read], hub, &mut self.output.turn(world, self.key));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -218,18 +221,29 @@ impl Connection {
 
 impl Wire {
     /// Takes bytes that were read.
-    fn take(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+    fn take(&mut self, bytes: &[u8], hub: &mut Hub, turn: &mut Turn<'_>) {
         match self {
             Self::Lines(lines) => lines.take(bytes, turn),
-            Self::Http(http) => http.take(bytes, turn),
+            Self::Http(http) => http.take(bytes, hub, turn),
+            Self::WebSocket(socket) => socket.take(bytes, turn),
         }
     }
 
     /// Goes on with what waits: bytes for which there was no room, messages to be written.
-    fn go_on(&mut self, turn: &mut Turn<'_>) {
+    fn go_on(&mut self, hub: &mut Hub, turn: &mut Turn<'_>) {
         match self {
             Self::Lines(lines) => lines.go_on(turn),
-            Self::Http(http) => http.go_on(turn),
+            Self::Http(http) => http.go_on(hub, turn),
+            Self::WebSocket(socket) => socket.go_on(turn),
+        }
+    }
+
+    /// Lets the conversation of this connection act, where it has one of its own.
+    fn converse(&mut self, turn: &mut Turn<'_>, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
+        match self {
+            Self::Lines(lines) => act(lines.session(), turn),
+            Self::WebSocket(socket) => socket.converse(turn, act),
+            Self::Http(_) => {}
         }
     }
 
@@ -238,12 +252,13 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.has_more(),
             Self::Http(http) => http.has_more(),
+            Self::WebSocket(socket) => socket.has_more(),
         }
     }
 
     fn wants_bytes(&self) -> bool {
         match self {
-            Self::Lines(_) => true,
+            Self::Lines(_) | Self::WebSocket(_) => true,
             Self::Http(http) => http.wants_bytes(),
         }
     }
@@ -253,6 +268,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.owes(),
             Self::Http(http) => http.owes(),
+            Self::WebSocket(socket) => socket.owes(),
         }
     }
 
@@ -261,6 +277,7 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.is_ending(),
             Self::Http(http) => http.is_ending(),
+            Self::WebSocket(socket) => socket.is_ending(),
         }
     }
 
@@ -269,22 +286,24 @@ impl Wire {
         match self {
             Self::Lines(lines) => lines.handle_idle(turn),
             Self::Http(_) => {}
+            Self::WebSocket(socket) => socket.handle_idle(turn),
         }
     }
 
     /// The client has ended its side.
-    fn handle_end(&mut self, world: &mut World) {
+    fn handle_end(&mut self, hub: &mut Hub, world: &mut World) {
         match self {
-            Self::Lines(_) => {}
-            Self::Http(http) => http.handle_end(world),
+            Self::Lines(_) | Self::WebSocket(_) => {}
+            Self::Http(http) => http.handle_end(hub, world),
         }
     }
 
     /// Lets go of what is owed; the connection is gone.
-    fn abandon(&mut self, world: &mut World) {
+    fn abandon(&mut self, hub: &mut Hub, world: &mut World) {
         match self {
             Self::Lines(lines) => lines.abandon(world),
-            Self::Http(http) => http.abandon(world),
+            Self::Http(http) => http.abandon(hub, world),
+            Self::WebSocket(socket) => socket.abandon(world),
         }
     }
 }
@@ -313,6 +332,12 @@ impl Output {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+        }
+        if !self.blocked {
+            match stream.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                other => other?,
             }
         }
         if self.sent * 2 >= self.bytes.len() {

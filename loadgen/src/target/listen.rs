@@ -14,16 +14,8 @@ use super::owed::Destination;
 use super::reply::Fault;
 use super::scripts::put_message;
 use super::session::{Era, Session};
+use super::subscription::{Listener, RESOURCE_UPDATED};
 use super::world::Turn;
-
-/// One subscription.
-pub(super) struct Listener {
-    /// The id of the request, as JSON.
-    id: String,
-    /// The lists it wants to hear of: `tools`, `prompts`, `resources`.
-    lists: Vec<&'static str>,
-    resources: BTreeSet<String>,
-}
 
 impl Session {
     /// Opens a subscription.
@@ -86,29 +78,8 @@ impl Session {
     }
 }
 
-impl Listener {
-    fn wants(&self, method: &str, params: &Value) -> bool {
-        if method == RESOURCE_UPDATED {
-            return params["uri"].as_str().is_some_and(|uri| self.resources.contains(uri));
-        }
-        let list = method.strip_prefix("notifications/").and_then(|rest| rest.strip_suffix("/list_changed"));
-        list.is_some_and(|list| self.lists.contains(&list))
-    }
-
-    /// Adds to the parameters of a notification whose it is.
-    fn tag(&self, mut params: Value) -> Value {
-        let id: Value = serde_json::from_str(&self.id).unwrap_or_default();
-        if !params.is_object() {
-            params = json!({});
-        }
-        params["_meta"] = json!({ "io.modelcontextprotocol/subscriptionId": id });
-        params
-    }
-}
-
 const LISTS: [(&str, &str); 3] =
     [("toolsListChanged", "tools"), ("promptsListChanged", "prompts"), ("resourcesListChanged", "resources")];
-const RESOURCE_UPDATED: &str = "notifications/resources/updated";
 /// Subscriptions of one conversation at a time.
 const LISTENERS_MAX: usize = 1024;
 /// Resources that one subscription names.

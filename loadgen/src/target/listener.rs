@@ -1,7 +1,8 @@
 //! Where connections come from: TCP and Unix sockets, and the streams they yield.
 //!
 //! A listener announces itself with one line on stdout, so that a parent can read where it
-//! ended up: `listening tcp://127.0.0.1:40123`, `listening unix:/tmp/target.sock`. The file of a
+//! ended up: `listening tcp://127.0.0.1:40123`, `listening unix:/tmp/target.sock`, or with
+//! `http`, `ws` and, under TLS, `tls`, `https` and `wss` in place of `tcp`. The file of a
 //! Unix socket lives as long as its listener.
 
 use std::io::{self, Read, Write};
@@ -14,11 +15,13 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
+use super::http::Service;
 use super::stdio::Stdio;
+use super::tls::{TlsKeeper, TlsStream};
 
 /// A listening socket.
 pub(super) enum Listener {
-    Tcp(TcpListener, Speech),
+    Tcp(TcpListener, Speech, Option<TlsKeeper>),
     Unix(UnixListener, SocketFile),
 }
 
@@ -26,19 +29,20 @@ pub(super) enum Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speech {
     Lines,
-    Http,
+    Http(Service),
+    WebSocket,
 }
 
 /// The file of a Unix socket; dropping it removes the file.
 pub(super) struct SocketFile(PathBuf);
 
 impl Listener {
-    pub(super) fn tcp(address: SocketAddr, speech: Speech) -> io::Result<Self> {
+    pub(super) fn tcp(address: SocketAddr, speech: Speech, tls: Option<TlsKeeper>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into()).map_err(|error| naming(&address, &error))?;
         socket.listen(BACKLOG)?;
-        Ok(Self::Tcp(TcpListener::from_std(socket.into()), speech))
+        Ok(Self::Tcp(TcpListener::from_std(socket.into()), speech, tls))
     }
 
     pub(super) fn unix(path: &Path) -> io::Result<Self> {
@@ -52,18 +56,21 @@ impl Listener {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(listener, _) => registry.register(listener, token, Interest::READABLE),
+            Self::Tcp(listener, ..) => registry.register(listener, token, Interest::READABLE),
             Self::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
         }
     }
 
     pub(super) fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener, _) => {
+            Self::Tcp(listener, speech, tls) => {
                 let (stream, _) = listener.accept()?;
                 // The client may be gone already, which reading will tell.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                Ok(match tls {
+                    Some(tls) => Stream::Tls(Box::new(tls.accept(stream, *speech != Speech::Lines)?)),
+                    None => Stream::Tcp(stream),
+                })
             }
             Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
         }
@@ -71,7 +78,7 @@ impl Listener {
 
     pub(super) fn speech(&self) -> Speech {
         match self {
-            Self::Tcp(_, speech) => *speech,
+            Self::Tcp(_, speech, _) => *speech,
             Self::Unix(..) => Speech::Lines,
         }
     }
@@ -79,9 +86,15 @@ impl Listener {
     /// The line that tells a parent where to connect.
     pub(super) fn announcement(&self) -> io::Result<String> {
         match self {
-            Self::Tcp(listener, Speech::Lines) => Ok(format!("listening tcp://{}", listener.local_addr()?)),
-            Self::Tcp(listener, Speech::Http) => {
-                Ok(format!("listening http://{}/mcp", listener.local_addr()?))
+            Self::Tcp(listener, speech, tls) => {
+                let (scheme, secure_scheme, path) = match speech {
+                    Speech::Lines => ("tcp", "tls", ""),
+                    Speech::Http(Service::Endpoint) => ("http", "https", "/mcp"),
+                    Speech::Http(Service::Channel) => ("http", "https", "/sse"),
+                    Speech::WebSocket => ("ws", "wss", "/mcp"),
+                };
+                let scheme = if tls.is_some() { secure_scheme } else { scheme };
+                Ok(format!("listening {scheme}://{}{path}", listener.local_addr()?))
             }
             Self::Unix(_, SocketFile(path)) => Ok(format!("listening unix:{}", path.display())),
         }
@@ -98,6 +111,7 @@ impl Drop for SocketFile {
 /// A byte stream to one client; all calls return at once.
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
     Stdio(Stdio),
 }
@@ -107,6 +121,7 @@ impl Stream {
         let both = Interest::READABLE | Interest::WRITABLE;
         match self {
             Self::Tcp(stream) => registry.register(stream, token, both),
+            Self::Tls(stream) => registry.register(&mut stream.socket, token, both),
             Self::Unix(stream) => registry.register(stream, token, both),
             Self::Stdio(stdio) => stdio.register(registry, token),
         }
@@ -120,14 +135,24 @@ impl Stream {
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
             Self::Unix(stream) => stream.read(bytes),
             Self::Stdio(stdio) => stdio.read(bytes),
+        }
+    }
+
+    /// Passes on what an earlier write left behind, where there is such a thing.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Stdio(_) => Ok(()),
         }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
             Self::Stdio(stdio) => stdio.write(bytes),
         }

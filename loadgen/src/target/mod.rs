@@ -4,18 +4,20 @@
 //! engine must survive can be produced on purpose. It writes the wire with its own code: it
 //! shares no line with the engine, so that a bug in the engine cannot agree with itself.
 //!
-//! One thread, one event loop, any number of connections. A line goes through the rooms
+//! One thread, one event loop, any number of connections. A message goes through the rooms
 //!
 //! ```text
-//! bytes -> connection -> session -> scan, cursor (echo, spliced)   -> output -> bytes
-//!                               \-> envelope -> protocol
-//!                                             calls -> tools -> chaos -/
-//!                                                    \-> timer (answers owed later) -/
+//! bytes -> connection -> lines -----> session -> scan, cursor (echo, spliced) -> output -> bytes
+//!            (tls)    \-> websocket -/       \-> envelope -> protocol, listen
+//!                      \-> http -----/                      scripts -> fixtures
+//!                                                           calls -> tools -> chaos -/
+//!                                                                  \-> timer (answers owed later) -/
 //! ```
 //!
-//! `session` and everything it calls knows no socket: lines in, lines out, the time is an
-//! argument. A transport that frames its messages otherwise joins beside `connection`.
-//! Clauses: MCP revisions 2024-11-05 to 2026-07-28 over newline-delimited streams.
+//! `session` and everything it calls knows no socket: messages in, messages out, one a line, the
+//! time is an argument. The rooms before it know how each transport frames its messages, and
+//! `http` also which conversation a request belongs to.
+//! Clauses: MCP revisions 2024-11-05 to 2026-07-28.
 
 mod args;
 mod behaviour;
@@ -40,10 +42,14 @@ mod scan;
 mod scripts;
 mod server;
 mod session;
+mod slots;
 mod stdio;
+mod subscription;
 mod timer;
+mod tls;
 mod tools;
 mod web_args;
+mod websocket;
 mod world;
 
 use std::process::ExitCode;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::fixtures::Script;
 use super::reply::Outcome;
+use super::revision::Revision;
 
 /// An answer and where it goes.
 #[derive(Debug)]
@@ -27,6 +29,40 @@ pub(super) struct Progress {
     pub(super) step: u64,
     pub(super) steps: u64,
     pub(super) each: Duration,
+}
+
+/// A script between two steps.
+pub(super) struct Running {
+    /// The request it answers, as JSON.
+    pub(super) id: Vec<u8>,
+    pub(super) to: Destination,
+    pub(super) script: Script,
+    /// Its answer is that of a call, to which the switches apply.
+    pub(super) is_call: bool,
+    pub(super) revision: Revision,
+}
+
+/// What waits for the client's word.
+pub(super) enum Waiting {
+    /// A call whose answer will be that word.
+    Answer(Answer),
+    Script(Box<Running>),
+}
+
+impl Waiting {
+    pub(super) fn id(&self) -> &[u8] {
+        match self {
+            Self::Answer(answer) => &answer.id,
+            Self::Script(running) => &running.id,
+        }
+    }
+
+    pub(super) fn to(&self) -> Destination {
+        match self {
+            Self::Answer(answer) => answer.to,
+            Self::Script(running) => running.to,
+        }
+    }
 }
 
 /// A request id, for finding the request again.

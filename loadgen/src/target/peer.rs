@@ -62,6 +62,15 @@ impl Peer {
         answers.remove(0)
     }
 
+    /// What this client is told of a notification to everybody.
+    pub(super) fn hear(&mut self, method: &str, params: &Value) -> Vec<Value> {
+        let mut out = Vec::new();
+        let mut turn =
+            Turn { world: &mut self.world, out: &mut out, out_bytes_full: usize::MAX, owner: OWNER };
+        self.session.hear(method, params, &mut turn);
+        values(&out)
+    }
+
     /// The one answer to a call of a tool.
     pub(super) fn call(&mut self, tool: &str, arguments: &str) -> Value {
         self.ask("c", "tools/call", &format!(r#""name":"{tool}","arguments":{{{arguments}}}"#))

@@ -1,68 +1,22 @@
 //! Playing the fixtures: a script names the steps, the session takes them.
 //!
 //! A script that waits is held like any other call: by a timer, or by the request of ours that the
-//! client has not answered yet. What a fixture cannot keep is kept in [`Memory`], which all
-//! exchanges of a session share.
+//! client has not answered yet. What a fixture cannot keep is kept in the session's memory, which
+//! all exchanges of a session share.
 //!
 //! What always holds: a script is in one place only, a timer's or `asked`, until it answers.
 //! Clauses: MCP utilities of each revision. Proof: `script_tests`.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::envelope::Request;
-use super::fixtures::{self, Asked, Script, Step};
-use super::owed::{Answer, Destination};
+use super::fixtures::{self, Asked, Step};
+use super::owed::{Answer, Destination, Running, Waiting};
 use super::reply::Outcome;
 use super::revision::Revision;
 use super::session::Session;
 use super::tools;
 use super::world::{Turn, Work};
-
-/// What a legacy session has to remember of its client.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// What the client declared in its handshake.
-    pub(super) capabilities: Value,
-    pub(super) log_level: Option<String>,
-    /// The resources it subscribed to.
-    pub(super) resources: BTreeSet<String>,
-}
-
-/// A script between two steps.
-pub(super) struct Running {
-    /// The request it answers, as JSON.
-    pub(super) id: Vec<u8>,
-    pub(super) to: Destination,
-    script: Script,
-    /// Its answer is that of a call, to which the switches apply.
-    is_call: bool,
-    revision: Revision,
-}
-
-/// What waits for the client's word.
-pub(super) enum Waiting {
-    /// A call whose answer will be that word.
-    Answer(Answer),
-    Script(Box<Running>),
-}
-
-impl Waiting {
-    pub(super) fn id(&self) -> &[u8] {
-        match self {
-            Self::Answer(answer) => &answer.id,
-            Self::Script(running) => &running.id,
-        }
-    }
-
-    pub(super) fn to(&self) -> Destination {
-        match self {
-            Self::Answer(answer) => answer.to,
-            Self::Script(running) => running.to,
-        }
-    }
-}
 
 impl Session {
     /// Plays the fixture that answers this request, if there is one.
@@ -218,3 +172,7 @@ pub(super) fn put_message(out: &mut Vec<u8>, number: Option<u64>, method: &str, 
 
 /// Resources that one session may be subscribed to.
 const RESOURCES_MAX: usize = 1024;
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

@@ -23,10 +23,12 @@ use super::args::{Options, Place};
 use super::chaos;
 use super::connection::{Connection, Next, Scratch, Wire};
 use super::fixtures;
-use super::http::{self, Http, Talk};
+use super::http::{self, Http, Hub, Service, Talk};
 use super::lines::Lines;
 use super::listener::{Listener, Speech, Stream};
 use super::stdio::{ParentWatch, Stdio};
+use super::tls::TlsKeeper;
+use super::websocket::WebSocket;
 use super::world::{ConnectionKey, Job, Owner, Work, World};
 
 /// Serves until a signal, the end of stdin or the end of the parent.
@@ -48,6 +50,7 @@ pub(super) fn run(options: Options) -> io::Result<()> {
 struct Server {
     poll: Poll,
     world: World,
+    hub: Hub,
     listeners: Vec<Listener>,
     parent: Option<ParentWatch>,
     /// Readable when a signal has come.
@@ -77,6 +80,7 @@ impl Server {
         let mut server = Self {
             poll,
             world: World::new(options, Instant::now()),
+            hub: Hub::new(),
             listeners: Vec::new(),
             parent,
             signals,
@@ -89,17 +93,21 @@ impl Server {
         };
         server.poll.registry().register(&mut server.signals, SIGNALS, Interest::READABLE)?;
         let speaks_on_stdout = options.listeners.contains(&Place::Stdio);
+        let web = &options.web;
+        let tls = web.tls.then(|| TlsKeeper::make(web.tls_ca.as_deref())).transpose()?;
         for place in &options.listeners {
-            server.listen(place, speaks_on_stdout)?;
+            server.listen(place, tls.clone(), speaks_on_stdout)?;
         }
         Ok(server)
     }
 
     /// Opens one listener and announces it where the protocol does not go.
-    fn listen(&mut self, place: &Place, speaks_on_stdout: bool) -> io::Result<()> {
+    fn listen(&mut self, place: &Place, tls: Option<TlsKeeper>, speaks_on_stdout: bool) -> io::Result<()> {
         let mut listener = match place {
-            Place::Tcp(address) => Listener::tcp(*address, Speech::Lines)?,
-            Place::Http(address) | Place::Sse(address) => Listener::tcp(*address, Speech::Http)?,
+            Place::Tcp(address) => Listener::tcp(*address, Speech::Lines, tls)?,
+            Place::Http(address) => Listener::tcp(*address, Speech::Http(Service::Endpoint), tls)?,
+            Place::Sse(address) => Listener::tcp(*address, Speech::Http(Service::Channel), tls)?,
+            Place::WebSocket(address) => Listener::tcp(*address, Speech::WebSocket, tls)?,
             Place::Unix(path) => Listener::unix(path)?,
             Place::Stdio => {
                 let ignores_end = self.world.behaviour.ignore_eof;
@@ -135,6 +143,8 @@ impl Server {
             self.wake();
             self.give_turns();
             self.broadcast();
+            http::release(&mut self.hub, &mut self.world, self.queue.is_empty());
+            self.wake();
         }
         Ok(())
     }
@@ -191,21 +201,23 @@ impl Server {
                     continue;
                 }
                 Owner::Exchange(exchange) => {
-                    if let Some(key) = http::handle_due(&mut self.world, exchange, work) {
-                        self.with_connection(key, |connection, world, _| connection.pump(world));
+                    if let Some(key) = http::handle_due(&mut self.hub, &mut self.world, exchange, work) {
+                        self.with_connection(key, |connection, world, hub, _| connection.pump(world, hub));
                     }
                     continue;
                 }
                 Owner::Connection(key) => key,
             };
             if matches!(work, Work::ReadOne) {
-                self.with_connection(key, |connection, world, scratch| connection.turn(world, scratch));
+                self.with_connection(key, |connection, world, hub, scratch| {
+                    connection.turn(world, hub, scratch)
+                });
                 if self.is_alive(key) {
                     self.world.arm(SLOW_READ_PERIOD, Owner::Connection(key), Work::ReadOne);
                 }
                 continue;
             }
-            self.with_connection(key, |connection, world, _| connection.handle_due(work, world));
+            self.with_connection(key, |connection, world, hub, _| connection.handle_due(work, world, hub));
         }
     }
 
@@ -217,7 +229,7 @@ impl Server {
             if let Some(connection) = &mut slot.connection {
                 connection.is_queued = false;
             }
-            self.with_connection(key, |connection, world, scratch| connection.turn(world, scratch));
+            self.with_connection(key, |connection, world, hub, scratch| connection.turn(world, hub, scratch));
         }
         if self.queue.is_empty() {
             self.queue = queue;
@@ -228,13 +240,13 @@ impl Server {
     fn with_connection(
         &mut self,
         key: ConnectionKey,
-        work: impl FnOnce(&mut Connection, &mut World, &mut Scratch) -> Next,
+        work: impl FnOnce(&mut Connection, &mut World, &mut Hub, &mut Scratch) -> Next,
     ) {
         if !self.is_alive(key) {
             return;
         }
         let Some(connection) = &mut self.slots[key.index as usize].connection else { return };
-        let next = work(connection, &mut self.world, &mut self.scratch);
+        let next = work(connection, &mut self.world, &mut self.hub, &mut self.scratch);
         if self.world.dying {
             connection.flush_patiently();
             std::process::exit(EXIT_CODE_DIED);
@@ -250,10 +262,10 @@ impl Server {
     /// Passes notifications on to everybody who wants to hear of such things.
     fn broadcast(&mut self) {
         for (method, params) in std::mem::take(&mut self.world.broadcasts) {
-            http::broadcast(&mut self.world, &method, &params);
+            http::broadcast(&mut self.hub, &mut self.world, &method, &params);
             for index in 0..self.slots.len() as u32 {
                 let key = ConnectionKey { index, generation: self.slots[index as usize].generation };
-                self.with_connection(key, |connection, world, _| connection.hear(&method, &params, world));
+                self.with_connection(key, |connection, world, _, _| connection.hear(&method, &params, world));
             }
             self.wake();
         }
@@ -276,7 +288,7 @@ impl Server {
     fn close(&mut self, key: ConnectionKey) {
         let slot = &mut self.slots[key.index as usize];
         if let Some(mut connection) = slot.connection.take() {
-            connection.abandon(&mut self.world);
+            connection.abandon(&mut self.world, &mut self.hub);
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(key.index);
         }
@@ -315,8 +327,9 @@ impl Server {
         let slot = &mut self.slots[index as usize];
         let key = ConnectionKey { index, generation: slot.generation };
         let wire = match speech {
-            Speech::Lines => Wire::Lines(Lines::new()),
-            Speech::Http => Wire::Http(Box::new(Http::new(Talk::new(key), &self.world))),
+            Speech::Lines => Wire::Lines(Box::new(Lines::new())),
+            Speech::Http(service) => Wire::Http(Box::new(Http::new(Talk::new(key, service), &self.world))),
+            Speech::WebSocket => Wire::WebSocket(Box::new(WebSocket::new(&self.world))),
         };
         slot.connection = Some(Box::new(Connection::new(stream, wire, key, ignores_end)));
         if self.world.behaviour.slow_read {

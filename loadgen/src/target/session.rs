@@ -24,13 +24,12 @@ use serde_json::Value;
 use super::args::{BatchPolicy, Protocol};
 use super::envelope::{self, Message, Request};
 use super::fixtures;
-use super::listen::Listener;
-use super::owed::{Answer, Destination, IdKey};
+use super::owed::{Answer, Destination, IdKey, Waiting};
 use super::protocol;
 use super::reply::{Fault, Outcome};
 use super::revision::Revision;
 use super::scan::{self, EchoCall, MetaRule};
-use super::scripts::{Memory, Waiting};
+use super::subscription::{Listener, Memory};
 use super::timer::Ticket;
 use super::tools;
 use super::world::{Turn, World};
@@ -137,7 +136,7 @@ impl Session {
         let mut at = 0;
         while at < bytes.len() && turn.out.len() < turn.out_bytes_full && !self.ending && !turn.world.dying {
             let rest = &bytes[at..];
-            if let Some(consumed) = self.take_plain_call(rest, turn) {
+            if let Some(consumed) = self.take_plain_call(rest, scan::scan, turn) {
                 at += consumed;
                 continue;
             }
@@ -148,9 +147,22 @@ impl Session {
         at
     }
 
-    /// Answers one plain call of `echo` and says how long its line was.
+    /// Handles one message of a transport that has no lines.
+    pub(super) fn take_text(&mut self, text: &str, turn: &mut Turn<'_>) {
+        if self.ending || self.take_plain_call(text.as_bytes(), scan::scan_whole, turn).is_some() {
+            return;
+        }
+        self.handle_line(text.as_bytes(), turn);
+    }
+
+    /// Answers one plain call of `echo` and says how many bytes it was.
     #[inline]
-    fn take_plain_call(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
+    fn take_plain_call(
+        &mut self,
+        bytes: &[u8],
+        scan: impl for<'a> Fn(&'a [u8], MetaRule<'_>) -> Option<EchoCall<'a>>,
+        turn: &mut Turn<'_>,
+    ) -> Option<usize> {
         let (revision, rule) = match self.era {
             Era::Undecided => return None,
             Era::Legacy(revision) => (revision, MetaRule::Absent),
@@ -159,7 +171,7 @@ impl Session {
                 (revision, MetaRule::Required { version, known: &self.known_meta })
             }
         };
-        let call = scan::scan(bytes, rule)?;
+        let call = scan(bytes, rule)?;
         let world = &mut *turn.world;
         if world.calls_are_plain {
             world.executed += 1;

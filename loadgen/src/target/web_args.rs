@@ -4,6 +4,7 @@
 //! read, and nobody checks again.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::quantity;
@@ -17,6 +18,15 @@ pub(super) struct WebArgs {
     /// Listen for HTTP+SSE of revision 2024-11-05 on this TCP address, path /sse; may be repeated
     #[arg(long, value_name = "ADDR", help_heading = "Where")]
     pub(super) sse: Vec<SocketAddr>,
+    /// Listen for WebSocket, subprotocol mcp, on this TCP address; may be repeated
+    #[arg(long, value_name = "ADDR", help_heading = "Where")]
+    pub(super) ws: Vec<SocketAddr>,
+    /// Serve TLS on all TCP addresses, with a certificate for localhost made at the start
+    #[arg(long, help_heading = "Where")]
+    pub(super) tls: bool,
+    /// Write the certificate to be trusted to this file, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls", help_heading = "Where")]
+    pub(super) tls_ca: Option<PathBuf>,
 
     /// Form of an answer that nothing precedes
     #[arg(long, value_enum, default_value_t = ReplyForm::Json, help_heading = "HTTP")]
@@ -93,13 +103,15 @@ pub(super) struct Web {
     pub(super) comments: Option<Duration>,
     pub(super) body_bytes_max: usize,
     pub(super) close_after: Option<u64>,
+    pub(super) tls: bool,
+    pub(super) tls_ca: Option<PathBuf>,
 }
 
 impl Web {
-    /// Whether a call is answered at once and in JSON, and nobody counts: the condition of the
-    /// spliced path.
+    /// Whether a call is answered at once and kept nowhere, and nobody counts: the condition of
+    /// the spliced path.
     pub(super) fn answers_plainly(&self) -> bool {
-        self.reply == ReplyForm::Json && !self.polling && self.session_calls.is_none()
+        !self.priming && self.session_calls.is_none()
     }
 }
 
@@ -141,6 +153,8 @@ impl WebArgs {
             comments: self.comments,
             body_bytes_max: self.body_bytes as usize,
             close_after: self.close_after,
+            tls: self.tls,
+            tls_ca: self.tls_ca.clone(),
         })
     }
 }

@@ -10,11 +10,10 @@ use serde_json::Value;
 use super::args::{Options, Protocol};
 use super::behaviour::Behaviour;
 use super::fixtures::Tasks;
-use super::http::{ExchangeKey, Hub};
-use super::owed::{Answer, Progress};
+use super::owed::{Answer, Progress, Running};
 use super::reply;
 use super::revision::Revision;
-use super::scripts::Running;
+use super::slots::SlotKey;
 use super::timer::{Ticket, Timers};
 use super::web_args::Web;
 
@@ -34,8 +33,6 @@ pub(super) struct World {
     pub(super) dying: bool,
     /// Requests sent to clients in this process; the last one bears this number.
     pub(super) asked: u64,
-    /// Exchanges and sessions of the HTTP family, which belong to no connection.
-    pub(super) hub: Hub,
     /// Notifications to everybody, by method and parameters; the event loop passes them on.
     pub(super) broadcasts: Vec<(String, Value)>,
     /// Connections that have something new to write; the event loop gives each a turn.
@@ -65,7 +62,7 @@ pub(super) struct Turn<'a> {
 pub(super) enum Owner {
     Server,
     Connection(ConnectionKey),
-    Exchange(ExchangeKey),
+    Exchange(SlotKey),
 }
 
 /// Names one connection; a later connection in the same slot has another generation.
@@ -110,7 +107,6 @@ impl World {
             answered: 0,
             dying: false,
             asked: 0,
-            hub: Hub::new(),
             broadcasts: Vec::new(),
             woken: Vec::new(),
             timers: Timers::new(),

@@ -1,16 +1,23 @@
-//! A real server of the official Rust SDK, to test against: `rmcp-server stdio | tcp ADDR | unix PATH`.
+//! A real server of the official Rust SDK, to test against: `rmcp-server stdio | tcp ADDR | unix PATH | http PORT |
+//! http-json PORT`.
 //!
 //! Both eras are the SDK's own work; nothing here knows a revision. Tools: `echo {message}` gives
-//! the message back, `sleepy {ms}` answers after so many milliseconds. Over tcp and unix one line
-//! on stdout says where it listens (`listening tcp://127.0.0.1:PORT`, `listening unix:PATH`), and
-//! it serves until it is killed; over stdio it ends with its input. Each connection is one task.
+//! the message back, `sleepy {ms}` answers after so many milliseconds. Unless it is spoken to over
+//! stdio, one line on stdout says where it listens (`listening tcp://127.0.0.1:PORT`, `listening
+//! unix:PATH`, `listening http://127.0.0.1:PORT/mcp`; port 0 is a free one), and it serves until it
+//! is killed; over stdio it ends with its input. Each connection is one task. `http` has sessions
+//! and answers with events, `http-json` has none and answers with JSON.
 
 use std::error::Error;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ServerHandler, ServiceExt, tool, tool_handler, tool_router};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -25,7 +32,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         ["tcp", addr] => tcp(addr).await,
         ["unix", path] => unix(path).await,
-        _ => Err("usage: rmcp-server stdio | tcp ADDR | unix PATH".into()),
+        ["http", port] => http(port, false).await,
+        ["http-json", port] => http(port, true).await,
+        _ => Err("usage: rmcp-server stdio | tcp ADDR | unix PATH | http PORT | http-json PORT".into()),
     }
 }
 
@@ -51,6 +60,19 @@ async fn unix(path: &str) -> Result<(), Box<dyn Error>> {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(converse(stream));
     }
+}
+
+async fn http(port: &str, json: bool) -> Result<(), Box<dyn Error>> {
+    let config =
+        StreamableHttpServerConfig::default().with_json_response(json).with_legacy_session_mode(!json);
+    let service = StreamableHttpService::new(|| Ok(Target), Arc::<LocalSessionManager>::default(), config);
+    let listener = TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
+    announce(&format!("http://{}/mcp", listener.local_addr()?))?;
+    let listener = listener.tap_io(|stream| {
+        // A socket that is gone already will say so when it is read.
+        let _ = stream.set_nodelay(true);
+    });
+    Ok(axum::serve(listener, axum::Router::new().nest_service("/mcp", service)).await?)
 }
 
 /// Serves one connection to its end. How it ended is the client's story; ours goes to stderr.

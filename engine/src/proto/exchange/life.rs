@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Exchange, Parked};
 use crate::{
-    base::time::Instant,
+    base::{limits::SWEEP_NS_MIN, time::Instant},
     proto::{
-        correlation::NO_CONNECTION,
+        correlation::{NO_CONNECTION, Standing},
         event::{Fate, Sink, Why},
         http::pool::Stage,
         lifecycle::{Event, State},
@@ -33,9 +33,10 @@ impl Exchange {
     // What it is told.
 
     /// The transport that `poll_dial` asked for stands.
-    pub(crate) fn handle_opened(&mut self, now: Instant, line: u32) {
+    /// `is_h2`: it was agreed to speak HTTP/2 on it.
+    pub(crate) fn handle_opened(&mut self, now: Instant, line: u32, is_h2: bool) {
         if self.settings.http.is_some() {
-            self.http_opened(now, line);
+            self.http_opened(now, line, is_h2);
             return;
         }
         let connection = line;
@@ -95,7 +96,11 @@ impl Exchange {
     pub(crate) fn handle_transmitted(&mut self, line: u32, bytes: usize) {
         self.stats.bytes_out += bytes as u64;
         if self.settings.http.is_some() {
-            self.lane(line).left += bytes;
+            let lane = self.lane(line);
+            match &mut lane.h2 {
+                Some(machine) => machine.written(bytes),
+                None => lane.left += bytes,
+            }
             return;
         }
         let connection = line;
@@ -127,8 +132,9 @@ impl Exchange {
         conn.busy_retries <= BUSY_RETRIES_MAX
     }
 
-    /// Another shard may have found out the era.
+    /// Another shard may have found out the era, or somebody brought a token.
     pub(crate) fn handle_news(&mut self) {
+        self.heed_token();
         self.want_transports();
     }
 
@@ -401,7 +407,7 @@ impl Exchange {
         (conn.revision, conn.tail) = (Some(revision), tail);
         conn.opening = Key::NONE;
         conn.skip_probe = false;
-        (self.ever_ready, self.down_until) = (true, None);
+        (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
         self.list(connection);
@@ -439,6 +445,9 @@ impl Exchange {
     pub(super) fn let_go(&mut self, now: Instant, connection: u32, event: Event, sink: &mut impl Sink) {
         let frame_bytes_max = self.settings.frame_bytes_max;
         self.changed = true;
+        if event == Event::Lost {
+            self.down_why = Why::Unreachable;
+        }
         self.end_calls_on(now, connection, None, sink);
         if self.is_http(connection) {
             self.shut_all(connection);
@@ -501,13 +510,33 @@ impl Exchange {
         }
         if self.is_closed() {
             self.down_until = Some(now.after(self.settings.backoff_cap));
-            self.fail_unplaced(now, Why::Unreachable, sink);
+            self.fail_unplaced(now, self.down_why, sink);
         }
+    }
+
+    pub(super) fn is_down(&mut self, now: Instant) -> bool {
+        match self.down_until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.revive();
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Sweeps no more often than every 10 ms, whatever the deadlines.
+    fn sweep_allowed(&mut self, now: Instant) -> bool {
+        let allowed = now >= self.next_sweep;
+        if allowed {
+            self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
+        }
+        allowed
     }
 
     /// Tries again after having given up.
     pub(super) fn revive(&mut self) {
-        self.down_until = None;
+        (self.down_until, self.down_why) = (None, Why::Unreachable);
         self.memory.remember(None);
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
@@ -542,6 +571,9 @@ impl Exchange {
                 self.fail(now, key, why, Fate::NotSent, sink);
             } else if let Some(frame) = conn.outbox.slice(row.start, row.len as usize) {
                 self.parked.push_back(Parked { key, revision: conn.revision, frame: frame.to_vec() });
+                if row.standing != Standing::No {
+                    conn.window.narrow();
+                }
                 if let Some(row) = self.correlation.get_mut(key) {
                     row.connection = NO_CONNECTION;
                 }

@@ -15,16 +15,17 @@
 mod http;
 mod life;
 mod receive;
+mod standing;
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row},
+    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{
         plans::ToolPlans,
-        pool::{HttpSettings, SPARE_LANES},
+        pool::{HttpSettings, lanes_for},
     },
     lifecycle::State,
     message::{encode, handshake::ServerInfo},
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     base::{
         buffer::ChunkPool,
-        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX, SWEEP_NS_MIN},
+        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
     policy::backoff::Backoff,
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) backoff_cap: Duration,
     pub(crate) orphan_debt: Duration,
     pub(crate) orphan_ttl: Duration,
+    /// Standing calls at a time: over HTTP each has a lane beyond those of the window.
+    pub(crate) standing_max: u32,
     /// Timed-out calls older than this, with nothing heard since, make a connection suspect.
     pub(crate) silence: Duration,
     /// The server is reached over HTTP.
@@ -100,11 +103,20 @@ pub(crate) trait EraMemory {
     fn token(&self) -> Option<Box<str>> {
         None
     }
-    /// The server refused for want of authorization, and this is how it wants to be asked.
-    fn challenged(&self, _status: u16, _challenge: &str) {}
+    /// The server refused a request with the token of version `had` for want of authorization, and this is how it wants to be
+    /// asked. May the request be sent again as soon as nobody awaits a token?
+    fn refused(&self, _had: u64, _status: u16, _challenge: &str) -> bool {
+        false
+    }
+    /// The server accepted a request with the token of version `had`.
+    fn accepted(&self, _had: u64) {}
     /// Is somebody about to bring another token?
     fn awaits_token(&self) -> bool {
         false
+    }
+    /// Why nobody brought one.
+    fn why_no_token(&self) -> Option<Reason> {
+        None
     }
 }
 
@@ -118,6 +130,8 @@ pub(crate) struct Exchange {
     layout: KeyLayout,
     correlation: Correlation,
     magazine: Magazine,
+    /// Standing calls that have not ended.
+    standing: usize,
     /// Keys for the opening requests, from a slot of their own.
     control: Key,
     connections: Vec<Connection>,
@@ -140,12 +154,16 @@ pub(crate) struct Exchange {
     next_care: Instant,
     /// All connections have given up; calls fail until then, the first one after that tries again.
     down_until: Option<Instant>,
+    /// What calls fail with then.
+    down_why: Why,
     ever_ready: bool,
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
     /// A connection became ready or was lost; whoever watches is told at the end of the turn.
     changed: bool,
+    /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
+    held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
     /// Noise and blank lines counted by framings that are gone.
@@ -189,10 +207,17 @@ impl Exchange {
             .map(|_| {
                 let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
                 let http = settings.http.as_ref();
-                Connection::new(settings.window, settings.frame_bytes_max, backoff, http)
+                Connection::new(
+                    settings.window,
+                    settings.standing_max,
+                    settings.frame_bytes_max,
+                    backoff,
+                    http,
+                )
             })
             .collect();
-        let lanes = if settings.http.is_some() { settings.window.get() + SPARE_LANES } else { 1 };
+        let places = settings.window.get() + settings.standing_max;
+        let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, places));
         let mut exchange = Self {
             lanes,
             scratch: Vec::new(),
@@ -201,6 +226,7 @@ impl Exchange {
             layout,
             correlation: Correlation::new(layout, slots),
             magazine,
+            standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
             open: VecDeque::with_capacity(connections.len()),
             dirty: Vec::with_capacity(connections.len()),
@@ -211,11 +237,13 @@ impl Exchange {
             next_sweep: Instant::default(),
             next_care: Instant::NEVER,
             down_until: None,
+            down_why: Why::Unreachable,
             ever_ready: false,
             closing: false,
             reason: None,
             reason_is_news: false,
             changed: false,
+            held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
             noise_before: (0, 0),
@@ -278,7 +306,9 @@ impl Exchange {
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
+            standing: if patience.standing { Standing::Asked } else { Standing::No },
         };
+        self.standing += usize::from(patience.standing);
         self.correlation.insert(row, deadline);
         match self.refuses(now) {
             Some(why) => self.fail(now, key, why, Fate::NotSent, sink),
@@ -307,7 +337,7 @@ impl Exchange {
         if self.closing {
             Some(Why::Closed)
         } else if self.is_down(now) {
-            Some(Why::Unreachable)
+            Some(self.down_why)
         } else {
             None
         }
@@ -337,6 +367,7 @@ impl Exchange {
     /// Puts waiting calls on connections while both last. Returns how many.
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
+        self.heed_token();
         let mut assigned = 0;
         while let Some(parked) = self.parked.front() {
             // A call that ended while it was parked has left only its frame.
@@ -357,6 +388,9 @@ impl Exchange {
             };
             let Some(connection) = self.pick() else { break };
             self.waiting.pop_front();
+            if self.cannot_stand(now, connection, &row, sink) {
+                continue;
+            }
             if self.is_http(connection) {
                 self.put_http(connection, key, row.progress, |out| {
                     sink.body(key, &mut |body| out.extend_from_slice(body));
@@ -460,6 +494,9 @@ impl Exchange {
             if self.settings.http.is_some() {
                 let lane = self.lane(connection);
                 lane.dirty = false;
+                if let Some(machine) = &mut lane.h2 {
+                    machine.waiting();
+                }
                 if lane.waiting().is_empty() {
                     continue;
                 }
@@ -474,17 +511,14 @@ impl Exchange {
         None
     }
 
-    /// Is there output that no `poll_dirty` has named yet?
+    /// Is there output that no `poll_dirty` has named yet, or a line to be dialled or shut?
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.wanted.is_empty() || !self.unwanted.is_empty()
     }
 
-    /// Is there anything that the driver can do without waiting for an event: write, dial, hang up, put a call on a connection?
+    /// Is there anything that the driver can do without waiting for an event, such as to put a call on a connection?
     pub(crate) fn has_work(&mut self) -> bool {
-        self.has_dirty()
-            || !self.wanted.is_empty()
-            || !self.unwanted.is_empty()
-            || !(self.parked.is_empty() && self.waiting.is_empty()) && self.pick().is_some()
+        self.has_dirty() || !(self.parked.is_empty() && self.waiting.is_empty()) && self.pick().is_some()
     }
 
     /// The bytes to write next.
@@ -505,6 +539,9 @@ impl Exchange {
 
     /// How many calls [`Self::submit`] would take now, at most.
     pub(crate) fn room(&self) -> usize {
+        if self.held {
+            return 0;
+        }
         let credits: usize = if self.connections.len() == 1 && !self.is_http(0) {
             let conn = &self.connections[0];
             if conn.has_room() { conn.window.room() as usize } else { 0 }
@@ -532,6 +569,11 @@ impl Exchange {
     /// Have all connections given up? Then why.
     pub(crate) fn down_reason(&self) -> Option<&Reason> {
         self.down_until.and(self.reason.as_ref())
+    }
+
+    /// What calls fail with while all connections have given up.
+    pub(crate) fn down_why(&self) -> Why {
+        self.down_why
     }
 
     /// The reason of the last failure, if there was one since this was last asked.
@@ -580,7 +622,7 @@ impl Exchange {
     pub(crate) fn expects(&self, line: u32) -> bool {
         let (connection, lane) = self.of_line(line);
         let conn = &self.connections[connection as usize];
-        conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].left > 0)
+        conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].expects())
     }
 
     pub(crate) fn stats(&mut self) -> &Stats {
@@ -598,6 +640,9 @@ impl Exchange {
     /// The next connection with room, in turn.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
+        if self.held {
+            return None;
+        }
         loop {
             let &connection = self.open.front()?;
             if self.connections[connection as usize].has_room() {
@@ -654,6 +699,7 @@ impl Exchange {
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
+            standing: Standing::No,
         };
         self.correlation.insert(row, deadline);
         if self.is_http(connection) {
@@ -673,6 +719,9 @@ impl Exchange {
         let len = (conn.outbox.end() - start) as u32;
         if let Some(row) = self.correlation.get_mut(key) {
             (row.connection, row.start, row.len) = (connection, start, len);
+            if row.standing != Standing::No {
+                conn.window.widen();
+            }
         }
         let had_room = conn.window.take();
         debug_assert!(had_room, "picked a connection without room");
@@ -718,6 +767,9 @@ impl Exchange {
     #[inline]
     fn end(&mut self, now: Instant, key: Key, outcome: Outcome<'_>, sink: &mut impl Sink) {
         let row = self.correlation.remove(key);
+        if row.standing != Standing::No {
+            self.stand_down(&row);
+        }
         if row.owner.kind == OwnerKind::Drawn {
             self.magazine.give_back(key);
         }
@@ -727,7 +779,7 @@ impl Exchange {
                 self.stats.answered += 1;
                 self.stats.rpc_errors += 1;
             }
-            Outcome::Failed(Failure { why: Why::Cancelled, .. }) => self.stats.cancelled += 1,
+            Outcome::Failed(Failure { why: Why::Cancelled | Why::Revoked, .. }) => self.stats.cancelled += 1,
             Outcome::Failed(failure) => {
                 self.stats.failed += 1;
                 self.stats.timed_out += u64::from(matches!(failure.why, Why::TimedOut { .. }));
@@ -752,8 +804,13 @@ impl Exchange {
             return;
         }
         let conn = &mut self.connections[row.connection as usize];
-        conn.window.owe();
-        conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        if row.standing == Standing::No {
+            conn.window.owe();
+            conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        } else {
+            conn.window.give_back();
+            conn.orphans.add_free(now, key);
+        }
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             encode::cancelled(conn.outbox.bytes(), key, reason);
@@ -765,25 +822,5 @@ impl Exchange {
         // Its bytes may stand in the outbox still, but they will leave: they cannot be taken out of a stream whose
         // offsets others rely on. Unknown is the fate that is never wrong.
         self.fail(now, key, why, Fate::Unknown, sink);
-    }
-
-    fn is_down(&mut self, now: Instant) -> bool {
-        match self.down_until {
-            Some(until) if now < until => true,
-            Some(_) => {
-                self.revive();
-                false
-            }
-            None => false,
-        }
-    }
-
-    /// Sweeps no more often than every 10 ms, whatever the deadlines.
-    fn sweep_allowed(&mut self, now: Instant) -> bool {
-        let allowed = now >= self.next_sweep;
-        if allowed {
-            self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
-        }
-        allowed
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Exchange;
+use super::{Exchange, standing::Heard};
 use crate::{
     base::{buffer::FrameRef, time::Instant},
     proto::{
@@ -122,7 +122,7 @@ impl Exchange {
                 self.handle_answer(now, line, id, outcome, sink);
             }
             Kind::Request | Kind::Notification => {
-                self.handle_started(now, self.connection_of(line), frame, sink);
+                self.handle_started(now, line, frame, sink);
             }
             Kind::Batch => self.handle_array(now, line, frame, sink),
             Kind::Malformed => {
@@ -243,7 +243,8 @@ impl Exchange {
     }
 
     /// The server started something: a request or a notification.
-    fn handle_started(&mut self, now: Instant, connection: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    fn handle_started(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let connection = self.connection_of(line);
         let (Some(method), Ok(started)) =
             (envelope::method(frame.bytes()), serde_json::from_slice::<Started<'_>>(frame.bytes()))
         else {
@@ -256,7 +257,15 @@ impl Exchange {
             if method == "notifications/progress" {
                 self.handle_progress(now, connection, started.params);
             }
-            sink.inbound(Inbound::Notification { method: &method, frame });
+            match self.hear(now, line, &method, started.params, sink) {
+                Heard::Everybody => {
+                    sink.inbound(Inbound::Notification { method: &method, frame, subscription: None });
+                }
+                Heard::Subscription(key) => {
+                    sink.inbound(Inbound::Notification { method: &method, frame, subscription: Some(key) });
+                }
+                Heard::Nobody => {}
+            }
             return;
         };
         self.stats.server_requests += 1;

@@ -195,6 +195,7 @@ impl EventStream {
     }
 
     /// Comments so far: lines that begin with a colon and have ended.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn comments(&self) -> u64 {
         self.comments
     }

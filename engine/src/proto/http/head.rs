@@ -49,7 +49,7 @@ pub(crate) enum Body {
     Length(u64),
     /// With its last chunk.
     Chunked,
-    /// With the connection, which therefore carries nothing after it.
+    /// With the connection, which therefore carries nothing after it; over HTTP/2, with its stream.
     UntilClose,
 }
 
@@ -110,88 +110,142 @@ pub(crate) fn parse(unread: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
 fn read(response: &Response<'_, '_>) -> Result<Head, HeadError> {
     let status = response.code.unwrap_or_default();
     let is_1_1 = response.version == Some(1);
-    let mut length = None;
-    let mut transfer_coding: Option<Cow<'_, [u8]>> = None;
-    let mut content_coding = None;
-    let mut media = None;
-    let (mut says_close, mut says_keep_alive) = (false, false);
-    let (mut session, mut retry_after, mut challenge, mut location) = (None, None, None::<Box<str>>, None);
+    let mut fields = Fields::default();
     for header in response.headers.iter() {
-        let (name, value) = (header.name, header.value);
-        // By length first: it tells nearly all of the names apart, and most headers are none of ours.
-        match name.len() {
-            8 if name.eq_ignore_ascii_case("location") => location = location.or_else(|| Some(text(value))),
-            10 if name.eq_ignore_ascii_case("connection") => {
-                for token in elements(value) {
-                    says_close |= token.eq_ignore_ascii_case(b"close");
-                    says_keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-            11 if name.eq_ignore_ascii_case("retry-after") => retry_after = retry_after.or(seconds(value)),
-            12 if name.eq_ignore_ascii_case("content-type") => media = media.or(Some(media_of(value))),
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                for element in elements(value) {
-                    let bytes = decimal(element).filter(|bytes| *bytes <= LENGTH_MAX);
-                    let bytes = bytes.ok_or(HeadError::Malformed("content-length is no length"))?;
-                    if length.is_some_and(|length| length != bytes) {
-                        return Err(HeadError::ConflictingLength);
-                    }
-                    length = Some(bytes);
-                }
-            }
-            14 if name.eq_ignore_ascii_case("mcp-session-id") => session = session.or_else(|| visible(value)),
-            16 if name.eq_ignore_ascii_case("content-encoding") => {
-                let mut codings = elements(value).filter(|coding| !coding.is_empty());
-                if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-                    content_coding = content_coding.or(Some(value));
-                }
-            }
-            16 if name.eq_ignore_ascii_case("www-authenticate") => {
-                challenge = Some(match challenge {
-                    Some(before) => format!("{before}, {}", text(value)).into(),
-                    None => text(value),
-                });
-            }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                transfer_coding = Some(match transfer_coding {
-                    Some(before) => Cow::Owned([&before, &b", "[..], value].concat()),
-                    None => Cow::Borrowed(value),
-                });
-            }
-            _ => {}
-        }
+        fields.take(header.name, header.value)?;
     }
-    if let Some(coding) = &transfer_coding {
-        if length.is_some() {
+    if let Some(coding) = &fields.transfer_coding {
+        if fields.length.is_some() {
             return Err(HeadError::ConflictingLength);
         }
         if !coding.eq_ignore_ascii_case(b"chunked") {
             return Err(unsupported(coding));
         }
     }
-    let body = match (status, length) {
+    let is_chunked = fields.transfer_coding.is_some();
+    let body = match (status, fields.length) {
         (204 | 304, _) => Body::None,
-        _ if transfer_coding.is_some() => Body::Chunked,
+        _ if is_chunked => Body::Chunked,
         (_, Some(bytes)) => Body::Length(bytes),
         (_, None) => Body::UntilClose,
     };
-    if let Some(coding) = content_coding
-        && !matches!(body, Body::None | Body::Length(0))
-    {
-        return Err(unsupported(coding));
-    }
     // HTTP/1.0 knows no chunks: an answer that has them anyway is read, and its connection not trusted with another.
-    let is_persistent = if is_1_1 { true } else { says_keep_alive && transfer_coding.is_none() };
-    Ok(Head {
-        status,
-        body,
-        media: media.unwrap_or(Media::Other),
-        keep_alive: is_persistent && !says_close && body != Body::UntilClose,
-        session,
-        retry_after,
-        challenge,
-        location,
-    })
+    let is_persistent = if is_1_1 { true } else { fields.says_keep_alive && !is_chunked };
+    let keep_alive = is_persistent && !fields.says_close && body != Body::UntilClose;
+    fields.head(status, body, keep_alive)
+}
+
+/// What the headers of an HTTP/2 answer mean, whose framing they have no part in: the body ends with the stream, and the
+/// connection goes on. Interim answers are not for this.
+///
+/// # Errors
+///
+/// When the body is coded, or its length is said in a way that cannot be read.
+#[cfg(feature = "http2")]
+pub(crate) fn of_stream<'h>(
+    status: u16,
+    headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+    has_body: bool,
+) -> Result<Head, HeadError> {
+    let mut fields = Fields::default();
+    for (name, value) in headers {
+        fields.take(name, value)?;
+    }
+    let body = match fields.length {
+        _ if !has_body || matches!(status, 204 | 304) => Body::None,
+        Some(bytes) => Body::Length(bytes),
+        None => Body::UntilClose,
+    };
+    fields.head(status, body, true)
+}
+
+/// What the headers that mean anything have said so far.
+#[derive(Default)]
+struct Fields<'h> {
+    length: Option<u64>,
+    transfer_coding: Option<Cow<'h, [u8]>>,
+    content_coding: Option<&'h [u8]>,
+    media: Option<Media>,
+    says_close: bool,
+    says_keep_alive: bool,
+    session: Option<Box<str>>,
+    retry_after: Option<Duration>,
+    challenge: Option<Box<str>>,
+    location: Option<Box<str>>,
+}
+
+impl<'h> Fields<'h> {
+    fn take(&mut self, name: &str, value: &'h [u8]) -> Result<(), HeadError> {
+        // By length first: it tells nearly all of the names apart, and most headers are none of ours.
+        match name.len() {
+            8 if name.eq_ignore_ascii_case("location") => {
+                self.location = self.location.take().or_else(|| Some(text(value)));
+            }
+            10 if name.eq_ignore_ascii_case("connection") => {
+                for token in elements(value) {
+                    self.says_close |= token.eq_ignore_ascii_case(b"close");
+                    self.says_keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            11 if name.eq_ignore_ascii_case("retry-after") => {
+                self.retry_after = self.retry_after.or(seconds(value));
+            }
+            12 if name.eq_ignore_ascii_case("content-type") => {
+                self.media = self.media.or(Some(media_of(value)));
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                for element in elements(value) {
+                    let bytes = decimal(element).filter(|bytes| *bytes <= LENGTH_MAX);
+                    let bytes = bytes.ok_or(HeadError::Malformed("content-length is no length"))?;
+                    if self.length.is_some_and(|length| length != bytes) {
+                        return Err(HeadError::ConflictingLength);
+                    }
+                    self.length = Some(bytes);
+                }
+            }
+            14 if name.eq_ignore_ascii_case("mcp-session-id") => {
+                self.session = self.session.take().or_else(|| visible(value));
+            }
+            16 if name.eq_ignore_ascii_case("content-encoding") => {
+                let mut codings = elements(value).filter(|coding| !coding.is_empty());
+                if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+                    self.content_coding = self.content_coding.or(Some(value));
+                }
+            }
+            16 if name.eq_ignore_ascii_case("www-authenticate") => {
+                self.challenge = Some(match self.challenge.take() {
+                    Some(before) => format!("{before}, {}", text(value)).into(),
+                    None => text(value),
+                });
+            }
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                self.transfer_coding = Some(match self.transfer_coding.take() {
+                    Some(before) => Cow::Owned([&before, &b", "[..], value].concat()),
+                    None => Cow::Borrowed(value),
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn head(self, status: u16, body: Body, keep_alive: bool) -> Result<Head, HeadError> {
+        if let Some(coding) = self.content_coding
+            && !matches!(body, Body::None | Body::Length(0))
+        {
+            return Err(unsupported(coding));
+        }
+        Ok(Head {
+            status,
+            body,
+            media: self.media.unwrap_or(Media::Other),
+            keep_alive,
+            session: self.session,
+            retry_after: self.retry_after,
+            challenge: self.challenge,
+            location: self.location,
+        })
+    }
 }
 
 /// The elements of a list, without the blanks (and folds) around them.

@@ -6,7 +6,7 @@
 //!
 //! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
 
-use super::reader::Reader;
+use super::{h2::H2, reader::Reader};
 use crate::{
     base::{buffer::ReceiveBuffer, time::Instant},
     slab::key::Key,
@@ -49,6 +49,8 @@ pub(crate) enum Load {
     Resumed(Key),
     /// The end of the session.
     Delete,
+    /// None of its own: its socket carries the exchanges of other lanes, over HTTP/2.
+    Carrier,
 }
 
 /// One socket and its exchange.
@@ -56,16 +58,26 @@ pub(crate) enum Load {
 pub(crate) struct Lane {
     pub(crate) socket: Socket,
     pub(crate) load: Load,
+    /// HTTP/2 is spoken on its socket.
+    pub(crate) h2: Option<Box<H2>>,
+    /// The lane whose socket carries this exchange, if it has no socket of its own.
+    pub(crate) rides: Option<u32>,
     /// Head and body of the request.
     pub(crate) request: Vec<u8>,
     /// Where its body begins.
     pub(crate) body_at: usize,
     /// How much of it the kernel has taken.
     pub(crate) left: usize,
+    /// The session that the request names, if any, by the epoch of the connection in which it was placed.
+    pub(crate) session: Option<u32>,
     pub(crate) inbox: ReceiveBuffer,
     pub(crate) reader: Reader,
     /// Status of the response that is being read; 0 before its head.
     pub(crate) status: u16,
+    /// The version of the token that the request has.
+    pub(crate) token: u64,
+    /// The request was refused for want of authorization, and may be sent again.
+    pub(crate) again: bool,
     /// The server keeps the socket open after this response.
     pub(crate) keep_alive: bool,
     /// How long the server wants to be left alone, in seconds.
@@ -80,8 +92,6 @@ pub(crate) struct Lane {
     pub(crate) dirty: bool,
     /// Since when it is free.
     pub(crate) idle_since: Instant,
-    /// The session that the request names, as the count of the connection's sessions; none if it names none.
-    pub(crate) session: Option<u32>,
     /// Requests that this socket has carried.
     pub(crate) served: u64,
     /// Counts the sockets this lane has had.
@@ -93,12 +103,17 @@ impl Lane {
         Self {
             socket: Socket::None,
             load: Load::Nothing,
+            h2: None,
+            rides: None,
             request: Vec::new(),
             body_at: 0,
             left: 0,
+            session: None,
             inbox: ReceiveBuffer::default(),
             reader: Reader::new(frame_bytes_max),
             status: 0,
+            token: 0,
+            again: false,
             keep_alive: true,
             retry_after_s: None,
             last_event: None,
@@ -106,7 +121,6 @@ impl Lane {
             dial_until: Instant::NEVER,
             dirty: false,
             idle_since: Instant::default(),
-            session: None,
             served: 0,
             generation: 0,
         }
@@ -114,17 +128,30 @@ impl Lane {
 
     /// What is still to be written, on a socket that stands.
     pub(crate) fn waiting(&self) -> &[u8] {
+        if let Some(h2) = &self.h2 {
+            return h2.pumped();
+        }
         if self.socket == Socket::Open { &self.request[self.left..] } else { &[] }
     }
 
-    /// Has any byte of the request left?
+    /// Has any byte of the request left, on a socket of its own?
     pub(crate) fn has_left(&self) -> bool {
         self.left > 0
     }
 
-    /// Is there a request of which nothing has left?
+    /// Is there a request of which nothing has left, on a socket of its own?
     pub(crate) fn is_unsent(&self) -> bool {
         self.left == 0 && !self.request.is_empty()
+    }
+
+    /// Does it wait for a socket that others will share?
+    pub(crate) fn waits(&self) -> bool {
+        self.load != Load::Nothing && self.socket == Socket::None && self.rides.is_none()
+    }
+
+    /// Is anything to come on its socket?
+    pub(crate) fn expects(&self) -> bool {
+        self.h2.as_ref().map_or(self.left > 0, |machine| machine.streams() > 0)
     }
 
     /// Has all of the request left?
@@ -144,6 +171,7 @@ impl Lane {
             self.request.shrink_to(REQUEST_BYTES_KEPT);
         }
         (self.body_at, self.left, self.status) = (0, 0, 0);
+        self.again = false;
         (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
         std::mem::take(&mut self.load)
     }

@@ -3,11 +3,18 @@
 //! Leaves, of which none knows another: [`head`] reads the head of an answer, [`chunked`] undoes the chunks of
 //! its body, [`event_stream`] cuts that body into events, and [`request`] says what the headers of a call look
 //! like that mirror its arguments. Each is shown bytes that the caller owns, and copies what it must alone.
-//! Above them, [`reader`] joins the first three for the responses of one socket, [`template`] writes whole requests with
-//! [`plans`] of what to mirror, a [`lane`] is a socket with its exchange, and a [`pool`] the lanes of one connection.
+//! Above them, a [`body`] is what remains of an answer without its framing, [`reader`] joins it with the first two for the
+//! responses of one socket, `h2` is the machine of a socket that carries many exchanges, [`template`] writes whole requests
+//! with [`plans`] of what to mirror, a [`lane`] is a socket with its exchange, and a [`pool`] the lanes of one connection.
 
+pub(crate) mod body;
 pub(crate) mod chunked;
 pub(crate) mod event_stream;
+#[cfg(feature = "http2")]
+pub(crate) mod h2;
+#[cfg(not(feature = "http2"))]
+#[path = "no_h2.rs"]
+pub(crate) mod h2;
 pub(crate) mod head;
 pub(crate) mod lane;
 pub(crate) mod plans;

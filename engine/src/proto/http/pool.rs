@@ -5,8 +5,8 @@
 //! flight, opened as demand asks. Free lanes are used last in, first out: the fewest sockets stay busy, and those at the
 //! bottom of the pile are the ones that go when they have been idle for long.
 //!
-//! Lanes: one for each call of the window, and [`SPARE_LANES`] for what must not wait behind calls (replies, cancellations,
-//! the stream of events). Owner: one connection. Always: a lane stands in `idle` exactly if its socket is open and it has no
+//! Lanes: one for each call of the window, one for each subscription, and [`SPARE_LANES`] for what must not wait behind either
+//! (replies, cancellations, the stream of events). Owner: one connection. Always: a lane stands in `idle` exactly if its socket is open and it has no
 //! load.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -27,6 +27,10 @@ use crate::{
 /// Lanes beyond the window: two for errands, one for a stream of events.
 pub(crate) const SPARE_LANES: u32 = 3;
 
+/// Sockets of one connection over HTTP/2: each carries a hundred exchanges or so, and one that is closing may need a successor
+/// while it still has answers to bring.
+pub(crate) const CARRIERS_MAX: usize = 8;
+
 /// What an HTTP connection is told once.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpSettings {
@@ -42,6 +46,10 @@ pub(crate) struct HttpSettings {
     pub(crate) events_only: bool,
     /// Open a stream for what the server starts outside of calls.
     pub(crate) listen: bool,
+    /// HTTP/2 may be spoken: the server is asked when the socket is opened.
+    pub(crate) may_multiplex: bool,
+    /// HTTP/2 is spoken without asking.
+    pub(crate) prior_knowledge: bool,
     /// Free sockets are closed after this.
     pub(crate) idle_timeout: Duration,
 }
@@ -61,6 +69,10 @@ pub(crate) struct Pool {
     pub(crate) lanes: Vec<Lane>,
     /// Free lanes with an open socket.
     idle: Vec<u32>,
+    /// The server speaks HTTP/2.
+    pub(crate) multiplexes: bool,
+    /// Lanes whose sockets carry others.
+    carriers: Vec<u32>,
     pub(crate) dialect: Dialect,
     pub(crate) template: Template,
     /// Messages that wait for a lane, as JSON.
@@ -90,6 +102,8 @@ pub(crate) struct Pool {
     pub(crate) retry: Duration,
     /// Which token the template has.
     pub(crate) token: u64,
+    /// The server has accepted it.
+    pub(crate) token_proven: bool,
 }
 
 /// How far an opening has come.
@@ -127,10 +141,13 @@ pub(crate) struct Resume {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: &HttpSettings, window: u32, frame_bytes_max: usize) -> Self {
+    /// A pool with a lane for each of so many calls and subscriptions, and the spare ones.
+    pub(crate) fn new(settings: &HttpSettings, places: u32, frame_bytes_max: usize) -> Self {
         Self {
-            lanes: (0..window + SPARE_LANES).map(|_| Lane::new(frame_bytes_max)).collect(),
+            lanes: (0..lanes_for(settings, places)).map(|_| Lane::new(frame_bytes_max)).collect(),
             idle: Vec::new(),
+            multiplexes: false,
+            carriers: Vec::new(),
             dialect: if settings.events_only { Dialect::Events } else { Dialect::Streamable },
             template: Template::new(settings),
             errands: VecDeque::new(),
@@ -148,6 +165,7 @@ impl Pool {
             plans: None,
             retry: RETRY_DEFAULT,
             token: 0,
+            token_proven: false,
         }
     }
 
@@ -160,6 +178,10 @@ impl Pool {
     /// Is there a lane for another exchange?
     #[inline]
     pub(crate) fn has_any_lane(&self) -> bool {
+        if self.multiplexes {
+            let has_room = self.carrier_with_room().is_some() || self.may_dial_carrier();
+            return has_room && self.free_lane().is_some();
+        }
         !self.idle.is_empty() || self.may_dial && self.free_lane().is_some()
     }
 
@@ -172,7 +194,7 @@ impl Pool {
     pub(crate) fn take_lane(&mut self) -> Option<u32> {
         match self.idle.pop() {
             Some(lane) => Some(lane),
-            None if self.may_dial => self.free_lane(),
+            None if self.may_dial || self.multiplexes => self.free_lane(),
             None => None,
         }
     }
@@ -183,6 +205,26 @@ impl Pool {
         self.lanes.iter().position(free).map(|lane| lane as u32)
     }
 
+    /// A carrier on which another exchange may ride.
+    pub(crate) fn carrier_with_room(&self) -> Option<u32> {
+        let has_room =
+            |lane: &u32| self.lanes[*lane as usize].h2.as_ref().is_some_and(|machine| machine.room() > 0);
+        self.carriers.iter().copied().find(has_room)
+    }
+
+    /// May another socket be opened to carry exchanges? One at a time, up to a bound.
+    pub(crate) fn may_dial_carrier(&self) -> bool {
+        self.may_dial
+            && self.carriers.len() < CARRIERS_MAX
+            && self.lanes.iter().all(|lane| lane.socket != Socket::Dialling)
+    }
+
+    /// A lane's socket carries others from now on.
+    pub(crate) fn add_carrier(&mut self, lane: u32) {
+        self.multiplexes = true;
+        self.carriers.push(lane);
+    }
+
     /// A lane's socket is open and its exchange over.
     pub(crate) fn rest(&mut self, lane: u32, now: Instant) {
         debug_assert!(!self.idle.contains(&lane));
@@ -190,8 +232,9 @@ impl Pool {
         self.idle.push(lane);
     }
 
-    /// A free lane has lost its socket.
+    /// A lane has lost its socket.
     pub(crate) fn leave(&mut self, lane: u32) {
+        self.carriers.retain(|carrier| *carrier != lane);
         self.idle.retain(|idle| *idle != lane);
     }
 
@@ -260,6 +303,11 @@ impl Pool {
         (self.pending_opening, self.pages) = (None, 0);
         self.retry = RETRY_DEFAULT;
     }
+}
+
+/// Lanes of a connection with places for so many calls and subscriptions.
+pub(crate) fn lanes_for(settings: &HttpSettings, places: u32) -> u32 {
+    places + SPARE_LANES + if settings.may_multiplex { CARRIERS_MAX as u32 } else { 0 }
 }
 
 /// Until the server says how long (WHATWG leaves it to the client: "a few seconds").

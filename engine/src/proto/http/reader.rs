@@ -1,45 +1,26 @@
-//! One HTTP response after another, taken apart: heads, bodies in whichever framing, and in the bodies either one JSON text,
+//! One HTTP/1.1 response after another, taken apart: heads, bodies in whichever framing, and in the bodies either one JSON text,
 //! a stream of events, or nothing that anyone wants.
 //!
 //! A reader is shown the bytes that were received on one socket and says, step by step, what they are. A JSON body with a
 //! length is a range of the bytes received: nothing is copied. Bodies in chunks and event streams are put together in a
-//! buffer of the reader's own, since the framing of HTTP stands between their bytes.
+//! [`Body`], since the framing of HTTP stands between their bytes.
 //!
 //! Units: bytes. Bounds: `frame_bytes_max` for one JSON body or one event; heads and chunk lines have theirs in `limits.rs`.
-//! Owner: one lane. Always: between steps every byte is either unread in the inbox, unread in `gathered`, or done with.
+//! Owner: one lane. Always: between steps every byte is either unread in the inbox, unread in the body, or done with.
 //! Proof: `any_cut_gives_the_same_steps`, below. Follows: RFC 9112, sections 6 and 7; MCP, Streamable HTTP.
 
 use super::{
+    body::{Body, Place, Step, Taking, frame_in},
     chunked::{Chunked, Piece},
-    event_stream::{Event, EventStream, Split},
-    head::{self, Body, Head},
+    head,
 };
-use crate::{
-    base::buffer::{ChunkPool, FrameRef, ReceiveBuffer},
-    proto::framing::newline::Oversized,
-};
-
-/// What to do with a body.
-#[derive(Debug, Default)]
-pub(crate) enum Taking {
-    /// Read it and drop it.
-    #[default]
-    Nothing,
-    /// One JSON text.
-    Json,
-    /// Events, each with a JSON text or nothing in it.
-    Events(EventStream),
-}
+use crate::base::buffer::{ChunkPool, FrameRef, ReceiveBuffer};
 
 /// The responses of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     stage: Stage,
-    taking: Taking,
-    gathered: ReceiveBuffer,
-    /// `gathered` may hold a whole event.
-    pending: bool,
-    frame_bytes_max: usize,
+    body: Body,
 }
 
 #[derive(Debug, Default)]
@@ -52,41 +33,13 @@ enum Stage {
     Chunks(Chunked),
     /// The body ends with the connection.
     UntilClose,
-    /// The body is whole.
+    /// The body is whole; not all that it amounts to has been said.
     Done,
-}
-
-/// What the next bytes are.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// More bytes are needed.
-    NeedMore,
-    /// A head. Say what to do with its body ([`Reader::take`]) before the next step.
-    Head(Head),
-    /// A whole JSON body.
-    Json(Place),
-    /// An event; the place is that of its data, if it has any in one piece.
-    Event(Event, Option<Place>),
-    /// A body or an event beyond the bound; it is not kept.
-    Oversized(Box<Oversized>),
-    /// The response is over.
-    End,
-    /// The bytes are no HTTP.
-    Broken(String),
-}
-
-/// Where a text stands. It is there until [`Reader::consume`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    gathered: bool,
-    start: usize,
-    len: usize,
-    consumed: usize,
 }
 
 impl Reader {
     pub(crate) fn new(frame_bytes_max: usize) -> Self {
-        Self { frame_bytes_max, ..Self::default() }
+        Self { stage: Stage::Head, body: Body::new(frame_bytes_max) }
     }
 
     /// Does the end of the connection end the body properly?
@@ -96,20 +49,21 @@ impl Reader {
 
     /// Says what to do with the body whose head came last.
     pub(crate) fn take(&mut self, taking: Taking) {
-        self.taking = taking;
+        self.body.take(taking);
     }
 
     /// A splitter of events within the reader's bound.
     pub(crate) fn events(&self) -> Taking {
-        Taking::Events(EventStream::new(self.frame_bytes_max))
+        self.body.events()
     }
 
     /// Says what the next bytes of `inbox` are.
     pub(crate) fn step(&mut self, inbox: &mut ReceiveBuffer, pool: &mut ChunkPool) -> Step {
         loop {
-            if self.pending
-                && let Some(step) = self.event()
-            {
+            if let Some(step) = self.body.step(pool) {
+                if matches!(step, Step::End) {
+                    self.stage = Stage::Head;
+                }
                 return step;
             }
             match &mut self.stage {
@@ -117,55 +71,41 @@ impl Reader {
                     Ok(Some((head, consumed))) => {
                         inbox.consume(consumed);
                         self.stage = match head.body {
-                            Body::None => Stage::Done,
-                            Body::Length(bytes) => Stage::Length(bytes),
-                            Body::Chunked => Stage::Chunks(Chunked::new()),
-                            Body::UntilClose => Stage::UntilClose,
+                            head::Body::None => Stage::Length(0),
+                            head::Body::Length(bytes) => Stage::Length(bytes),
+                            head::Body::Chunked => Stage::Chunks(Chunked::new()),
+                            head::Body::UntilClose => Stage::UntilClose,
                         };
-                        self.taking = Taking::Nothing;
                         return Step::Head(head);
                     }
                     Ok(None) => return Step::NeedMore,
                     Err(error) => return Step::Broken(error.to_string()),
                 },
+                Stage::Length(0) => self.done(),
+                Stage::Length(left) if self.body.wants_json() && self.body.may_have(*left) => {
+                    let len = *left as usize;
+                    if inbox.unread().len() < len {
+                        return Step::NeedMore;
+                    }
+                    self.body.take(Taking::Nothing);
+                    self.done();
+                    return Step::Json(Place { gathered: false, start: 0, len, consumed: len });
+                }
+                Stage::Length(left) if self.body.wants_json() => self.body.refuse(*left),
                 Stage::Length(left) => {
-                    let unread = inbox.unread().len();
-                    if matches!(self.taking, Taking::Json) {
-                        if *left > self.frame_bytes_max as u64 {
-                            let oversized = Oversized { bytes: *left, ..Oversized::default() };
-                            self.taking = Taking::Nothing;
-                            return Step::Oversized(Box::new(oversized));
-                        }
-                        let len = *left as usize;
-                        if unread < len {
-                            return Step::NeedMore;
-                        }
-                        self.stage = Stage::Done;
-                        self.taking = Taking::Nothing;
-                        return Step::Json(Place { gathered: false, start: 0, len, consumed: len });
-                    }
-                    if *left == 0 {
-                        self.stage = Stage::Done;
-                        continue;
-                    }
-                    let n = unread.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let unread = inbox.unread();
+                    let n = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     if n == 0 {
                         return Step::NeedMore;
                     }
                     *left -= n as u64;
-                    let gone = self.piece(inbox, 0, n, pool);
+                    self.body.push(&unread[..n], pool);
                     inbox.consume(n);
-                    if let Some(step) = gone {
-                        return step;
-                    }
                 }
                 Stage::Chunks(chunked) => match chunked.next(inbox.unread()) {
                     Ok(Piece::Data { data, consumed }) => {
-                        let gone = self.piece(inbox, data.start, data.len(), pool);
+                        self.body.push(&inbox.unread()[data], pool);
                         inbox.consume(consumed);
-                        if let Some(step) = gone {
-                            return step;
-                        }
                     }
                     Ok(Piece::NeedMore { consumed }) => {
                         inbox.consume(consumed);
@@ -173,7 +113,7 @@ impl Reader {
                     }
                     Ok(Piece::End { consumed }) => {
                         inbox.consume(consumed);
-                        self.stage = Stage::Done;
+                        self.done();
                     }
                     Err(error) => return Step::Broken(error.to_string()),
                 },
@@ -182,98 +122,318 @@ impl Reader {
                     if n == 0 {
                         return Step::NeedMore;
                     }
-                    let gone = self.piece(inbox, 0, n, pool);
+                    self.body.push(inbox.unread(), pool);
                     inbox.consume(n);
-                    if let Some(step) = gone {
-                        return step;
-                    }
                 }
-                Stage::Done => {
-                    if matches!(self.taking, Taking::Json) && !self.gathered.unread().is_empty() {
-                        self.taking = Taking::Nothing;
-                        let len = self.gathered.unread().len();
-                        return Step::Json(Place { gathered: true, start: 0, len, consumed: len });
-                    }
-                    self.stage = Stage::Head;
-                    // An event that was not finished is none (WHATWG, 9.2.6).
-                    self.gathered.clear(pool);
-                    return Step::End;
-                }
+                // The body says that it is over, above.
+                Stage::Done => return Step::NeedMore,
             }
         }
+    }
+
+    // A body whose framing is somebody else's (HTTP/2): what it amounts to is asked for after each piece.
+
+    /// Adds a piece of the body whose head came last.
+    pub(crate) fn feed(&mut self, bytes: &[u8], pool: &mut ChunkPool) {
+        self.body.push(bytes, pool);
+    }
+
+    /// That was all of it.
+    pub(crate) fn feed_end(&mut self) {
+        self.body.end();
+    }
+
+    /// The text at `place` of a body that was fed.
+    pub(crate) fn fed_frame(&self, place: Place) -> Option<FrameRef<'_>> {
+        self.body.frame(place)
+    }
+
+    /// The text at `place` of a body that was fed has been read.
+    pub(crate) fn fed_consume(&mut self, place: Place) {
+        self.body.consume(place);
+    }
+
+    /// What the pieces amount to; `None` asks for more.
+    pub(crate) fn fed_step(&mut self, pool: &mut ChunkPool) -> Option<Step> {
+        self.body.step(pool)
     }
 
     /// The connection has ended, and with it the body that was to end so.
     pub(crate) fn end_with_connection(&mut self) {
         if matches!(self.stage, Stage::UntilClose) {
-            self.stage = Stage::Done;
+            self.done();
         }
     }
 
     /// The text at `place`.
     pub(crate) fn frame<'a>(&'a self, inbox: &'a ReceiveBuffer, place: Place) -> Option<FrameRef<'a>> {
-        let buffer = if place.gathered { &self.gathered } else { inbox };
-        buffer.origin().map(|(chunk, origin)| FrameRef { chunk, start: origin + place.start, len: place.len })
+        if place.gathered { self.body.frame(place) } else { frame_in(inbox, place) }
     }
 
     /// The text at `place` has been read.
     pub(crate) fn consume(&mut self, inbox: &mut ReceiveBuffer, place: Place) {
-        if place.gathered { &mut self.gathered } else { inbox }.consume(place.consumed);
+        if place.gathered { self.body.consume(place) } else { inbox.consume(place.consumed) }
     }
 
     /// The socket is gone.
     pub(crate) fn reset(&mut self, pool: &mut ChunkPool) {
-        self.gathered.clear(pool);
-        (self.stage, self.taking, self.pending) = (Stage::Head, Taking::Nothing, false);
+        self.body.reset(pool);
+        self.stage = Stage::Head;
     }
 
-    /// Takes `len` bytes of a body from `at` on.
-    fn piece(&mut self, inbox: &ReceiveBuffer, at: usize, len: usize, pool: &mut ChunkPool) -> Option<Step> {
-        match self.taking {
-            Taking::Nothing => {}
-            Taking::Json if self.gathered.unread().len() + len > self.frame_bytes_max => {
-                let bytes = (self.gathered.unread().len() + len) as u64;
-                self.taking = Taking::Nothing;
-                self.gathered.clear(pool);
-                return Some(Step::Oversized(Box::new(Oversized { bytes, ..Oversized::default() })));
-            }
-            Taking::Json => self.gathered.extend(&inbox.unread()[at..at + len], pool),
-            Taking::Events(_) => {
-                self.gathered.extend(&inbox.unread()[at..at + len], pool);
-                self.pending = true;
+    fn done(&mut self) {
+        self.stage = Stage::Done;
+        self.body.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::*;
+    use crate::proto::http::{
+        event_stream::{Data, Event},
+        head::Media,
+    };
+
+    /// A bound that is easily met and easily passed.
+    const BOUND: usize = 40;
+
+    /// What is said about the bytes, with the texts themselves.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Said {
+        Head(u16, Media),
+        Json(Vec<u8>),
+        Event { id: Option<String>, data: Option<Vec<u8>> },
+        Oversized,
+        End,
+        Broken,
+    }
+
+    /// A response, of which the twin knows what it means because it never was bytes.
+    #[derive(Clone, Debug)]
+    struct Response {
+        framing: Framing,
+        content: Content,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Framing {
+        Length,
+        Chunks(Vec<usize>),
+        UntilClose,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Content {
+        /// Status 204: none at all.
+        None,
+        Json(Vec<u8>),
+        /// Events of an id and lines of data, and one that is not finished.
+        Events(Vec<(Option<String>, Vec<String>)>, String),
+        Other(Vec<u8>),
+    }
+
+    impl Response {
+        fn body(&self) -> Vec<u8> {
+            match &self.content {
+                Content::None => Vec::new(),
+                Content::Json(bytes) | Content::Other(bytes) => bytes.clone(),
+                Content::Events(events, rest) => {
+                    let events: String = events.iter().map(|event| written(event) + "\n\n").collect();
+                    (events + rest).into_bytes()
+                }
             }
         }
-        None
+
+        fn bytes(&self) -> Vec<u8> {
+            let body = self.body();
+            let media = match self.content {
+                Content::None => return b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+                Content::Json(_) => "application/json",
+                Content::Events(..) => "text/event-stream",
+                Content::Other(_) => "text/plain",
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n");
+            match &self.framing {
+                Framing::Length => {
+                    let length = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+                    [length.into_bytes(), body].concat()
+                }
+                Framing::UntilClose => [head.as_bytes(), b"\r\n", &body].concat(),
+                Framing::Chunks(sizes) => {
+                    let mut out = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+                    let (mut rest, mut sizes) = (&body[..], sizes.iter().cycle());
+                    while !rest.is_empty() {
+                        let (chunk, after) = rest.split_at((*sizes.next().unwrap_or(&1)).min(rest.len()));
+                        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                        out.extend_from_slice(chunk);
+                        out.extend_from_slice(b"\r\n");
+                        rest = after;
+                    }
+                    out.extend_from_slice(b"0\r\n\r\n");
+                    out
+                }
+            }
+        }
+
+        /// What the twin says.
+        fn meaning(&self, said: &mut Vec<Said>) {
+            match &self.content {
+                Content::None => said.push(Said::Head(204, Media::Other)),
+                Content::Other(_) => said.push(Said::Head(200, Media::Other)),
+                Content::Json(bytes) => {
+                    said.push(Said::Head(200, Media::Json));
+                    match bytes.len() {
+                        0 => {}
+                        1..=BOUND => said.push(Said::Json(bytes.clone())),
+                        _ => said.push(Said::Oversized),
+                    }
+                }
+                Content::Events(events, _) => {
+                    said.push(Said::Head(200, Media::EventStream));
+                    for event in events {
+                        let (id, lines) = event;
+                        let data = lines.join("\n").into_bytes();
+                        said.push(if written(event).len() > BOUND {
+                            Said::Oversized
+                        } else {
+                            Said::Event { id: id.clone(), data: (!data.is_empty()).then_some(data) }
+                        });
+                    }
+                }
+            }
+            said.push(Said::End);
+        }
     }
 
-    /// The next event among the bytes gathered.
-    fn event(&mut self) -> Option<Step> {
-        let Taking::Events(events) = &mut self.taking else {
-            self.pending = false;
-            return None;
-        };
-        match events.split(self.gathered.unread()) {
-            Split::Event { event, consumed } => {
-                let place = match &event.data {
-                    super::event_stream::Data::Here(data) => {
-                        Some(Place { gathered: true, start: data.start, len: data.len(), consumed })
-                    }
-                    _ => {
-                        self.gathered.consume(consumed);
-                        None
-                    }
+    /// An event without the line that ends it.
+    fn written((id, lines): &(Option<String>, Vec<String>)) -> String {
+        let id = id.iter().map(|id| format!("id: {id}"));
+        id.chain(lines.iter().map(|line| format!("data: {line}"))).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What a reader says of bytes that come in pieces of these sizes (over and over), and then no more.
+    fn read(bytes: &[u8], sizes: &[usize]) -> Vec<Said> {
+        let (mut reader, mut inbox, mut pool) =
+            (Reader::new(BOUND), ReceiveBuffer::default(), ChunkPool::default());
+        let mut said = Vec::new();
+        let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
+        loop {
+            loop {
+                let step = reader.step(&mut inbox, &mut pool);
+                let text = |reader: &Reader, place| {
+                    reader.frame(&inbox, place).map(|frame| frame.bytes().to_vec()).unwrap_or_default()
                 };
-                Some(Step::Event(event, place))
+                match step {
+                    Step::NeedMore => break,
+                    Step::Head(head) => {
+                        said.push(Said::Head(head.status, head.media));
+                        let taking = match head.media {
+                            Media::Json => Taking::Json,
+                            Media::EventStream => reader.events(),
+                            Media::Other => Taking::Nothing,
+                        };
+                        reader.take(taking);
+                    }
+                    Step::Json(place) => {
+                        said.push(Said::Json(text(&reader, place)));
+                        reader.consume(&mut inbox, place);
+                    }
+                    Step::Event(Event { id, data, .. }, place) => {
+                        let data = match data {
+                            Data::None => None,
+                            Data::Joined(text) => Some(text),
+                            Data::Here(_) => place.map(|place| text(&reader, place)),
+                        };
+                        said.push(Said::Event { id: id.map(String::from), data });
+                        if let Some(place) = place {
+                            reader.consume(&mut inbox, place);
+                        }
+                    }
+                    Step::Oversized(_) => said.push(Said::Oversized),
+                    Step::End => said.push(Said::End),
+                    Step::Broken(_) => {
+                        said.push(Said::Broken);
+                        return said;
+                    }
+                }
             }
-            Split::Oversized { line, consumed } => {
-                self.gathered.consume(consumed);
-                Some(Step::Oversized(line))
-            }
-            Split::NeedMore { consumed } => {
-                self.gathered.consume(consumed);
-                self.pending = false;
-                None
+            if !rest.is_empty() {
+                let (piece, after) = rest.split_at((*sizes.next().unwrap_or(&1)).min(rest.len()));
+                inbox.extend(piece, &mut pool);
+                rest = after;
+            } else if reader.ends_with_connection() {
+                reader.end_with_connection();
+            } else {
+                return said;
             }
         }
+    }
+
+    fn content() -> impl Strategy<Value = Content> {
+        let event = (option::of("[a-z]{1,8}"), vec("[a-z{}:]{1,30}", 0..3))
+            .prop_filter("an event has a line", |(id, lines)| id.is_some() || !lines.is_empty());
+        prop_oneof![
+            1 => Just(Content::None),
+            4 => vec(any::<u8>(), 0..BOUND * 2).prop_map(Content::Json),
+            4 => (vec(event, 0..5), "(data: [a-z]{0,60})?").prop_map(|(events, rest)| Content::Events(events, rest)),
+            1 => vec(any::<u8>(), 0..100).prop_map(Content::Other),
+        ]
+    }
+
+    fn framing() -> impl Strategy<Value = Framing> {
+        prop_oneof![Just(Framing::Length), vec(1..50_usize, 1..5).prop_map(Framing::Chunks)]
+    }
+
+    proptest! {
+        /// Responses on one socket, the last of which may end with it, mean the same however they are cut.
+        #[test]
+        fn any_cut_gives_the_same_steps(
+            kept in vec((framing(), content()), 0..5),
+            last in option::of(content()),
+            sizes in vec(1..80_usize, 1..20),
+        ) {
+            let kept = kept.into_iter().map(|(framing, content)| Response { framing, content });
+            let last = last.map(|content| Response { framing: Framing::UntilClose, content });
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for response in kept.chain(last) {
+                bytes.extend(response.bytes());
+                response.meaning(&mut expected);
+            }
+            prop_assert_eq!(&read(&bytes, &sizes), &expected);
+            prop_assert_eq!(&read(&bytes, &[1]), &expected);
+            prop_assert_eq!(&read(&bytes, &[usize::MAX]), &expected);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in vec(any::<u8>(), 0..200), sizes in vec(1..50_usize, 1..5)) {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            read(&bytes, &sizes);
+            read(&[&head[..], &bytes].concat(), &sizes);
+        }
+    }
+
+    #[test]
+    fn a_json_body_with_a_length_is_not_copied() {
+        let (mut reader, mut inbox, mut pool) =
+            (Reader::new(BOUND), ReceiveBuffer::default(), ChunkPool::default());
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n";
+        inbox.extend(format!("{head}{{}}").as_bytes(), &mut pool);
+        assert!(matches!(reader.step(&mut inbox, &mut pool), Step::Head(_)));
+        reader.take(Taking::Json);
+        let Step::Json(place) = reader.step(&mut inbox, &mut pool) else { panic!("the body is there") };
+        assert_eq!(reader.frame(&inbox, place).unwrap().bytes(), b"{}");
+        assert!(!place.gathered);
+        reader.consume(&mut inbox, place);
+        assert!(matches!(reader.step(&mut inbox, &mut pool), Step::End));
+        assert!(matches!(reader.stage, Stage::Head) && inbox.unread().is_empty());
+    }
+
+    #[test]
+    fn a_length_beyond_the_bound_is_told_before_the_body_comes() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 41\r\n\r\n";
+        assert_eq!(read(head.as_bytes(), &[7]), [Said::Head(200, Media::Json), Said::Oversized]);
     }
 }

@@ -258,6 +258,8 @@ mod tests {
             headers: "X-Own: 1\r\n".to_owned(),
             events_only: false,
             listen: false,
+            may_multiplex: false,
+            prior_knowledge: false,
             idle_timeout: Duration::from_secs(60),
         })
     }

@@ -274,9 +274,10 @@ impl Sink for Desk {
 
     fn inbound(&mut self, message: Inbound<'_>) -> Reception {
         match message {
-            Inbound::Notification { method, frame } => {
+            Inbound::Notification { method, frame, subscription } => {
+                let subscription = subscription.map(Key::wire);
                 self.notifications_dropped +=
-                    self.porter.bring_notification(method, || frame.keep().detach());
+                    self.porter.bring_notification(method, subscription, || frame.keep().detach());
                 Reception::Taken
             }
             Inbound::Request { connection, epoch, method, frame } => {

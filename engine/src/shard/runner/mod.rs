@@ -94,10 +94,15 @@ impl Runner {
     }
 
     fn turn(&mut self) -> std::io::Result<()> {
+        // Read first: what is announced from here on keeps the shard awake for another turn.
+        let claims_seen = self.handle.claims();
         self.take_commands();
         self.take_calls();
-        let claims_seen = self.handle.claims();
         let now = self.shard.clock.now();
+        if self.draining {
+            // They would never end by themselves.
+            self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
+        }
         let more = self.desk.feed(now, &mut self.shard.exchange);
         let wait = if more || self.closing { Duration::ZERO } else { SLEEP_MAX };
         let gate = InboxGate { handle: &self.handle, claims_seen };
@@ -121,6 +126,8 @@ impl Runner {
         let ready = self.shard.ready() as u32;
         let down = self.shard.exchange.down_reason().is_some();
         if status.ready.load(Ordering::Relaxed) != ready || status.down.load(Ordering::Relaxed) != down {
+            let unauthorized = self.shard.exchange.down_why() == Why::Unauthorized;
+            status.unauthorized.store(unauthorized, Ordering::Release);
             status.ready.store(ready, Ordering::Release);
             status.down.store(down, Ordering::Release);
             status.changed.notify(usize::MAX);

@@ -60,6 +60,18 @@ pub(super) fn put_stream_head(out: &mut Vec<u8>, fields: Fields<'_>, manner: Man
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a stream of one event, from its head to its end; `write` writes the event's one line.
+pub(super) fn put_only_event(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let manner = Manner::default();
+    put_stream_head(out, &[], manner);
+    put_piece(out, manner, |out| {
+        out.extend_from_slice(b"event: message\ndata: ");
+        write(out);
+        out.push(b'\n');
+    });
+    put_stream_end(out, manner);
+}
+
 /// Appends what `write` writes as one chunk, or nothing if it writes nothing.
 pub(super) fn put_piece(out: &mut Vec<u8>, manner: Manner, write: impl FnOnce(&mut Vec<u8>)) {
     if manner.is_old {
@@ -103,7 +115,7 @@ pub(super) fn put_priming(out: &mut Vec<u8>, id: EventId, retry_ms: Option<u64>)
 /// Appends the wait before the client may come back, if there is one to tell.
 pub(super) fn put_retry(out: &mut Vec<u8>, retry_ms: Option<u64>) {
     if let Some(ms) = retry_ms {
-        write!(out, "retry: {ms}\n").expect(IN_MEMORY);
+        writeln!(out, "retry: {ms}").expect(IN_MEMORY);
     }
 }
 
@@ -123,7 +135,7 @@ impl EventId {
 
 fn put_id(out: &mut Vec<u8>, id: Option<EventId>) {
     if let Some(EventId { stream, number }) = id {
-        write!(out, "id: {stream}-{number}\n").expect(IN_MEMORY);
+        writeln!(out, "id: {stream}-{number}").expect(IN_MEMORY);
     }
 }
 

@@ -6,17 +6,16 @@
 //! ids is kept for that, within bounds.
 //!
 //! What always holds: numbers of events rise by one from 1; `log` has the newest of them without a
-//! gap, at most [`LOG_BYTES_MAX`] bytes. Clause: MCP 2025-11-25, transports, resumability.
-//! Proof: the tests of `endpoint`.
+//! gap, at most [`LOG_BYTES_MAX`] bytes or one event. Clause: MCP 2025-11-25, transports, resumability.
+//! Proof: `wire_tests`.
 
 use std::collections::VecDeque;
 
 use super::super::session::{Era, Session};
+use super::super::slots::SlotKey;
 use super::super::timer::Ticket;
 use super::super::world::ConnectionKey;
 use super::answer::{self, EventId};
-use super::hub::Hub;
-use super::slots::SlotKey;
 
 /// The messages of one request or one stream.
 pub(super) struct Exchange {
@@ -32,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) leaves_at: Option<usize>,
     /// Its events have ids.
     pub(super) track: Option<Track>,
+    /// Its answer waits to be shuffled among others, or did so already.
+    pub(super) parking: Parking,
     /// The comment that is due when nothing else was written.
     pub(super) comment: Option<Ticket>,
     pub(super) comment_is_due: bool,
@@ -46,6 +47,14 @@ pub(super) enum Kind {
     Stream,
     /// To carry everything, answers too, for a client of revision 2024-11-05.
     Channel,
+}
+
+/// Where an exchange stands on the way to being shuffled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parking {
+    Ahead,
+    Parked,
+    Behind,
 }
 
 /// The ids of a stream's events, and the newest events.
@@ -69,6 +78,7 @@ impl Exchange {
             attached: None,
             leaves_at: None,
             track: None,
+            parking: Parking::Ahead,
             comment: None,
             comment_is_due: false,
         }
@@ -76,19 +86,37 @@ impl Exchange {
 
     /// Lets the stream leave its connection if the conversation wants that and somebody can come
     /// back for the rest.
-    pub(super) fn heed(&mut self, hub: &mut Hub) {
+    pub(super) fn heed(&mut self, new_track: impl FnOnce() -> Track) {
         let Some(place) = self.session.leaves_at.take() else { return };
         let may_return =
             self.kind == Kind::Request && self.home.is_some() && matches!(self.session.era, Era::Legacy(_));
         if may_return {
-            self.track.get_or_insert_with(|| hub.new_track());
+            self.track.get_or_insert_with(new_track);
             self.leaves_at = Some(place);
         }
     }
 
+    fn is_answered(&self) -> bool {
+        self.kind == Kind::Request && self.session.is_settled()
+    }
+
+    /// Lets the answer to a call wait until enough of them can be shuffled, and says whether it does.
+    pub(super) fn park(&mut self, reorder: usize) -> bool {
+        let is_due = self.parking == Parking::Ahead && self.is_answered() && self.session.heard.call;
+        if reorder > 0 && is_due {
+            self.parking = Parking::Parked;
+        }
+        reorder > 0 && is_due
+    }
+
+    /// How much of `lines` may be handed on.
+    pub(super) fn ready_bytes(&self) -> usize {
+        if self.parking == Parking::Parked { 0 } else { self.lines.len() }
+    }
+
     /// Whether nothing will follow what is in `lines`.
     pub(super) fn is_over(&self) -> bool {
-        self.kind == Kind::Request && self.session.is_settled() || self.session.ending
+        self.is_answered() && self.parking != Parking::Parked || self.session.ending
     }
 
     /// Whether the messages there are are one answer and nothing else.
@@ -133,7 +161,7 @@ impl Track {
         self.number += 1;
         self.log_bytes += data.len();
         self.log.push_back(data.to_vec());
-        while self.log_bytes > LOG_BYTES_MAX || self.log.len() > LOG_EVENTS_MAX {
+        while self.log.len() > 1 && (self.log_bytes > LOG_BYTES_MAX || self.log.len() > LOG_EVENTS_MAX) {
             let Some(oldest) = self.log.pop_front() else { break };
             self.log_bytes -= oldest.len();
         }

@@ -5,6 +5,8 @@
 //! spread over several fields. Cost: one pass of `httparse`, no allocation unless a request
 //! carries `Mcp-Param-*`. Clauses: RFC 9110 and 9112; MCP 2026-07-28, transports.
 
+use std::mem::MaybeUninit;
+
 /// One head. Values are as they came, without the blanks around them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head<'a> {
@@ -33,6 +35,7 @@ pub(super) struct Head<'a> {
     pub(super) repeats: bool,
     pub(super) upgrade: Option<&'a [u8]>,
     pub(super) websocket_key: Option<&'a [u8]>,
+    pub(super) websocket_version: Option<&'a [u8]>,
     pub(super) websocket_protocols: Option<&'a [u8]>,
 }
 
@@ -47,10 +50,10 @@ impl<'a> Head<'a> {
     /// The head that `bytes` begin with and its length, `None` when its end is not there, or the
     /// status of a refusal.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, u16> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut fields);
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut []);
         let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX + 1)];
-        let length = match request.parse(window) {
+        let length = match request.parse_with_uninit_headers(window, &mut fields) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(httparse::Error::TooManyHeaders) => return Err(431),
@@ -105,6 +108,7 @@ impl<'a> Head<'a> {
             }
             17 if is("sec-websocket-key") => only_once(&mut self.websocket_key, value)?,
             20 if is("mcp-protocol-version") => self.mirror(|head| &mut head.version, value),
+            21 if is("sec-websocket-version") => only_once(&mut self.websocket_version, value)?,
             22 if is("sec-websocket-protocol") => self.websocket_protocols = Some(value),
             11.. if name.as_bytes()[..10].eq_ignore_ascii_case(b"mcp-param-") => {
                 let rest = &name[10..];

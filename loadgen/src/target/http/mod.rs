@@ -1,4 +1,4 @@
-//! The HTTP family: Streamable HTTP of both eras on one URL, and HTTP+SSE.
+//! The HTTP family: Streamable HTTP of both eras on one URL, HTTP+SSE, and the door to WebSocket.
 //!
 //! ```text
 //! bytes -> wire -> request (head, chunks) -> endpoint -> modern --\
@@ -11,17 +11,22 @@
 //! and how their messages travel back.
 
 mod answer;
+mod channel;
 mod chunks;
+mod current;
 mod endpoint;
 mod exchange;
 mod head;
 mod hub;
 mod modern;
+mod opening;
+mod refusal;
 mod request;
-mod slots;
+#[cfg(test)]
+mod web_peer;
 mod wire;
 
-pub(super) use endpoint::Talk;
-pub(super) use hub::{Hub, broadcast, handle_due};
-pub(super) use slots::SlotKey as ExchangeKey;
+pub(super) use endpoint::{Service, Talk};
+pub(super) use hub::{Hub, broadcast, handle_due, release};
+pub(super) use opening::{Opening, put_refusal, put_switch};
 pub(super) use wire::Http;

@@ -15,8 +15,8 @@ use super::super::protocol;
 use super::super::reply::{Fault, Outcome};
 use super::super::revision::Revision;
 use super::super::world::World;
-use super::endpoint::Refusal;
 use super::head::Head;
+use super::refusal::Refusal;
 
 /// Whether a message is meant for the modern era.
 pub(super) fn is_meant(head: &Head<'_>, message: &Message<'_>, world: &World) -> bool {
@@ -57,8 +57,19 @@ pub(super) fn check(head: &Head<'_>, message: &Message<'_>, world: &World) -> Re
         }
         Message::Request(request) => {
             let params = &request.params;
-            let asked = protocol::asked_version(params)
-                .ok_or_else(|| Refusal::new(400, Outcome::from(Fault::NO_VERSION)))?;
+            let Some(asked) = protocol::asked_version(params) else {
+                // A client that opens as if this were the past is told what there is.
+                return Err(Refusal::new(
+                    400,
+                    match request.method.as_str() {
+                        "initialize" => {
+                            let asked = params.text("protocolVersion").unwrap_or_default();
+                            protocol::unsupported_version(&asked, offer)
+                        }
+                        _ => Fault::NO_VERSION.into(),
+                    },
+                ));
+            };
             if head.repeats {
                 return Err(mismatch("an Mcp header stands twice"));
             }

@@ -12,6 +12,7 @@ use super::head::{HEAD_BYTES_MAX, Head};
 
 /// What the bytes so far amount to.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "it is looked at once, where it was made, and never kept")]
 pub(super) enum Read<'a> {
     /// More bytes are needed; with `true` the client waits to be told to go on.
     More { expects_continue: bool },

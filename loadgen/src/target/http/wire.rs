@@ -6,16 +6,16 @@
 //! `endpoint`; here they only get their form.
 //!
 //! What always holds: no request is looked at while there is a current exchange.
-//! Clause: RFC 9112 section 9.3. Proof: `pipelined_requests_are_answered_in_order` in `endpoint`.
+//! Clause: RFC 9112 section 9.3. Proof: `wire_tests`.
 
 use super::super::web_args::ReplyForm;
 use super::super::world::{Owner, Turn, Work, World};
 use super::answer::{self, Manner};
+use super::current::Current;
 use super::endpoint::Talk;
 use super::exchange::Kind;
-use super::hub;
+use super::hub::{self, Hub};
 use super::request::{Read, Reader};
-use super::slots::SlotKey;
 
 /// The reading and answering of one connection.
 pub(in super::super) struct Http {
@@ -27,46 +27,30 @@ pub(in super::super) struct Http {
     talk: Talk,
 }
 
-/// The exchange whose answer is being written.
-#[derive(Debug)]
-pub(super) struct Current {
-    pub(super) key: SlotKey,
-    pub(super) manner: Manner,
-    pub(super) form: ReplyForm,
-    /// A field that names the new session, with its line end.
-    pub(super) session_field: Vec<u8>,
-    /// The head of a stream was written.
-    pub(super) began: bool,
-    /// The client came back for what followed this event.
-    pub(super) again_after: Option<u64>,
-    /// Goes out before the first event.
-    pub(super) prelude: Vec<u8>,
-}
-
 impl Http {
     pub(in super::super) fn new(talk: Talk, world: &World) -> Self {
         Self { reader: Reader::new(world.web.body_bytes_max), pending: Vec::new(), has_requests: false, talk }
     }
 
     /// Takes bytes that were read.
-    pub(in super::super) fn take(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+    pub(in super::super) fn take(&mut self, bytes: &[u8], hub: &mut Hub, turn: &mut Turn<'_>) {
         if !self.pending.is_empty() || self.talk.current.is_some() {
             self.pending.extend_from_slice(bytes);
             self.has_requests = true;
-            return self.go_on(turn);
+            return self.go_on(hub, turn);
         }
-        let taken = self.take_requests(bytes, turn);
+        let taken = self.take_requests(bytes, hub, turn);
         self.pending.extend_from_slice(&bytes[taken..]);
     }
 
     /// Writes what there is for the current exchange, and goes on to the requests behind it.
-    pub(in super::super) fn go_on(&mut self, turn: &mut Turn<'_>) {
-        self.talk.pump(turn);
+    pub(in super::super) fn go_on(&mut self, hub: &mut Hub, turn: &mut Turn<'_>) {
+        self.talk.pump(hub, turn);
         if !self.has_requests || self.talk.current.is_some() {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
-        let taken = self.take_requests(&pending, turn);
+        let taken = self.take_requests(&pending, hub, turn);
         self.pending = pending;
         self.pending.drain(..taken);
         if self.pending.is_empty() {
@@ -75,7 +59,7 @@ impl Http {
     }
 
     /// Takes whole requests, as long as each is answered at once, and says how many bytes they were.
-    fn take_requests(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+    fn take_requests(&mut self, bytes: &[u8], hub: &mut Hub, turn: &mut Turn<'_>) -> usize {
         let mut at = 0;
         self.has_requests = true;
         while self.talk.current.is_none() && !self.talk.ending && !turn.world.dying {
@@ -91,7 +75,7 @@ impl Http {
             }
             match self.reader.read(&bytes[at..]) {
                 Read::Whole { head, body, bytes: length } => {
-                    self.talk.serve(&head, body, turn);
+                    self.talk.serve(&head, body, hub, turn);
                     at += length;
                     self.reader.forget_body();
                 }
@@ -135,56 +119,57 @@ impl Http {
 
     /// The client ended its side: a stream that waits for nothing, or an exchange that lives
     /// with its connection, ends.
-    pub(in super::super) fn handle_end(&mut self, world: &mut World) {
+    pub(in super::super) fn handle_end(&mut self, hub: &mut Hub, world: &mut World) {
         let Some(current) = &self.talk.current else { return };
-        let waits = world.hub.exchanges.get(current.key).is_some_and(|exchange| {
+        let waits = hub.exchanges.get(current.key).is_some_and(|exchange| {
             exchange.kind == Kind::Request && exchange.home.is_some() && exchange.track.is_none()
         });
         if !waits {
             self.talk.ending = true;
-            self.abandon(world);
+            self.abandon(hub, world);
         }
     }
 
     /// The connection is gone.
-    pub(in super::super) fn abandon(&mut self, world: &mut World) {
+    pub(in super::super) fn abandon(&mut self, hub: &mut Hub, world: &mut World) {
         if let Some(current) = self.talk.current.take() {
-            hub::leave(world, current.key, self.talk.key);
+            hub::leave(hub, world, current.key, self.talk.key);
         }
     }
 }
 
 impl Talk {
     /// Writes what there is for the current exchange.
-    pub(super) fn pump(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn pump(&mut self, hub: &mut Hub, turn: &mut Turn<'_>) {
         let Some(mut current) = self.current.take() else { return };
-        let Some(exchange) = turn.world.hub.exchanges.get(current.key) else {
+        let Some(exchange) = hub.exchanges.get(current.key) else {
             return self.end_reply(&current, turn);
         };
         if exchange.attached != Some(self.key) {
             return self.end_reply(&current, turn);
         }
         if !current.began && current.form == ReplyForm::Json && exchange.leaves_at.is_none() {
-            if !exchange.is_over() && exchange.lines.is_empty() {
+            if !exchange.is_over() && exchange.ready_bytes() == 0 {
                 self.current = Some(current);
                 return;
             }
             if exchange.is_one_answer() {
-                return self.put_answer(&current, turn);
+                return self.put_answer(&current, hub, turn);
             }
         }
-        if self.put_events(&mut current, turn) {
+        if self.put_events(&mut current, hub, turn) {
             self.current = Some(current);
         }
     }
 
     /// Writes the one answer of an exchange that is over.
-    fn put_answer(&mut self, current: &Current, turn: &mut Turn<'_>) {
-        let Some(mut exchange) = turn.world.hub.exchanges.take(current.key) else { return };
+    fn put_answer(&mut self, current: &Current, hub: &mut Hub, turn: &mut Turn<'_>) {
+        let Some(mut exchange) = hub.exchanges.take(current.key) else { return };
         let lines = std::mem::take(&mut exchange.lines);
         let status = exchange.session.status.unwrap_or(200);
-        turn.world.hub.exchanges.put(current.key, exchange);
-        hub::end(turn.world, current.key);
+        exchange.attached = None;
+        hub.exchanges.put(current.key, exchange);
+        hub::end(hub, turn.world, current.key);
         self.put_single(&lines, &current.session_field, status, current.manner, turn.out);
     }
 
@@ -207,9 +192,9 @@ impl Talk {
     }
 
     /// Writes events, and says whether more will follow on this connection.
-    fn put_events(&mut self, current: &mut Current, turn: &mut Turn<'_>) -> bool {
+    fn put_events(&mut self, current: &mut Current, hub: &mut Hub, turn: &mut Turn<'_>) -> bool {
         let Turn { world, out, .. } = turn;
-        let Some(mut exchange) = world.hub.exchanges.take(current.key) else { return false };
+        let Some(mut exchange) = hub.exchanges.take(current.key) else { return false };
         let retry_ms = world.web.retry_ms;
         let manner = current.manner;
         let first = !std::mem::replace(&mut current.began, true);
@@ -217,7 +202,7 @@ impl Talk {
             answer::put_stream_head(out, &[&current.session_field], manner);
         }
         let leaves_at = exchange.leaves_at.take();
-        let bytes = leaves_at.unwrap_or(exchange.lines.len());
+        let bytes = leaves_at.unwrap_or(exchange.ready_bytes());
         let mut torn = false;
         answer::put_piece(out, manner, |out| {
             if let Some(track) = &mut exchange.track {
@@ -242,14 +227,14 @@ impl Talk {
         if leaves || is_over {
             exchange.attached = None;
         }
-        world.hub.exchanges.put(current.key, exchange);
+        hub.exchanges.put(current.key, exchange);
         if torn {
             self.ending = true;
-            hub::end(world, current.key);
+            hub::end(hub, world, current.key);
             return false;
         }
         if is_over && !stays {
-            hub::end(world, current.key);
+            hub::end(hub, world, current.key);
         }
         if leaves || is_over {
             answer::put_stream_end(out, manner);
@@ -277,3 +262,7 @@ impl Talk {
 
 /// Requests pipelined behind an exchange beyond this stay unread.
 const PENDING_BYTES_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

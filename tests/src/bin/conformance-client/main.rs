@@ -4,6 +4,8 @@
 //! `MCP_CONFORMANCE_CONTEXT` may hold more. One way of doing things serves nearly all scenarios: list the tools, call each once
 //! with invented arguments, accept whatever is asked. `just official` runs the suite.
 
+mod auth;
+
 use std::{error::Error, time::Duration};
 
 use serde_json::{Value, json};
@@ -30,6 +32,7 @@ async fn play(url: &str, scenario: &str, revision: Option<Revision>, context: &V
         .in_flight(4)
         .on_sampling(|_| Ok(CreateMessageResult::text("none", "Paris")))
         .roots(Vec::new())
+        .credentials(auth::credentials(context))
         .on_elicitation(|form| Ok(ElicitResult::accept(&accepted(&form.requested_schema))));
     let config = match revision {
         Some(revision) => config.revision(revision),

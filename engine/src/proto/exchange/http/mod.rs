@@ -2,11 +2,14 @@
 //!
 //! A driver knows *lines*: one socket each. On a stream a connection has one line; over HTTP it has as many as its pool has
 //! lanes. Here requests are put on lanes, lanes are opened, freed and given up; [`responses`] reads what comes back,
-//! [`opening`] finds out what the server is, [`streams`] looks after streams of events that end early or never.
+//! [`opening`] finds out what the server is, [`authorization`] waits for tokens, [`streams`] looks after streams of events that
+//! end early or never.
 //!
 //! Owner: one shard. Always: a call on a connection over HTTP is on exactly one lane, or, without a lane, waits for a stream to
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
 
+mod authorization;
+mod multiplex;
 mod opening;
 mod responses;
 mod streams;
@@ -17,7 +20,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::time::Instant,
     proto::{
-        correlation::{NO_CONNECTION, NO_LANE, Row},
+        correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
@@ -94,6 +97,9 @@ impl Exchange {
         };
         if let Some(row) = self.correlation.get_mut(key) {
             (row.connection, row.lane) = (connection, lane);
+            if row.standing != Standing::No {
+                self.connections[connection as usize].window.widen();
+            }
         }
         let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
@@ -106,13 +112,15 @@ impl Exchange {
     /// Puts a POST of `json` on a free lane, which is opened if need be.
     pub(super) fn http_place(&mut self, connection: u32, load: Load, json: &[u8]) -> Option<u32> {
         self.refresh_token(connection);
+        let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, plans, .. } = pool;
+        let Pool { lanes, template, plans, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
+        place.session = template.has_session().then_some(epoch);
         place.body_at = template.post(&mut place.request, json, plans.as_deref());
         self.start(connection, lane);
         Some(lane)
@@ -126,13 +134,15 @@ impl Exchange {
         last_event: Option<&str>,
     ) -> Option<u32> {
         self.refresh_token(connection);
+        let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
-        let Pool { lanes, template, .. } = pool;
+        let Pool { lanes, template, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        place.load = load;
+        (place.load, place.token) = (load, *token);
         place.request.clear();
         place.left = 0;
+        place.session = template.has_session().then_some(epoch);
         template.get(&mut place.request, last_event);
         place.body_at = place.request.len();
         self.start(connection, lane);
@@ -143,14 +153,18 @@ impl Exchange {
     fn start(&mut self, connection: u32, lane: u32) {
         let line = self.line_of(connection, lane);
         self.stats.http_requests += 1;
-        let epoch = self.connections[connection as usize].epoch;
-        let has_session = self.http(connection).template.has_session();
         let place = self.lane(line);
-        place.session = has_session.then_some(epoch);
         match place.socket {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
-                place.socket = Socket::Dialling;
+                if self.http(connection).multiplexes
+                    && (self.ride(self.last_now, connection, lane)
+                        || !self.http(connection).may_dial_carrier())
+                {
+                    // It rides, or waits for a place on a carrier.
+                    return;
+                }
+                self.lane(line).socket = Socket::Dialling;
                 self.wanted.push_back(line);
             }
             Socket::Dialling | Socket::Shutting => {}
@@ -170,11 +184,18 @@ impl Exchange {
     }
 
     pub(super) fn pump_errands(&mut self, connection: u32) {
-        if let Some((json, load)) = self.http(connection).pending_opening.take()
-            && self.http_place(connection, load, &json).is_none()
-        {
-            self.http(connection).pending_opening = Some((json, load));
+        if self.held {
             return;
+        }
+        if let Some((json, load)) = self.http(connection).pending_opening.take() {
+            let placed = match load {
+                Load::Events => self.http_place_get(connection, load, None),
+                _ => self.http_place(connection, load, &json),
+            };
+            if placed.is_none() {
+                self.http(connection).pending_opening = Some((json, load));
+                return;
+            }
         }
         while self.http(connection).has_errand() {
             let pool = self.http(connection);
@@ -277,7 +298,7 @@ impl Exchange {
     // What it is told.
 
     /// A socket stands.
-    pub(super) fn http_opened(&mut self, now: Instant, line: u32) {
+    pub(super) fn http_opened(&mut self, now: Instant, line: u32, is_h2: bool) {
         let (connection, lane) = self.of_line(line);
         self.stats.http_sockets += 1;
         let place = self.lane(line);
@@ -287,7 +308,10 @@ impl Exchange {
         place.socket = Socket::Open;
         (place.served, place.idle_since, place.dial_until) = (0, now, Instant::NEVER);
         let has_load = place.load != Load::Nothing;
-        if has_load {
+        let is_h2 = is_h2 || self.settings.http.as_ref().is_some_and(|http| http.prior_knowledge);
+        if is_h2 && self.carry(now, line) {
+            // What its lane had to send rides on it by now.
+        } else if has_load {
             self.mark_line_dirty(line);
         } else {
             self.http(connection).rest(lane as u32, now);
@@ -302,6 +326,7 @@ impl Exchange {
 
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
@@ -314,16 +339,28 @@ impl Exchange {
                 return;
             }
         }
-        self.http_socket_lost(now, line, was_open, reason, sink);
+        if self.lane(line).h2.is_some() {
+            self.carrier_lost(now, line, reason, sink);
+            self.lane(line).unload();
+            self.reset_lane(line);
+            self.http(connection).leave(lane as u32);
+            self.lane(line).socket = Socket::None;
+            if self.connections[connection as usize].state() == State::Closing {
+                self.finish_closing(connection);
+            }
+            self.list(connection);
+            return;
+        }
+        self.http_exchange_lost(now, line, reason, was_open, sink);
     }
 
-    /// What follows when a socket, which had stood or had not, is of no more use.
-    fn http_socket_lost(
+    /// The exchange of a lane was lost, and with it the lane's socket, if it had one of its own.
+    pub(super) fn http_exchange_lost(
         &mut self,
         now: Instant,
         line: u32,
-        was_open: bool,
         reason: &str,
+        was_open: bool,
         sink: &mut impl Sink,
     ) {
         let (connection, lane) = self.of_line(line);
@@ -362,7 +399,7 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Nothing | Load::Answered | Load::Errand => {}
+            Load::Nothing | Load::Answered | Load::Errand | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
             State::Closing => self.finish_closing(connection),
@@ -440,6 +477,7 @@ impl Exchange {
     /// Gives a socket up; whatever was on it is the caller's to have dealt with.
     pub(super) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
+        self.alight(line);
         let place = self.lane(line);
         place.unload();
         let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
@@ -470,14 +508,24 @@ impl Exchange {
             place.inbox.clear(pool);
             place.reader.reset(pool);
             place.dirty = false;
+            place.h2 = None;
         }
     }
 
     /// The exchange on a lane is over and its response has ended.
     pub(super) fn free(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
+        if self.lane(line).rides.is_some() {
+            self.lane(line).unload();
+            self.alight(line);
+            self.board(now, connection);
+            self.pump_errands(connection);
+            self.list(connection);
+            return;
+        }
         let place = self.lane(line);
-        let keep = place.keep_alive && place.socket == Socket::Open;
+        // A server may answer before it has read the whole request; what it makes of the rest is its secret.
+        let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
         place.unload();
         place.served += 1;
         if keep {
@@ -495,6 +543,9 @@ impl Exchange {
         conn.window.give_back();
         self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
         if let Some(row) = self.correlation.get_mut(key) {
+            if row.standing != Standing::No {
+                conn.window.narrow();
+            }
             (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
             row.tries = row.tries.saturating_add(1);
         }
@@ -530,9 +581,10 @@ impl Exchange {
         self.http(connection).resumes.retain(|resume| resume.key != key);
         let line = self.line_of(connection, row.lane);
         let has_lane = row.lane != NO_LANE;
-        if has_lane && !self.lane(line).has_left() {
+        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_has_left(line) {
             // Nothing of it has left: the server need not know.
             self.connections[connection as usize].window.give_back();
+            self.alight(line);
             let place = self.lane(line);
             place.unload();
             if place.socket == Socket::Open {
@@ -572,7 +624,10 @@ impl Exchange {
     /// Ends the calls on a connection that is given up, or parks them if nothing of them has left. With `why`, all end.
     pub(super) fn http_end_call(&mut self, now: Instant, row: Row, why: Option<Why>, sink: &mut impl Sink) {
         let (connection, key) = (row.connection, row.key);
-        let left = row.lane == NO_LANE || self.lane(self.line_of(connection, row.lane)).has_left();
+        let left = row.lane == NO_LANE || {
+            let line = self.line_of(connection, row.lane);
+            self.lane(line).load != Load::Call(key) || self.lane_has_left(line)
+        };
         match why {
             _ if left => {
                 self.connections[connection as usize].window.give_back();
@@ -613,7 +668,7 @@ impl Exchange {
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
             let place = self.lane(line);
-            if place.load != Load::Nothing || place.socket == Socket::Dialling {
+            if !matches!(place.load, Load::Nothing | Load::Carrier) || place.socket == Socket::Dialling {
                 self.shut(line);
             }
         }
@@ -622,7 +677,9 @@ impl Exchange {
     fn shut_idle(&mut self, connection: u32) {
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
-            if self.lane(line).load == Load::Nothing {
+            let place = self.lane(line);
+            let carries = place.h2.as_ref().is_some_and(|machine| machine.streams() > 0);
+            if matches!(place.load, Load::Nothing | Load::Carrier) && !carries {
                 self.shut(line);
             }
         }
@@ -634,17 +691,6 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if conn.state() == State::Closing && conn.http.as_ref().is_some_and(|pool| !pool.has_sockets()) {
             conn.step(Event::Gone);
-        }
-    }
-
-    /// The template takes the token that is valid now.
-    fn refresh_token(&mut self, connection: u32) {
-        let version = self.memory.token_version();
-        if self.http(connection).token != version {
-            let token = self.memory.token();
-            let pool = self.http(connection);
-            pool.token = version;
-            pool.template.set_authorization(token);
         }
     }
 
@@ -671,6 +717,7 @@ impl Exchange {
                     self.settle(connection);
                 }
                 Load::Delete => self.shut_all(connection),
+                Load::Carrier => self.retire_carrier(line),
                 Load::Answered | Load::Errand | Load::Listening => {
                     self.shut(line);
                     self.list(connection);

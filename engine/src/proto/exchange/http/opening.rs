@@ -6,7 +6,8 @@
 //!                                \------400, 404, 405--> Endpoint --event `endpoint`--> Initialize ...
 //! ```
 //!
-//! 401, 403, 429 and 5xx say nothing about the era: the attempt has failed and is repeated like any other.
+//! 401, 403, 429 and 5xx say nothing about the era: the attempt has failed and is repeated like any other, but for 401 and 403,
+//! which would be said again. Where another token may be had ([`authorization`](super::authorization)), the same request is sent again with it instead.
 //! Follows: MCP 2026-07-28, basic/versioning; 2025-11-25, basic/transports, "Backwards Compatibility".
 
 use serde_json::Value;
@@ -111,6 +112,10 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, _) = self.of_line(line);
+        if self.lane(line).again {
+            self.hold_opening(line);
+            return;
+        }
         self.lane(line).load = Load::Answered;
         let conn = &mut self.connections[connection as usize];
         conn.opening = Key::NONE;
@@ -127,6 +132,9 @@ impl Exchange {
         if matches!(status, 401 | 403 | 429) || status >= 500 {
             let reason = self.reason.clone();
             let reason = reason.as_deref().map_or_else(|| format!("HTTP {status}"), str::to_owned);
+            if matches!(status, 401 | 403) {
+                self.refuse_opening(connection);
+            }
             self.fail_opening(now, connection, &reason, sink);
             return;
         }

@@ -15,11 +15,11 @@ use crate::{
         exchange::Exchange,
         framing::newline::Oversized,
         http::{
+            body::{Step, Taking},
             event_stream::{Data, Event as ServerEvent, Name},
             head::{Head, Media},
             lane::{Load, Socket},
             pool::{Dialect, Stage},
-            reader::{Step, Taking},
         },
         lifecycle::State,
         message::envelope::{self, Id, Kind},
@@ -45,6 +45,10 @@ impl Exchange {
         self.lane(line).inbox.filled(bytes);
         self.connections[connection as usize].last_heard = now;
         self.stats.bytes_in += bytes as u64;
+        if self.lane(line).h2.is_some() {
+            self.carrier_received(now, line, sink);
+            return;
+        }
         if self.lane(line).socket == Socket::Open {
             self.http_read(now, line, sink);
         } else {
@@ -63,14 +67,11 @@ impl Exchange {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
                 Step::Head(_) if self.lane(line).is_unsent() => {
+                    self.stats.malformed += 1;
                     self.http_broken(now, line, "the server answered before anything was asked", sink);
                 }
                 Step::Head(head) => {
-                    let taking = match self.http_head(line, head) {
-                        Want::Nothing => Taking::Nothing,
-                        Want::Json => Taking::Json,
-                        Want::Events => reader.events(),
-                    };
+                    let taking = self.http_head(line, head).taking(|| reader.events());
                     reader.take(taking);
                 }
                 Step::Json(place) => {
@@ -80,13 +81,8 @@ impl Exchange {
                     reader.consume(&mut inbox, place);
                 }
                 Step::Event(event, place) => {
-                    let joined = match &event.data {
-                        Data::Joined(text) => Some(Frame::from_vec(text.clone())),
-                        Data::Here(_) | Data::None => None,
-                    };
                     let here = place.and_then(|place| reader.frame(&inbox, place));
-                    let data = here.or(joined.as_ref().map(Frame::as_frame_ref));
-                    self.http_event(now, line, &event, data, sink);
+                    self.http_event_of(now, line, &event, here, sink);
                     if let Some(place) = place {
                         reader.consume(&mut inbox, place);
                     }
@@ -94,6 +90,7 @@ impl Exchange {
                 Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
                 Step::End => self.http_end(now, line, sink),
                 Step::Broken(reason) => {
+                    self.stats.malformed += 1;
                     let reason = format!("the response is not HTTP: {reason}");
                     self.http_broken(now, line, &reason, sink);
                 }
@@ -110,25 +107,23 @@ impl Exchange {
         (lane.inbox, lane.reader) = (inbox, reader);
     }
 
-    /// The socket speaks something else, and is of no more use. The others may be.
+    /// The socket speaks something else, and is of no more use.
     fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        self.stats.malformed += 1;
-        self.http_socket_lost(now, line, true, reason, sink);
-        // It is taken for gone, and is still to be shut.
-        self.unwanted.push_back(line);
+        self.http_lost(now, line, reason, sink);
+        // It has been taken for gone, and is still to be shut.
         let lane = self.lane(line);
         if lane.socket == Socket::None {
             lane.socket = Socket::Shutting;
+            self.unwanted.push_back(line);
         }
     }
 
     /// A response begins. What is its body good for?
-    fn http_head(&mut self, line: u32, head: Head) -> Want {
+    pub(super) fn http_head(&mut self, line: u32, head: Head) -> Want {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         lane.status = head.status;
-        // Where the request is not all sent, the server takes the next bytes for the rest of it.
-        lane.keep_alive = head.keep_alive && lane.is_sent();
+        lane.keep_alive = head.keep_alive;
         lane.retry_after_s = head.retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         let load = lane.load;
         let ok = is_ok(head.status);
@@ -144,12 +139,17 @@ impl Exchange {
                     reason = format!("{reason}; {what}: {value}");
                 }
             }
-            if head.status == 401 || head.status == 403 {
-                self.memory.challenged(head.status, head.challenge.as_deref().unwrap_or_default());
+            if let Some(why) =
+                self.heed_status(line, head.status, head.challenge.as_deref().unwrap_or_default())
+            {
+                reason = format!("{reason}; no other token: {why}");
             }
-            if !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+            let again = self.lane(line).again;
+            if !again && !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
                 self.blame(reason);
             }
+        } else if ok {
+            self.heed_status(line, head.status, "");
         }
         match load {
             Load::Nothing => {
@@ -172,12 +172,12 @@ impl Exchange {
                     Want::Nothing
                 }
             }
-            Load::Errand | Load::Delete => Want::Nothing,
+            Load::Errand | Load::Delete | Load::Carrier => Want::Nothing,
         }
     }
 
     /// A body that is one JSON text.
-    fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    pub(super) fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
         let lane = self.lane(line);
         let status = lane.status;
         match lane.load {
@@ -222,6 +222,23 @@ impl Exchange {
         }
     }
 
+    /// One event of a stream; `here` is its data, if that lies in one piece.
+    pub(super) fn http_event_of(
+        &mut self,
+        now: Instant,
+        line: u32,
+        event: &ServerEvent,
+        here: Option<FrameRef<'_>>,
+        sink: &mut impl Sink,
+    ) {
+        let joined = match &event.data {
+            Data::Joined(text) => Some(Frame::from_vec(text.clone())),
+            Data::Here(_) | Data::None => None,
+        };
+        let data = here.or(joined.as_ref().map(Frame::as_frame_ref));
+        self.http_event(now, line, event, data, sink);
+    }
+
     /// One event of a stream; `data` is none for those that only carry an id or a wait.
     fn http_event(
         &mut self,
@@ -250,29 +267,28 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
-        let place = &mut self.http(connection).lanes[lane as usize];
-        place.load = Load::Answered;
-        if place.is_sent() {
-            place.request.clear();
-            (place.left, place.body_at) = (0, 0);
-        }
+        self.http(connection).lanes[lane as usize].load = Load::Answered;
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
     /// A response has ended.
-    fn http_end(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    pub(super) fn http_end(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         if lane.status < 200 {
             return;
         }
-        let (load, status) = (lane.load, lane.status);
+        let (load, status, lane_session) = (lane.load, lane.status, lane.session);
         let ok = is_ok(status);
         match load {
-            Load::Nothing | Load::Answered => {}
+            Load::Nothing | Load::Answered | Load::Carrier => {}
             Load::Call(key) if ok => self.http_unanswered(now, line, key, sink),
             Load::Call(key) => self.http_refused(now, line, key, None, sink),
             Load::Resumed(key) if ok => self.http_unanswered(now, line, key, sink),
+            Load::Resumed(key) if lane.again => {
+                let last_event = lane.last_event.take().unwrap_or_default();
+                self.resume_later(now, connection, key, last_event);
+            }
             Load::Resumed(key) => {
                 self.connections[connection as usize].window.give_back();
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
@@ -282,11 +298,12 @@ impl Exchange {
             Load::Errand => {
                 if ok {
                     self.http_errand_done(now, connection);
+                } else if lane.again {
+                    self.hold_errand(line);
                 } else {
                     self.stats.errands_refused += 1;
-                    let epoch = self.connections[connection as usize].epoch;
-                    if status == 404 && self.lane(line).session == Some(epoch) {
-                        self.end_session(now, connection, sink);
+                    if status == 404 && lane_session.is_some() {
+                        self.end_session(now, line, sink);
                     } else if self.connections[connection as usize].state() == State::Initializing {
                         let reason =
                             format!("the server answered notifications/initialized with HTTP {status}");
@@ -294,6 +311,7 @@ impl Exchange {
                     }
                 }
             }
+            Load::Events if lane.again => self.hold_opening(line),
             Load::Events => {
                 let reason = if ok {
                     "the server ended the stream of events".to_owned()
@@ -303,7 +321,7 @@ impl Exchange {
                 self.http_no_stream(now, connection, status, &reason, sink);
             }
             Load::Listening => {
-                if ok {
+                if ok || lane.again {
                     self.listen_again(now, connection);
                 } else {
                     // 405: it has no such stream. That is no error.
@@ -330,7 +348,8 @@ impl Exchange {
             return;
         }
         let last_event = self.lane(line).last_event.take();
-        if let (Some(last_event), false) = (last_event, self.is_modern(connection)) {
+        let resumable = !self.is_modern(connection) && !self.has_outlived(line);
+        if let (Some(last_event), true) = (last_event, resumable) {
             self.resume_later(now, connection, key, last_event);
             return;
         }
@@ -353,26 +372,26 @@ impl Exchange {
         let error = frame.filter(|frame| envelope::scan(frame.bytes()).kind == Kind::Error);
         let names_call =
             error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
+        // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end; or so
+        // seldom that it is no loop.
         let conn = &self.connections[connection as usize];
-        let (epoch, attempts) = (conn.epoch, conn.attempts);
-        // 400 may be about the call after all: without an answer in between, sessions are not opened one after the other for it.
-        let may_renew = attempts == 0 || now >= conn.retry_at.after(self.settings.backoff_cap);
-        if let Some(session) = self.lane(line).session {
-            let is_present = session == epoch;
-            if status == 404 || status == 400 && !names_call && (may_renew || !is_present) {
-                // The session is gone, and the call with it: it was not executed.
-                self.take_back(now, line, key, sink);
-                if is_present {
-                    self.end_session(now, connection, sink);
-                }
-                return;
-            }
+        let (attempts, retry_at) = (conn.attempts, conn.retry_at);
+        let proven =
+            attempts == 0 || now >= retry_at.after(self.settings.backoff_cap) || self.has_outlived(line);
+        let has_session = self.lane(line).session.is_some();
+        if has_session && (status == 404 || status == 400 && !names_call && proven) {
+            // The session is gone, and the call with it: it was not executed.
+            self.take_back(now, line, key, sink);
+            self.end_session(now, line, sink);
+            return;
         }
-        if status == 401 && self.memory.awaits_token() {
+        if self.lane(line).again {
             self.take_back(now, line, key, sink);
             return;
         }
-        if let Some(frame) = error {
+        // An authorization server's `{"error": …}` is none of JSON-RPC's.
+        let is_answer = status != 401 && (status != 403 || names_call);
+        if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
                 let proves_session = names_call || status != 400;
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
@@ -456,9 +475,11 @@ impl Exchange {
         }
     }
 
-    /// The server has forgotten the session: a new one is opened, once, whoever noticed first. Exchanges under way go on.
-    pub(super) fn end_session(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
-        if self.connections[connection as usize].state() != State::Ready {
+    /// The server has forgotten the session that the request on this line named: a new one is opened, once, whoever noticed
+    /// first. Exchanges under way go on.
+    fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        if self.has_outlived(line) || self.connections[connection as usize].state() != State::Ready {
             return;
         }
         self.stats.sessions_lost += 1;
@@ -466,8 +487,22 @@ impl Exchange {
         self.renew(now, connection, sink);
     }
 
+    /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
+    /// the session of now.
+    fn has_outlived(&mut self, line: u32) -> bool {
+        let (connection, _) = self.of_line(line);
+        let epoch = self.connections[connection as usize].epoch;
+        self.lane(line).session.is_some_and(|session| session != epoch)
+    }
+
     /// An answer, an event or a body that is longer than the bound.
-    fn http_oversized(&mut self, now: Instant, line: u32, oversized: &Oversized, sink: &mut impl Sink) {
+    pub(super) fn http_oversized(
+        &mut self,
+        now: Instant,
+        line: u32,
+        oversized: &Oversized,
+        sink: &mut impl Sink,
+    ) {
         let (connection, _) = self.of_line(line);
         self.stats.oversized += 1;
         let why = Why::Oversized { bytes: oversized.bytes, bytes_max: self.settings.frame_bytes_max as u64 };
@@ -503,10 +538,21 @@ impl Exchange {
 
 /// What a body is good for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     Nothing,
     Json,
     Events,
+}
+
+impl Want {
+    /// The way to take the body; `events` makes a splitter.
+    pub(super) fn taking(self, events: impl FnOnce() -> Taking) -> Taking {
+        match self {
+            Self::Nothing => Taking::Nothing,
+            Self::Json => Taking::Json,
+            Self::Events => events(),
+        }
+    }
 }
 
 pub(super) fn is_ok(status: u16) -> bool {

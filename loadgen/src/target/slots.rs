@@ -11,7 +11,7 @@ pub(super) struct Slots<T> {
 
 /// Names one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in super::super) struct SlotKey {
+pub(super) struct SlotKey {
     index: u32,
     generation: u32,
 }

@@ -1,0 +1,271 @@
+//! HTTP/2: the exchanges of many lanes on the socket of one.
+//!
+//! A lane whose socket turns out to speak HTTP/2 becomes a *carrier*: it has no exchange of its own any more, and other lanes
+//! ride on it, each as a stream. From then on a request is put on a carrier with room; if none has any, another socket is
+//! opened, up to a bound, and the request waits in its lane for whichever comes first. For all that follows a head, a body and
+//! an end are the same whether they came in a stream or on a socket.
+//!
+//! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs`.
+
+use crate::{
+    base::time::Instant,
+    proto::{
+        event::Sink,
+        exchange::Exchange,
+        http::{
+            body::Step,
+            h2::{self, Event as StreamEvent, RequestHead, Unsent},
+            head::Head,
+            lane::Load,
+        },
+    },
+};
+
+impl Exchange {
+    /// A socket stands and speaks HTTP/2: it carries from now on, and what its lane had to send rides on it.
+    pub(super) fn carry(&mut self, now: Instant, line: u32) -> bool {
+        let (connection, lane) = self.of_line(line);
+        let Some(machine) = h2::machine() else { return false };
+        let place = self.lane(line);
+        place.h2 = Some(machine);
+        let request = std::mem::take(&mut place.request);
+        let (body_at, until, last_event) = (place.body_at, place.until, place.last_event.take());
+        let (session, token) = (place.session, place.token);
+        let load = place.unload();
+        place.load = Load::Carrier;
+        self.http(connection).leave(lane as u32);
+        self.http(connection).add_carrier(lane as u32);
+        if load != Load::Nothing {
+            // There is a free lane: the pool has one for each carrier beyond those for exchanges.
+            if let Some(free) = self.http(connection).free_lane() {
+                let place = &mut self.http(connection).lanes[free as usize];
+                (place.load, place.request, place.body_at) = (load, request, body_at);
+                (place.until, place.last_event) = (until, last_event);
+                (place.session, place.token) = (session, token);
+                if let Load::Call(key) | Load::Resumed(key) = load
+                    && let Some(row) = self.correlation.get_mut(key)
+                {
+                    row.lane = free;
+                }
+            }
+        }
+        self.mark_line_dirty(line);
+        self.board(now, connection);
+        true
+    }
+
+    /// Puts lanes that wait for a carrier on one, as far as there is room.
+    pub(super) fn board(&mut self, now: Instant, connection: u32) {
+        if !self.http(connection).multiplexes {
+            return;
+        }
+        for lane in 0..self.lanes {
+            if self.http(connection).lanes[lane as usize].waits() && !self.ride(now, connection, lane) {
+                return;
+            }
+        }
+    }
+
+    /// Puts a lane's request on a carrier. `false`: none has room.
+    pub(super) fn ride(&mut self, now: Instant, connection: u32, lane: u32) -> bool {
+        let Some(carrier) = self.http(connection).carrier_with_room() else { return false };
+        let scheme = self.scheme(connection);
+        let pool = self.http(connection);
+        let Some(mut machine) = pool.lanes[carrier as usize].h2.take() else { return false };
+        let place = &mut pool.lanes[lane as usize];
+        let sent = match RequestHead::of_http_1(scheme, &place.request[..place.body_at]) {
+            Some(head) => machine.send(lane, &head, &place.request[place.body_at..]),
+            None => Err(Unsent::Unspeakable("the head of the request".to_owned())),
+        };
+        pool.lanes[carrier as usize].h2 = Some(machine);
+        match sent {
+            Ok(()) => {
+                let place = &mut self.http(connection).lanes[lane as usize];
+                (place.rides, place.keep_alive, place.idle_since) = (Some(carrier), true, now);
+                self.mark_line_dirty(self.line_of(connection, carrier));
+                true
+            }
+            Err(Unsent::NoRoom) => false,
+            Err(Unsent::Unspeakable(reason)) => {
+                // Nothing of it was sent; its time will end it, with this as the reason.
+                self.blame(reason);
+                let line = self.line_of(connection, lane);
+                self.shut(line);
+                true
+            }
+        }
+    }
+
+    fn scheme(&mut self, connection: u32) -> &'static str {
+        if self.http(connection).template.origin().starts_with("https:") { "https" } else { "http" }
+    }
+
+    /// Has any byte of a lane's request left?
+    pub(super) fn lane_has_left(&mut self, line: u32) -> bool {
+        let (connection, lane) = self.of_line(line);
+        let pool = self.http(connection);
+        match pool.lanes[lane].rides {
+            Some(carrier) => {
+                pool.lanes[carrier as usize].h2.as_ref().is_some_and(|machine| machine.has_left(lane as u32))
+            }
+            None => pool.lanes[lane].has_left(),
+        }
+    }
+
+    /// Bytes came in on a carrier.
+    pub(super) fn carrier_received(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let Self { connections, pool, lanes, .. } = self;
+        let (connection, lane) = (line / *lanes, (line % *lanes) as usize);
+        let Some(http) = &mut connections[connection as usize].http else { return };
+        let place = &mut http.lanes[lane];
+        if let Some(machine) = &mut place.h2 {
+            machine.receive(place.inbox.unread());
+        }
+        let unread = place.inbox.unread().len();
+        place.inbox.consume(unread);
+        place.inbox.rest(pool);
+        self.hear_carrier(now, line, sink);
+    }
+
+    /// Hears what the machine of a carrier has to say, and lets it say its part.
+    fn hear_carrier(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, carrier) = self.of_line(line);
+        // The machine is out of its lane only while it is asked, so that handling an answer may send the next request.
+        while let Some((lane, event)) = self.lane(line).h2.as_mut().and_then(|machine| machine.poll()) {
+            let rider = self.line_of(connection, lane);
+            if self.lane(rider).rides == Some(carrier as u32) {
+                self.stream_event(now, rider, event, sink);
+            }
+        }
+        self.board(now, connection);
+        self.list(connection);
+        let Some(machine) = &mut self.lane(line).h2 else { return };
+        let (is_over, has_output) =
+            (machine.is_closing().is_some() && machine.streams() == 0, !machine.waiting().is_empty());
+        if is_over {
+            self.shut(line);
+        } else if has_output {
+            self.mark_line_dirty(line);
+        }
+    }
+
+    fn stream_event(&mut self, now: Instant, line: u32, event: StreamEvent, sink: &mut impl Sink) {
+        match event {
+            StreamEvent::Head(head) => self.stream_begins(line, head),
+            StreamEvent::Data(bytes) => {
+                let (connection, lane) = self.of_line(line);
+                let Self { connections, pool, .. } = self;
+                if let Some(http) = &mut connections[connection as usize].http {
+                    http.lanes[lane].reader.feed(&bytes, pool);
+                }
+                self.stream_steps(now, line, sink);
+            }
+            StreamEvent::End => {
+                self.lane(line).reader.feed_end();
+                // The stream is gone; what its lane does next is no business of the machine's.
+                self.stream_steps(now, line, sink);
+            }
+            StreamEvent::Lost { reason, unprocessed } => {
+                self.rider_lost(now, line, &reason, unprocessed, sink);
+            }
+        }
+    }
+
+    fn stream_begins(&mut self, line: u32, head: Head) {
+        let want = self.http_head(line, head);
+        let reader = &mut self.lane(line).reader;
+        let taking = want.taking(|| reader.events());
+        reader.take(taking);
+    }
+
+    /// What the pieces of a stream's body amount to.
+    fn stream_steps(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, lane) = self.of_line(line);
+        let place = self.lane(line);
+        let generation = place.generation;
+        let mut reader = std::mem::take(&mut place.reader);
+        while let Some(step) = reader.fed_step(&mut self.pool) {
+            match step {
+                Step::Json(place) => {
+                    if let Some(frame) = reader.fed_frame(place) {
+                        self.http_json(now, line, frame, sink);
+                    }
+                    reader.fed_consume(place);
+                }
+                Step::Event(event, place) => {
+                    self.http_event_of(
+                        now,
+                        line,
+                        &event,
+                        place.and_then(|place| reader.fed_frame(place)),
+                        sink,
+                    );
+                    if let Some(place) = place {
+                        reader.fed_consume(place);
+                    }
+                }
+                Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
+                Step::End => self.http_end(now, line, sink),
+                Step::NeedMore | Step::Head(_) | Step::Broken(_) => break,
+            }
+            if self.http(connection).lanes[lane].generation != generation {
+                reader.reset(&mut self.pool);
+                break;
+            }
+        }
+        self.lane(line).reader = reader;
+    }
+
+    /// A carrier's socket is gone, and with it all that rode on it.
+    pub(super) fn carrier_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        let (connection, carrier) = self.of_line(line);
+        if let Some(machine) = &mut self.lane(line).h2 {
+            machine.receive_end();
+        }
+        self.hear_carrier(now, line, sink);
+        for lane in 0..self.lanes {
+            let rider = self.line_of(connection, lane);
+            if self.lane(rider).rides == Some(carrier as u32) {
+                let unprocessed = !self.lane_has_left(rider);
+                self.rider_lost(now, rider, reason, unprocessed, sink);
+            }
+        }
+    }
+
+    /// A stream ended without an answer.
+    fn rider_lost(&mut self, now: Instant, line: u32, reason: &str, unprocessed: bool, sink: &mut impl Sink) {
+        let place = self.lane(line);
+        if unprocessed {
+            // As good as never sent.
+            place.left = 0;
+        } else {
+            place.left = place.left.max(1);
+        }
+        place.rides = None;
+        self.http_exchange_lost(now, line, reason, true, sink);
+    }
+
+    /// A lane that rode gives its place on the carrier back.
+    pub(super) fn alight(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let Some(carrier) = self.lane(line).rides.take() else { return };
+        let carrier_line = self.line_of(connection, carrier);
+        if let Some(machine) = &mut self.lane(carrier_line).h2 {
+            machine.reset(lane as u32);
+            let idle = machine.streams() == 0;
+            self.mark_line_dirty(carrier_line);
+            if idle {
+                let now = self.last_now;
+                let timeout = self.settings.http.as_ref().map_or(now, |http| now.after(http.idle_timeout));
+                self.set_until(connection, carrier, timeout);
+            }
+        }
+    }
+
+    /// A carrier has been idle for long.
+    pub(super) fn retire_carrier(&mut self, line: u32) {
+        if self.lane(line).h2.as_ref().is_some_and(|machine| machine.streams() == 0) {
+            self.shut(line);
+        }
+    }
+}
