@@ -44,10 +44,15 @@ fuzz target seconds="60":
 sim worlds="20000" seed="":
     VOLLEY_SIM_WORLDS={{worlds}} VOLLEY_SIM_SEED={{seed}} cargo test -p volley-tests --release --test simulation
 
-# Installs the pinned real servers and calls each of them 20,000 times.
-real-servers:
+# Installs the pinned real servers and calls each of them 20,000 times, over stdio and HTTP, in each era (about a quarter of an hour).
+real-servers calls="20000":
     tests/real-servers/install
-    cargo test -p volley-tests --release --test real_servers -- --ignored --test-threads 1
+    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --release --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx
+
+# nginx with TLS between the engine and a real server, 100,000 calls in each era. Installs Debian's nginx if it can.
+nginx:
+    command -v nginx || [ -x /usr/sbin/nginx ] || apt-get install -y --no-install-recommends nginx || echo "nginx cannot be installed here; the test will say that it is skipped"
+    cargo test -p volley-tests --release --test real_servers -- --ignored --nocapture nginx
 
 # The official conformance suite, client and server, every scored scenario of both requirement sets; needs npm.
 official *args:

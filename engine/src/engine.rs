@@ -71,7 +71,7 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+        let memory = Arc::new(Memory::of(endpoint.shared_address(&config)).with_tokens(
             endpoint.http_url(),
             values.http.authorization(),
             values.http.credentials.clone(),

@@ -1,7 +1,7 @@
 //! Calls MCP tools in bulk: sharded, pipelined, every call answered exactly once.
 //!
-//! A [`Client`] holds one or many connections to one MCP server, over TCP, a Unix socket, or the stdin and stdout of a child
-//! process, in every protocol revision from 2024-11-05 to 2026-07-28; which one, it finds out by itself. Calls made through
+//! A [`Client`] holds one or many connections to one MCP server, over HTTP, TCP, a Unix socket, WebSocket, or the stdin and stdout
+//! of a child process, in every protocol revision from 2024-11-05 to 2026-07-28; which one, it finds out by itself. Calls made through
 //! it are pipelined: as many as the windows allow are in flight together, and what is queued goes out in one write.
 //!
 //! ```no_run

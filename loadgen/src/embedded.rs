@@ -59,7 +59,13 @@ impl Embedded {
             command.arg(format!("--{}", transport.name())).arg("127.0.0.1:0");
         }
         command.arg("--exit-on-parent");
-        let started = Self::launch(command, folder, START_WAIT_MAX)?;
+        let mut started = Self::launch(command, folder, START_WAIT_MAX)?;
+        if let (Transport::Sse, Endpoint::Url { transport: heard @ Transport::Http, .. }) =
+            (transport, &mut started.endpoint)
+        {
+            // It names the URL, which does not tell HTTP+SSE from Streamable HTTP.
+            *heard = Transport::Sse;
+        }
         match started.endpoint.transport() == transport {
             true => Ok(started),
             false => Err(io::Error::other(format!(

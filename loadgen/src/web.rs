@@ -27,7 +27,7 @@ pub(crate) struct WebArgs {
     /// Speak HTTP/1.1 and nothing newer
     #[arg(long, conflicts_with = "http2", help_heading = "HTTP and TLS")]
     pub(crate) http1: bool,
-    /// Speak HTTP/2
+    /// Speak HTTP/2 and nothing older; without TLS the server has to expect it
     #[arg(long, help_heading = "HTTP and TLS")]
     pub(crate) http2: bool,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Web {
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HttpVersion {
-    /// What the engine finds out or prefers.
+    /// Over TLS whichever the server prefers, HTTP/1.1 otherwise.
     #[default]
     Auto,
     /// HTTP/1.1.

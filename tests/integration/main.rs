@@ -3,14 +3,17 @@
 
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod calls;
 mod eras;
 mod inbound;
 mod lists;
 mod many;
+mod oauth;
 mod protocol;
 mod rounds;
 mod servers;
+mod sessions;
 mod subscriptions;
 mod tasks;
 mod time;

@@ -17,7 +17,7 @@ use volley::{
 use volley_tests::{
     patience::{PATIENCE, until_blocking},
     processes::Mark,
-    scripted_server::{Peer, ScriptedServer},
+    scripted_server::{Peer, ScriptedServer, discovered},
     target::{self, Target},
 };
 
@@ -305,9 +305,14 @@ fn a_lost_connection_asks_again_under_a_new_id_and_says_so() {
 #[test]
 fn a_server_that_never_acknowledges_is_not_asked_for_ever() {
     const ATTEMPTS: u32 = 3;
-    let server = modern(|peer| {
-        peer.read_until("subscriptions/listen").expect("a request");
-        peer.hang_up();
+    let server = ScriptedServer::start(|peer| {
+        // What opens and never works is asked anew what it is.
+        while let Some(request) = peer.read() {
+            match request["method"].as_str() {
+                Some("server/discover") => peer.result(&request, &discovered(&["2026-07-28"])),
+                _ => return peer.hang_up(),
+            }
+        }
     });
     let client = scripted(&server, brisk().attempts_max(ATTEMPTS));
     let refused = block_on(client.listen(tools())).err().expect("it is given up");
@@ -445,9 +450,7 @@ fn modern_over_http(script: impl Fn(&mut Exchange) + Send + Sync + Clone + 'stat
                 while let Some(request) = read_post(&mut exchange.stream) {
                     exchange.request = request;
                     match exchange.request["method"].as_str().unwrap_or_default() {
-                        "server/discover" => {
-                            exchange.answer(&volley_tests::scripted_server::discovered(&["2026-07-28"]))
-                        }
+                        "server/discover" => exchange.answer(&discovered(&["2026-07-28"])),
                         "tools/list" => exchange.answer(&json!({"resultType": "complete", "tools": []})),
                         "tools/call" => {
                             let text = &exchange.request["params"]["arguments"]["message"];

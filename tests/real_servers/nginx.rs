@@ -1,7 +1,7 @@
 //! nginx in between: TLS towards the engine, HTTP/1.1 with kept connections towards a real server.
 //!
-//! A hundred thousand calls, each answered with its own text. nginx speaks HTTP/2 to whoever offers it; which version the
-//! engine offers is [`VERSIONS`]. Needs nginx (`just nginx` installs Debian's) and says so where there is none.
+//! A hundred thousand calls, each answered with its own text. nginx speaks HTTP/2 to whoever offers it, so each version
+//! is told. Needs nginx (`just nginx` installs Debian's) and says so where there is none.
 
 use std::{
     env, fs,
@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use volley::{Client, Config, ConfigBuilder, Revision, TlsConfig};
+use volley::{Client, Config, HttpVersion, Revision, TlsConfig};
 use volley_tests::{patience::until_blocking, processes::Mark, tls_front::Authority};
 
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
     volleys::{has_echo, must_not_fail, volley},
 };
 
-/// What is offered to nginx, by name, and how the engine is told. HTTP/2 belongs here as soon as the engine has it.
-const VERSIONS: [(&str, fn(ConfigBuilder) -> ConfigBuilder); 1] = [("http/1.1", |config| config)];
+/// What is offered to nginx, by name.
+const VERSIONS: [(&str, HttpVersion); 2] = [("http/1.1", HttpVersion::Http1), ("http/2", HttpVersion::Http2)];
 
 /// A running nginx with a folder of its own. Dropping it ends it.
 struct Nginx {
@@ -138,10 +138,11 @@ fn nginx_in_between_loses_no_call() {
         return;
     };
     let url = format!("https://localhost:{}/mcp", nginx.port);
-    for (version, told) in VERSIONS {
+    for (name, version) in VERSIONS {
         for revision in [Revision::V2025_11_25, Revision::V2026_07_28] {
             let tls = TlsConfig::new().ca_pem(authority.pem()).only_these_roots();
-            let config = told(Config::builder().in_flight(IN_FLIGHT).tls(tls).revision(revision));
+            let config =
+                Config::builder().in_flight(IN_FLIGHT).tls(tls).revision(revision).http_version(version);
             pollster::block_on(async {
                 let started = Instant::now();
                 let client = Client::connect(url.as_str(), config.build().expect("valid"))
@@ -153,7 +154,7 @@ fn nginx_in_between_loses_no_call() {
                 client.close().await;
                 let stats = client.stats();
                 println!(
-                    "nginx {version} {revision}: ready after {:.2} s, {CALLS} calls in {:.2} s = {:.0} calls/s over {} sockets",
+                    "nginx {name} {revision}: ready after {:.2} s, {CALLS} calls in {:.2} s = {:.0} calls/s over {} sockets",
                     connected.as_secs_f64(),
                     took.as_secs_f64(),
                     CALLS as f64 / took.as_secs_f64(),

@@ -48,7 +48,11 @@ impl SessionTap {
                 let note = Arc::clone(&note);
                 let mut sessions = Sessions::default();
                 thread::spawn(move || {
-                    pass(client, server, |bytes| sessions.look(bytes, |id| drop(note.lock().insert(id))))
+                    pass(client, server, |bytes| {
+                        sessions.look(bytes, |id| {
+                            note.lock().insert(id);
+                        })
+                    })
                 });
                 thread::spawn(move || pass(down, up, |_| ()));
             }

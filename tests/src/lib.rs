@@ -15,4 +15,5 @@ pub mod scripted_server;
 pub mod target;
 pub mod tls_front;
 pub mod wait;
+pub mod web_server;
 pub mod websocket_server;

@@ -90,6 +90,11 @@ impl Target {
         Self::start(&["--http".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
 
+    /// Over HTTP+SSE, on a free TCP port.
+    pub fn sse(switches: &[&str]) -> Self {
+        Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
+    }
+
     /// As [`Self::tcp_at_home`], for the HTTP transport of this switch: `--http` or `--sse`.
     pub fn http_at_home(transport: &str, switches: &[&str]) -> (Self, u16) {
         loop {
@@ -103,11 +108,6 @@ impl Target {
     /// On this TCP port, if it is free, for `--http` or `--sse`.
     pub fn http_at(transport: &str, port: u16, switches: &[&str]) -> Option<Self> {
         Self::start(&[transport.into(), format!("127.0.0.1:{port}").into()], switches)
-    }
-
-    /// Over HTTP+SSE, on a free TCP port.
-    pub fn sse(switches: &[&str]) -> Self {
-        Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
     }
 
     /// On a Unix socket.

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("error", &["proto"]),
     ("model", &["base", "error", "proto"]),
     ("config", &["base", "error", "model", "proto"]),
+    ("oauth", &["config"]),
     ("decode", &["base", "error", "model", "proto"]),
     ("transport", &["base", "config"]),
     (
@@ -36,6 +37,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "base",
             "slab",
+            "policy",
             "telemetry",
             "proto",
             "error",

@@ -112,7 +112,7 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::of(endpoint.shared_address()).with_tokens(
+        let memory = Arc::new(Memory::of(endpoint.shared_address(config)).with_tokens(
             endpoint.http_url(),
             values.http.authorization(),
             values.http.credentials.clone(),

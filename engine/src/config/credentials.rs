@@ -5,7 +5,7 @@
 //! configuration, on a thread made for it, once for all calls that were refused, and sends these calls again with the token
 //! that comes back.
 //!
-//! Always: no token stands in a `Debug`, in an error or in a log. Proof: below, and `tests/conformance/authorization.rs`.
+//! Always: no token stands in a `Debug`, in an error or in a log. Proof: below, and `tests/integration/authorization.rs`.
 //! Follows: RFC 9110, 11.6.1; RFC 6750, 3; RFC 9728, 5.1.
 
 use std::{error::Error as StdError, fmt};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::http::HttpEndpoint;
-use crate::{error::Error, proto::http::pool::HttpSettings};
+use crate::{error::Error, proto::http::settings::HttpSettings};
 
 /// The address of an MCP server, or the command that starts one.
 ///
@@ -125,10 +125,11 @@ impl Household {
 
 impl Endpoint {
     /// The address by which this process remembers what it has found out of the server. Names and ports that stand for one server
-    /// after another, such as those of child processes, have none.
-    pub(crate) fn shared_address(&self) -> Option<String> {
+    /// after another, such as those of child processes, have none. Nor has a client that insists on a revision: it has nothing to
+    /// find out, and what it speaks is no word on what the server prefers.
+    pub(crate) fn shared_address(&self, config: &super::Config) -> Option<String> {
         match self {
-            Self::Http(http) => Some(http.to_string()),
+            Self::Http(http) if config.values.revision.is_none() => Some(http.to_string()),
             _ => None,
         }
     }

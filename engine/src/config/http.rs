@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use url::Url;
 
 use super::credentials::{self, Credentials};
-use crate::{error::Error, proto::http::pool::HttpSettings};
+use crate::{error::Error, proto::http::settings::HttpSettings};
 
 /// The address of a server that is reached over HTTP.
 ///

@@ -205,3 +205,63 @@ fn tokens(
         refresh: answer.refresh_token().map(|token| token.secret().clone()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const REDIRECT: &str = "http://127.0.0.1:1/back";
+
+    /// What is made of this answer when `promised` says whether the issuer names itself.
+    fn code(promised: bool, answer: &str) -> Result<String, String> {
+        let server = serde_json::from_value(json!({
+            "issuer": "https://as", "token_endpoint": "https://as/token",
+            "authorization_response_iss_parameter_supported": promised,
+        }));
+        let site = Site { resource: None, scopes: None, server: server.unwrap() };
+        let client = Client { id: "me".to_owned(), secret: None, method: Method::None, is_dynamic: false };
+        let flow = Flow { http: &Http::new(), site: &site, client: &client, scopes: &Scopes::new() };
+        flow.code(answer, REDIRECT, "s").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_issuer_is_compared_byte_for_byte_and_missed_if_it_was_promised() {
+        let answer = |iss: &str| format!("{REDIRECT}?code=c&state=s{iss}");
+        assert_eq!(code(true, &answer("&iss=https://as")).as_deref(), Ok("c"));
+        assert_eq!(code(false, &answer("")).as_deref(), Ok("c"));
+        for (promised, iss) in [
+            (true, ""),
+            (true, "&iss=https://as/"),
+            (true, "&iss=HTTPS://as"),
+            (true, "&iss=https://as:443"),
+            (false, "&iss=https://evil"),
+            (false, "&iss="),
+        ] {
+            let refused = code(promised, &answer(iss)).unwrap_err();
+            assert!(refused.contains("issuer"), "{iss}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_came_elsewhere_or_to_another_question_is_not_believed() {
+        for answer in [
+            "",
+            "code",
+            "http://127.0.0.1:1/other?code=secret&state=s",
+            "http://evil/back?code=secret&state=s",
+            "http://127.0.0.1:1/back?code=secret",
+            "http://127.0.0.1:1/back?code=secret&state=t",
+            "http://127.0.0.1:1/back?state=s",
+            "http://127.0.0.1:1/back?code=&state=s",
+        ] {
+            let refused = code(false, answer).unwrap_err();
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+        // The port of the way back is free to choose (RFC 8252, 7.3).
+        assert_eq!(code(false, "http://127.0.0.1:99/back?code=c&state=s").as_deref(), Ok("c"));
+        let said = code(false, "http://127.0.0.1:1/back?state=s&error=access_denied").unwrap_err();
+        assert!(said.contains("access_denied"));
+    }
+}

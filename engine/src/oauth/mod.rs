@@ -155,10 +155,13 @@ impl OAuth {
             return Err(OAuthError::NothingMore { scope: challenge.scope().unwrap_or_default().to_owned() });
         }
         let flow = Flow { http: &self.http, site: &site, client: &given.client, scopes: &scopes };
-        let refreshed = match given.refresh.take() {
-            // A refresh never widens what was granted.
-            Some(refresh) if !challenge.is_about_scope() => flow.by_refresh(&refresh).ok(),
-            _ => None,
+        // A refresh never widens what was granted.
+        let refresh = given.refresh.as_deref().filter(|_| !challenge.is_about_scope());
+        let refreshed = match refresh.map(|refresh| flow.by_refresh(refresh)) {
+            Some(Ok(tokens)) => Some(tokens),
+            // It was not refused, it only did not get there.
+            Some(Err(error @ OAuthError::Transport { .. })) => return Err(error),
+            Some(Err(_)) | None => None,
         };
         let brought = match (refreshed, &self.grant) {
             (Some(tokens), _) => Ok(tokens),
@@ -172,6 +175,9 @@ impl OAuth {
                 Ok(access)
             }
             Err(error) => {
+                if !challenge.is_about_scope() {
+                    given.refresh = None;
+                }
                 if given.client.is_dynamic
                     && matches!(&error, OAuthError::Refused { error, .. } if error == "invalid_client")
                 {

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use super::{
     framing::newline::Newline,
-    http::pool::{HttpSettings, Pool},
+    http::{pool::Pool, settings::HttpSettings},
     lifecycle::{Event, State},
     message::encode::{self, Tail},
     orphans::Orphans,

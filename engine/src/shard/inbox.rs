@@ -315,7 +315,7 @@ mod hand_over {
     use super::{CallCell, Delivered, Question, Reply};
 
     pub(crate) fn pose(cell: &CallCell, write: impl FnOnce(&mut Question)) {
-        // SAFETY: called by `submit` only, right after it has reserved the slot.
+        // SAFETY: called by `submit` only, right after it has reserved the slot or taken it from those that were drawn.
         unsafe { cell.pose(write) }
     }
 

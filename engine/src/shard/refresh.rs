@@ -8,10 +8,11 @@
 //!
 //! A refusal of a request that had an older token asks for nothing: the newer one is there. A token that is *fresh*, which
 //! means brought by the credentials and not yet accepted for any request, is not replaced when it is refused, for the next
-//! one would be, too. A step-up, after 403 with `insufficient_scope`, is asked for once for the same scope.
+//! one would be, too. A step-up, after 403 with `insufficient_scope`, is asked for once for the same scope; when there is none,
+//! the token that there is stays good for all else.
 //!
 //! Owner: the engine; shards decide under one lock that nobody holds for long. Always: at most one thread asks.
-//! Proof: below, and `tests/conformance/authorization.rs`.
+//! Proof: below, and `tests/integration/authorization.rs`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,15 +26,20 @@ use crate::{
 /// be asked again by each of a million calls.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
+/// Step-ups for different scopes in that time; a server that thinks of more does not mean it.
+const STEPS_MAX: usize = 16;
+
 /// Who brings tokens, and how the last attempts went.
 pub(super) struct Refresher {
     pub(super) credentials: Arc<dyn Credentials>,
     pub(super) server: String,
     asked: bool,
+    /// What is asked for is a step-up.
+    steps: bool,
     fresh: bool,
     refused_until: Instant,
-    /// The scope of the last step-up, and until when it is not repeated.
-    stepped: Option<(Box<str>, Instant)>,
+    /// The scopes of the last step-ups, and until when each is not repeated.
+    stepped: Vec<(Box<str>, Instant)>,
     error: Option<Reason>,
 }
 
@@ -54,9 +60,10 @@ impl Refresher {
             credentials,
             server,
             asked: false,
+            steps: false,
             fresh: false,
             refused_until: Instant::default(),
-            stepped: None,
+            stepped: Vec::new(),
             error: None,
         }
     }
@@ -71,10 +78,11 @@ impl Refresher {
         }
         if challenge.is_about_scope() {
             let scope = challenge.scope().unwrap_or_default();
-            if self.stepped.as_ref().is_some_and(|(last, until)| **last == *scope && now < *until) {
+            self.stepped.retain(|(_, until)| now < *until);
+            if self.stepped.len() >= STEPS_MAX || self.stepped.iter().any(|(last, _)| **last == *scope) {
                 return Verdict::Final;
             }
-            self.stepped = Some((scope.into(), now.after(REFUSED_FOR)));
+            self.stepped.push((scope.into(), now.after(REFUSED_FOR)));
         } else if self.fresh {
             self.fresh = false;
             self.refused_until = now.after(REFUSED_FOR);
@@ -83,7 +91,7 @@ impl Refresher {
         } else if now < self.refused_until {
             return Verdict::Final;
         }
-        self.asked = true;
+        (self.asked, self.steps) = (true, challenge.is_about_scope());
         Verdict::Ask
     }
 
@@ -101,7 +109,9 @@ impl Refresher {
     /// No token could be had.
     pub(super) fn failed(&mut self, now: Instant, error: &str) {
         self.asked = false;
-        self.refused_until = now.after(REFUSED_FOR);
+        if !self.steps {
+            self.refused_until = now.after(REFUSED_FOR);
+        }
         self.error = Some(error.into());
     }
 
@@ -170,6 +180,26 @@ mod tests {
         assert_eq!(refresher.error().as_deref(), Some("no"));
         assert_eq!(refresher.refused(at(2), 0, 0, &expired()), Verdict::Final);
         assert_eq!(refresher.refused(at(31), 0, 0, &expired()), Verdict::Ask);
+    }
+
+    #[test]
+    fn a_step_up_that_failed_does_not_keep_the_token_from_being_refreshed() {
+        let mut refresher = refresher();
+        assert_eq!(refresher.refused(at(1), 1, 1, &scope("w")), Verdict::Ask);
+        refresher.failed(at(1), "no");
+        assert_eq!(refresher.refused(at(1), 1, 1, &scope("w")), Verdict::Final);
+        assert_eq!(refresher.refused(at(1), 1, 1, &expired()), Verdict::Ask);
+    }
+
+    #[test]
+    fn a_server_that_thinks_of_ever_new_scopes_is_not_followed() {
+        let mut refresher = refresher();
+        for n in 0..STEPS_MAX {
+            assert_eq!(refresher.refused(at(1), 1, 1, &scope(&n.to_string())), Verdict::Ask);
+            refresher.failed(at(1), "no");
+        }
+        assert_eq!(refresher.refused(at(1), 1, 1, &scope("more")), Verdict::Final);
+        assert_eq!(refresher.refused(at(31), 1, 1, &scope("more")), Verdict::Ask);
     }
 
     #[test]

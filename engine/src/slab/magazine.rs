@@ -1,6 +1,7 @@
 //! A magazine: slots that one owner has drawn from a slab for good and reuses without atomics.
 //!
-//! The shard takes the keys of bulk and inline calls from here. Each entry is the *next* key of a free slot, so taking
+//! The shard takes the keys of bulk and inline calls from here; those of standing calls stand in one behind a lock, and their
+//! slots are renewed in the slab besides. Each entry is the *next* key of a free slot, so taking
 //! is a pop and giving back is an add and a push. Last in, first out, for the cache's sake.
 //!
 //! Owner: one shard, on one thread. Proof: `keys_never_come_twice`, below.

@@ -75,7 +75,7 @@ fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
         let revision = revision.parse().map_err(|error: volley::UnknownRevision| error.to_string());
         builder = builder.revision(revision.expect("the plan admits only revisions that exist"));
     }
-    let builder = with_version(builder, plan.web.version)?;
+    let builder = with_version(builder, plan.web.version);
     with_web(builder, &plan.web, plan.target.transport()).build().map_err(say)
 }
 
@@ -98,12 +98,12 @@ fn with_web(mut builder: ConfigBuilder, web: &Web, transport: Transport) -> Conf
 }
 
 /// The one place where a version of HTTP is asked for.
-fn with_version(builder: ConfigBuilder, version: HttpVersion) -> Result<ConfigBuilder, String> {
-    match version {
-        // HTTP/1.1 is all that the engine speaks.
-        HttpVersion::Auto | HttpVersion::Http1 => Ok(builder),
-        HttpVersion::Http2 => Err("--http2: the engine does not speak HTTP/2 yet; leave it out".into()),
-    }
+fn with_version(builder: ConfigBuilder, version: HttpVersion) -> ConfigBuilder {
+    builder.http_version(match version {
+        HttpVersion::Auto => volley::HttpVersion::Auto,
+        HttpVersion::Http1 => volley::HttpVersion::Http1,
+        HttpVersion::Http2 => volley::HttpVersion::Http2,
+    })
 }
 
 impl Connect for Engine<'_> {
@@ -203,10 +203,11 @@ mod tests {
     #[test]
     fn what_the_engine_would_not_take_is_said_before_anything_is_opened() {
         assert!(refused(&["http://h/", "-H", "Host: x"]).contains("Host"));
-        assert!(refused(&["http://h/", "--http2"]).starts_with("--http2: "));
         // No certificate is in this file.
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert!(refused(&["https://h/", "--ca", file]).contains("no certificate"));
-        Engine::check(&plan(&["http://h/", "--http1", "-H", "X-Key: k"]).unwrap()).unwrap();
+        for version in ["--http1", "--http2"] {
+            Engine::check(&plan(&["http://h/", version, "-H", "X-Key: k"]).unwrap()).unwrap();
+        }
     }
 }

@@ -98,7 +98,11 @@ impl Exchange {
         if self.settings.http.is_some() {
             let lane = self.lane(line);
             match &mut lane.h2 {
-                Some(machine) => machine.written(bytes),
+                Some(machine) => {
+                    machine.written(bytes);
+                    // What was sent since those bytes were brought out comes out now, or nobody would ask for it.
+                    machine.waiting();
+                }
                 None => lane.left += bytes,
             }
             return;

@@ -139,11 +139,6 @@ impl Lane {
         self.left > 0
     }
 
-    /// Is there a request of which nothing has left, on a socket of its own?
-    pub(crate) fn is_unsent(&self) -> bool {
-        self.left == 0 && !self.request.is_empty()
-    }
-
     /// Does it wait for a socket that others will share?
     pub(crate) fn waits(&self) -> bool {
         self.load != Load::Nothing && self.socket == Socket::None && self.rides.is_none()
@@ -152,6 +147,11 @@ impl Lane {
     /// Is anything to come on its socket?
     pub(crate) fn expects(&self) -> bool {
         self.h2.as_ref().map_or(self.left > 0, |machine| machine.streams() > 0)
+    }
+
+    /// Is there a request of which nothing has left?
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.left == 0 && !self.request.is_empty()
     }
 
     /// Has all of the request left?

@@ -13,12 +13,14 @@ pub(crate) mod event_stream;
 #[cfg(feature = "http2")]
 pub(crate) mod h2;
 #[cfg(not(feature = "http2"))]
-#[path = "no_h2.rs"]
-pub(crate) mod h2;
+pub(crate) mod no_h2;
+#[cfg(not(feature = "http2"))]
+pub(crate) use no_h2 as h2;
 pub(crate) mod head;
 pub(crate) mod lane;
 pub(crate) mod plans;
 pub(crate) mod pool;
 pub(crate) mod reader;
 pub(crate) mod request;
+pub(crate) mod settings;
 pub(crate) mod template;

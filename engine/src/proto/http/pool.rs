@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     lane::{Lane, Load, Socket},
     plans::ToolPlans,
+    settings::HttpSettings,
     template::Template,
 };
 use crate::{
@@ -30,29 +31,6 @@ pub(crate) const SPARE_LANES: u32 = 3;
 /// Sockets of one connection over HTTP/2: each carries a hundred exchanges or so, and one that is closing may need a successor
 /// while it still has answers to bring.
 pub(crate) const CARRIERS_MAX: usize = 8;
-
-/// What an HTTP connection is told once.
-#[derive(Clone, Debug)]
-pub(crate) struct HttpSettings {
-    /// The target of the request line: path and query.
-    pub(crate) target: String,
-    /// The `Host` header: host and port as the URL has them.
-    pub(crate) host: String,
-    /// `http://host:port`, for resolving and comparing.
-    pub(crate) origin: String,
-    /// Headers of the user, each a whole line.
-    pub(crate) headers: String,
-    /// HTTP+SSE of 2024-11-05, and nothing else.
-    pub(crate) events_only: bool,
-    /// Open a stream for what the server starts outside of calls.
-    pub(crate) listen: bool,
-    /// HTTP/2 may be spoken: the server is asked when the socket is opened.
-    pub(crate) may_multiplex: bool,
-    /// HTTP/2 is spoken without asking.
-    pub(crate) prior_knowledge: bool,
-    /// Free sockets are closed after this.
-    pub(crate) idle_timeout: Duration,
-}
 
 /// Which of the two HTTP transports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -295,6 +273,7 @@ impl Pool {
     /// Everything that belonged to the session is void; sockets are the caller's to shut.
     pub(crate) fn forget_session(&mut self) {
         self.template.forget_session();
+        self.template.forget_post_target();
         self.errands.clear();
         self.errand_bytes = 0;
         self.resumes.clear();

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{
     plans::ToolPlans,
-    pool::HttpSettings,
     request::{Plan, mirrored},
+    settings::HttpSettings,
 };
 use crate::proto::revision::{Era, Revision};
 
@@ -88,8 +88,15 @@ impl Template {
         }
     }
 
+    /// What the next request opens is a session of its own. Over HTTP+SSE it goes where its stream said.
     pub(crate) fn forget_session(&mut self) {
-        (self.session, self.revision, self.post_target) = (None, None, None);
+        (self.session, self.revision) = (None, None);
+        self.compile();
+    }
+
+    /// POSTs go to the server's URL again.
+    pub(crate) fn forget_post_target(&mut self) {
+        self.post_target = None;
         self.compile();
     }
 

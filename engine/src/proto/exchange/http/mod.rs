@@ -340,6 +340,7 @@ impl Exchange {
             }
         }
         if self.lane(line).h2.is_some() {
+            let (connection, lane) = self.of_line(line);
             self.carrier_lost(now, line, reason, sink);
             self.lane(line).unload();
             self.reset_lane(line);
@@ -499,7 +500,7 @@ impl Exchange {
     }
 
     /// What was read of a socket that is gone, is void.
-    fn reset_lane(&mut self, line: u32) {
+    pub(super) fn reset_lane(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         let Self { connections, pool, .. } = self;
         if let Some(http) = &mut connections[connection as usize].http {

@@ -275,6 +275,7 @@ impl Exchange {
         let pool = self.http(connection);
         (pool.dialect, pool.stage) = (Dialect::Events, Stage::Endpoint);
         pool.template.forget_session();
+        pool.template.forget_post_target();
         self.connections[connection as usize].opening_deadline =
             self.connections[connection as usize].attempt_deadline;
         if self.http_place_get(connection, Load::Events, None).is_none() {

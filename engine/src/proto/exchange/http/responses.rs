@@ -47,9 +47,7 @@ impl Exchange {
         self.stats.bytes_in += bytes as u64;
         if self.lane(line).h2.is_some() {
             self.carrier_received(now, line, sink);
-            return;
-        }
-        if self.lane(line).socket == Socket::Open {
+        } else if self.lane(line).socket == Socket::Open {
             self.http_read(now, line, sink);
         } else {
             // It has been given up, and the driver does not know yet.
@@ -67,7 +65,6 @@ impl Exchange {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
                 Step::Head(_) if self.lane(line).is_unsent() => {
-                    self.stats.malformed += 1;
                     self.http_broken(now, line, "the server answered before anything was asked", sink);
                 }
                 Step::Head(head) => {
@@ -90,7 +87,6 @@ impl Exchange {
                 Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
                 Step::End => self.http_end(now, line, sink),
                 Step::Broken(reason) => {
-                    self.stats.malformed += 1;
                     let reason = format!("the response is not HTTP: {reason}");
                     self.http_broken(now, line, &reason, sink);
                 }
@@ -107,9 +103,10 @@ impl Exchange {
         (lane.inbox, lane.reader) = (inbox, reader);
     }
 
-    /// The socket speaks something else, and is of no more use.
+    /// The socket speaks something else, and is of no more use. The others may be.
     fn http_broken(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        self.http_lost(now, line, reason, sink);
+        self.stats.malformed += 1;
+        self.http_exchange_lost(now, line, reason, true, sink);
         // It has been taken for gone, and is still to be shut.
         let lane = self.lane(line);
         if lane.socket == Socket::None {
@@ -123,7 +120,8 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         lane.status = head.status;
-        lane.keep_alive = head.keep_alive;
+        // Where the request is not all sent, the server takes the next bytes for the rest of it.
+        lane.keep_alive = head.keep_alive && lane.is_sent();
         lane.retry_after_s = head.retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         let load = lane.load;
         let ok = is_ok(head.status);
@@ -267,7 +265,12 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
-        self.http(connection).lanes[lane as usize].load = Load::Answered;
+        let place = &mut self.http(connection).lanes[lane as usize];
+        place.load = Load::Answered;
+        if place.is_sent() {
+            place.request.clear();
+            (place.left, place.body_at) = (0, 0);
+        }
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
@@ -307,12 +310,18 @@ impl Exchange {
                     } else if self.connections[connection as usize].state() == State::Initializing {
                         let reason =
                             format!("the server answered notifications/initialized with HTTP {status}");
+                        if matches!(status, 401 | 403) {
+                            self.refuse_opening(connection);
+                        }
                         self.fail_opening(now, connection, &reason, sink);
                     }
                 }
             }
             Load::Events if lane.again => self.hold_opening(line),
             Load::Events => {
+                if matches!(status, 401 | 403) {
+                    self.refuse_opening(connection);
+                }
                 let reason = if ok {
                     "the server ended the stream of events".to_owned()
                 } else {
@@ -372,12 +381,11 @@ impl Exchange {
         let error = frame.filter(|frame| envelope::scan(frame.bytes()).kind == Kind::Error);
         let names_call =
             error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
-        // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end; or so
-        // seldom that it is no loop.
+        // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end.
+        // Nor are sessions opened one after the other for a 400 that may be about the call after all.
         let conn = &self.connections[connection as usize];
-        let (attempts, retry_at) = (conn.attempts, conn.retry_at);
-        let proven =
-            attempts == 0 || now >= retry_at.after(self.settings.backoff_cap) || self.has_outlived(line);
+        let (attempts, again_at) = (conn.attempts, conn.retry_at.after(self.settings.backoff_cap));
+        let proven = self.has_outlived(line) || attempts == 0 || now >= again_at;
         let has_session = self.lane(line).session.is_some();
         if has_session && (status == 404 || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
