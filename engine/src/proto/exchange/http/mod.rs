@@ -326,6 +326,7 @@ impl Exchange {
 
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
@@ -579,8 +580,9 @@ impl Exchange {
         let (connection, key) = (row.connection, row.key);
         let modern = self.is_modern(connection);
         self.http(connection).resumes.retain(|resume| resume.key != key);
-        let line = self.line_of(connection, row.lane);
         let has_lane = row.lane != NO_LANE;
+        // Without a lane there is no line; the number is not used then.
+        let line = if has_lane { self.line_of(connection, row.lane) } else { u32::MAX };
         if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_has_left(line) {
             // Nothing of it has left: the server need not know.
             self.connections[connection as usize].window.give_back();
