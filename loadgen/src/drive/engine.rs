@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use volley::{Config, ConfigBuilder, ErrorKind, Inline, InlineOutcome, TlsConfig, Tool};
 
 use super::shard::{Connect, Full, Outcome, Shard};
-use crate::endpoint::{Endpoint, Transport};
+use crate::endpoint::Endpoint;
 use crate::plan::Plan;
 use crate::record::HttpCounts;
 use crate::web::{HttpVersion, Web};
