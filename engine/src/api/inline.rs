@@ -122,7 +122,7 @@ impl Inline {
         let mut settings = config.settings(0, seed);
         settings.connections = connections as u32;
         settings.standing_max = 0;
-        settings.http = endpoint.http_settings(&config);
+        settings.http = endpoint.http_settings(config);
         // Nobody answers the server here, so nothing of the handlers' is declared.
         settings.capabilities = serde_json::Value::from(values.handlers.capabilities.clone()).to_string();
         let view = ShardMemory { memory: Arc::clone(&memory), may_probe: true };

@@ -150,7 +150,7 @@ pub enum HttpVersion {
 impl Default for HttpValues {
     fn default() -> Self {
         Self {
-            idle_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(4),
             bearer: None,
             bearer_env: None,
             credentials: None,

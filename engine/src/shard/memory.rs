@@ -31,7 +31,11 @@ use crate::{
 };
 
 /// What this process has found out of the servers behind URLs: the place of the revision, and whether it is HTTP+SSE.
-static VERDICTS: Mutex<BTreeMap<String, (u8, bool)>> = Mutex::new(BTreeMap::new());
+static VERDICTS: Mutex<BTreeMap<String, Finding>> = Mutex::new(BTreeMap::new());
+
+/// The place of the revision in the table, plus one; whether it speaks HTTP+SSE only; what it said of itself.
+#[derive(Clone, Default)]
+struct Finding(u8, bool, Option<Arc<ServerInfo>>);
 
 /// Addresses remembered in one process; beyond this the first is forgotten.
 const VERDICTS_MAX: usize = 4096;
@@ -66,11 +70,12 @@ impl Memory {
 
     /// The memory of an engine whose server is at this URL.
     pub(crate) fn of(address: Option<String>) -> Self {
-        let verdict = address.as_ref().and_then(|address| VERDICTS.lock().get(address).copied());
-        let (revision, events_only) = verdict.unwrap_or_default();
+        let verdict = address.as_ref().and_then(|address| VERDICTS.lock().get(address).cloned());
+        let Finding(revision, events_only, info) = verdict.unwrap_or_default();
         Self {
             revision: AtomicU8::new(revision),
             events_only: AtomicBool::new(events_only),
+            info: Mutex::new(info),
             address,
             ..Self::default()
         }
@@ -91,7 +96,9 @@ impl Memory {
     /// Tells the process, or has it forget.
     fn share(&self) {
         let Some(address) = &self.address else { return };
-        let verdict = (self.revision.load(Ordering::Acquire), self.events_only.load(Ordering::Acquire));
+        let (revision, events_only) =
+            (self.revision.load(Ordering::Acquire), self.events_only.load(Ordering::Acquire));
+        let verdict = Finding(revision, events_only, self.info());
         let mut verdicts = VERDICTS.lock();
         if verdict.0 == 0 {
             verdicts.remove(address);
@@ -192,6 +199,7 @@ impl EraMemory for ShardMemory {
 
     fn introduce(&self, info: ServerInfo) {
         *self.memory.info.lock() = Some(Arc::new(info));
+        self.memory.share();
     }
 
     fn is_events_only(&self) -> bool {

@@ -88,7 +88,7 @@ impl Listener {
         match self {
             Self::Tcp(listener, speech, tls) => {
                 let (scheme, secure_scheme, path) = match speech {
-                    Speech::Lines => ("tcp", "tls", ""),
+                    Speech::Lines => ("tcp", "tls+tcp", ""),
                     Speech::Http(Service::Endpoint) => ("http", "https", "/mcp"),
                     Speech::Http(Service::Channel) => ("http", "https", "/sse"),
                     Speech::WebSocket => ("ws", "wss", "/mcp"),
