@@ -326,7 +326,6 @@ impl Exchange {
 
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
-        let (connection, lane) = self.of_line(line);
         let place = self.lane(line);
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
