@@ -202,8 +202,8 @@ impl Exchange {
             Load::Call(key) => {
                 let envelope = envelope::scan(frame.bytes());
                 if envelope.kind == Kind::Error {
-                    // The request's own response may leave out the id of an error.
-                    let names_none = !matches!(envelope.id, Id::Number(_));
+                    // The request's own response may leave out the id of an error. An id that is none of ours is another's.
+                    let names_none = matches!(envelope.id, Id::Missing | Id::Null);
                     if (names_none || envelope.id == Id::Number(key.wire()))
                         && self.http_retried(now, line, key, frame, sink)
                     {
