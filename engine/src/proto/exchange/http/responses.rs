@@ -162,6 +162,10 @@ impl Exchange {
                 }
                 by_media
             }
+            // Over HTTP+SSE answers come on the stream of events and nowhere else, whatever a POST is answered with.
+            Load::Call(_) | Load::Orphan(_) if ok && self.http(connection).dialect == Dialect::Events => {
+                Want::Nothing
+            }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
             Load::Resumed(_) | Load::Events | Load::Listening => {
                 if by_media == Want::Events {
