@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checklist;
 mod era;
 mod flow;
 mod framing;
