@@ -86,7 +86,7 @@ fn must_03_no_two_requests_share_an_id_across_shards_in_the_modern_era() {
 }
 
 /// The answer to `call`, written in one of many ways that all mean the same.
-fn in_some_shape(call: &Value, n: usize) -> String {
+pub(crate) fn in_some_shape(call: &Value, n: usize) -> String {
     let (id, said) = (&call["id"], &call["params"]["arguments"]["message"]);
     let other = id.as_u64().unwrap() + 1;
     let result = format!(

@@ -162,6 +162,10 @@ impl Exchange {
                 }
                 by_media
             }
+            // Over HTTP+SSE answers come on the stream of events and nowhere else, whatever a POST is answered with.
+            Load::Call(_) | Load::Orphan(_) if ok && self.http(connection).dialect == Dialect::Events => {
+                Want::Nothing
+            }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
             Load::Resumed(_) | Load::Events | Load::Listening => {
                 if by_media == Want::Events {
@@ -202,8 +206,8 @@ impl Exchange {
             Load::Call(key) => {
                 let envelope = envelope::scan(frame.bytes());
                 if envelope.kind == Kind::Error {
-                    // The request's own response may leave out the id of an error.
-                    let names_none = !matches!(envelope.id, Id::Number(_));
+                    // The request's own response may leave out the id of an error. An id that is none of ours is another's.
+                    let names_none = matches!(envelope.id, Id::Missing | Id::Null);
                     if (names_none || envelope.id == Id::Number(key.wire()))
                         && self.http_retried(now, line, key, frame, sink)
                     {
