@@ -58,6 +58,8 @@ pub(crate) struct Pool {
     errand_bytes: usize,
     /// Calls whose streams ended early and go on later.
     pub(crate) resumes: Vec<Resume>,
+    /// The server closes sockets without saying so.
+    pub(crate) wary: bool,
     /// A socket may be opened; not so for a while after one could not be.
     pub(crate) may_dial: bool,
     pub(crate) dial_again_at: Instant,
@@ -131,6 +133,7 @@ impl Pool {
             errands: VecDeque::new(),
             errand_bytes: 0,
             resumes: Vec::new(),
+            wary: false,
             may_dial: true,
             dial_again_at: Instant::NEVER,
             listening: Listening::Off,

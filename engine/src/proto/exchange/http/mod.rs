@@ -83,7 +83,8 @@ impl Exchange {
         let (connection, lane) = self.of_line(line);
         self.connections[connection as usize].http.as_ref().is_some_and(|pool| {
             let lane = &pool.lanes[lane];
-            lane.left == 0 && lane.served > 0 && now.since(lane.idle_since) >= STALE_AFTER
+            let is_old = pool.wary || now.since(lane.idle_since) >= STALE_AFTER;
+            lane.left == 0 && lane.served > 0 && is_old
         })
     }
 
@@ -381,10 +382,13 @@ impl Exchange {
             Load::Nothing if was_open => {
                 // A free socket that the server closed: it does so when it has been idle for long.
                 self.stats.http_idle_closed += 1;
+                let since = self.lane(line).idle_since;
+                self.http(connection).wary |= now.since(since) < CLOSED_SOON;
                 self.list(connection);
                 return;
             }
             Load::Call(key) | Load::Resumed(key) => {
+                self.http(connection).wary |= was_open && !begun && has_served;
                 self.blame(reason);
                 self.http_call_lost(now, connection, key, unsent, begun, last_event, sink);
             }
@@ -741,6 +745,10 @@ impl Exchange {
         self.pump_errands(connection);
     }
 }
+
+/// A server that closes sockets so soon after an answer without having said so will do it again: from then on every socket is
+/// looked at before a call is risked on it, however briefly it was free.
+const CLOSED_SOON: Duration = Duration::from_secs(1);
 
 /// A socket that has been idle for so long is looked at before a call is risked on it: a look costs a system call, and under load no
 /// socket is idle for a millisecond.
