@@ -368,6 +368,7 @@ impl Exchange {
         let place = self.lane(line);
         // A GET that takes up a stream may be repeated: the id of the last event says from where.
         let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
+        let has_served = place.served > 0;
         let last_event = place.last_event.take();
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
