@@ -149,10 +149,13 @@ fn an_answer_in_a_whole_event_counts_though_its_stream_is_cut() {
     });
 }
 
+/// Spells an answer with this body, and says whether the connection goes on.
+type Spelling = fn(&str) -> (String, Then);
+
 /// What RFC 9112 allows and few servers do.
 #[test]
 fn odd_spellings_of_a_right_answer_are_understood() {
-    let spellings: [fn(&str) -> (String, Then); 11] = [
+    let spellings: [Spelling; 11] = [
         |body| (format!("http/1.1 200 OK\r\n\r\n{body}").replace("http", "HTTP"), Then::Close),
         |body| {
             let len = body.len();

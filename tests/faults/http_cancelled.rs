@@ -68,14 +68,14 @@ fn a_modern_call_is_cancelled_by_the_end_of_its_socket_and_nothing_else() {
         for way in [Way::Dropped, Way::TimedOut] {
             let (server, ends) = silent_to_the_first("modern");
             let client = connect(server.endpoint(), |config| {
-                config.timeout(Duration::from_millis(500)).orphan_debt(DEBT)
+                config.timeout(Duration::from_millis(500)).orphan_debt(Duration::from_secs(10))
             })
             .await;
             give_up(&client, &server, way).await;
             let gave_up_at = Instant::now();
             let (bytes, ended_at) = ends.lock().recv_timeout(PATIENCE).expect("the socket ends");
             assert_eq!(bytes, 0, "nothing is said on it any more");
-            assert!(ended_at.saturating_duration_since(gave_up_at) < Duration::from_millis(300));
+            assert!(ended_at.saturating_duration_since(gave_up_at) < Duration::from_secs(2));
             echoes_work(&client, 1..20).await;
             let stats = books_balance(&client).await;
             assert_eq!((stats.cancelled + stats.timed_out, stats.answered), (1, 19), "{stats:?}");

@@ -15,7 +15,7 @@ const FRAME_BYTES_MAX: u64 = 4 * MIB;
 const RSS_BESIDES: u64 = 24 * MIB;
 
 /// Has a client in a process of its own make a call of `flood`, which is answered by `flood`, among 200 of `echo`.
-fn flooded(era: &'static str, flood: impl Fn(&mut Peer) + Send + Sync + 'static) -> Value {
+fn flooded(era: &'static str, timeout_s: u64, flood: impl Fn(&mut Peer) + Send + Sync + 'static) -> Value {
     let server = HttpServer::start(era, move |peer, request| {
         if request.message["params"]["name"] == "flood" {
             flood(peer);
@@ -29,7 +29,7 @@ fn flooded(era: &'static str, flood: impl Fn(&mut Peer) + Send + Sync + 'static)
         Then::Keep
     });
     let output = Command::new(env!("CARGO_BIN_EXE_fault-client"))
-        .args(["flood", &server.url(), &FRAME_BYTES_MAX.to_string(), "6"])
+        .args(["flood", &server.url(), &FRAME_BYTES_MAX.to_string(), &timeout_s.to_string()])
         .args(["flood", &json!({"message": message(0)}).to_string()])
         .output()
         .expect("the client can be started");
@@ -62,7 +62,7 @@ fn is_too_large(report: &Value) {
 #[test]
 fn a_body_with_a_length_of_a_gibibyte_is_not_read() {
     for era in ERAS {
-        is_too_large(&flooded(era, |peer| {
+        is_too_large(&flooded(era, 40, |peer| {
             peer.say(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n",
             );
@@ -74,7 +74,7 @@ fn a_body_with_a_length_of_a_gibibyte_is_not_read() {
 #[test]
 fn a_gibibyte_of_chunks_is_read_up_to_the_bound() {
     for era in ERAS {
-        is_too_large(&flooded(era, |peer| {
+        is_too_large(&flooded(era, 40, |peer| {
             peer.say(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
             );
@@ -86,7 +86,7 @@ fn a_gibibyte_of_chunks_is_read_up_to_the_bound() {
 #[test]
 fn a_gibibyte_up_to_the_end_of_the_socket_is_read_up_to_the_bound() {
     for era in ERAS {
-        is_too_large(&flooded(era, |peer| {
+        is_too_large(&flooded(era, 40, |peer| {
             peer.say("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n");
             gibibyte(peer, false);
         }));
@@ -96,7 +96,7 @@ fn a_gibibyte_up_to_the_end_of_the_socket_is_read_up_to_the_bound() {
 #[test]
 fn an_event_of_a_gibibyte_is_skipped() {
     for era in ERAS {
-        is_too_large(&flooded(era, |peer| {
+        is_too_large(&flooded(era, 40, |peer| {
             peer.begin_events();
             peer.chunk("data: ");
             gibibyte(peer, true);
@@ -109,7 +109,7 @@ fn an_event_of_a_gibibyte_is_skipped() {
 #[test]
 fn a_refusal_of_a_gibibyte_is_bounded() {
     for era in ERAS {
-        is_too_large(&flooded(era, |peer| {
+        is_too_large(&flooded(era, 40, |peer| {
             peer.say(
                 "HTTP/1.1 500 Oh\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
             );
@@ -122,7 +122,7 @@ fn a_refusal_of_a_gibibyte_is_bounded() {
 #[test]
 fn a_page_of_a_gibibyte_is_dropped_as_it_comes() {
     for era in ERAS {
-        let report = flooded(era, |peer| {
+        let report = flooded(era, 40, |peer| {
             peer.say("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 1073741824\r\n\r\n");
             gibibyte(peer, false);
         });
@@ -140,7 +140,7 @@ fn a_head_of_a_gibibyte_is_read_up_to_its_bound() {
             "HTTP/1.1 200 OK\r\nX: ",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n",
         ] {
-            let report = flooded(era, move |peer| {
+            let report = flooded(era, 40, move |peer| {
                 peer.say(front);
                 gibibyte(peer, false);
             });
@@ -154,13 +154,13 @@ fn a_head_of_a_gibibyte_is_read_up_to_its_bound() {
 #[test]
 fn endless_trailers_and_empty_events_are_bounded() {
     for era in ERAS {
-        let report = flooded(era, |peer| {
+        let report = flooded(era, 40, |peer| {
             peer.begin_events();
             peer.say("0\r\nX: ");
             gibibyte(peer, false);
         });
         assert_eq!(report["large"]["kind"], "ConnectionLost", "{report}");
-        let report = flooded(era, |peer| {
+        let report = flooded(era, 4, |peer| {
             peer.begin_events();
             let empty = "data:\n\n: a comment\n\nevent: nothing\n\n".repeat(1000);
             while peer.chunk(&empty) {}

@@ -95,11 +95,11 @@ fn the_upgrade_asks_for_mcp_with_path_query_and_headers() {
         peer.answer_all();
     });
     let endpoint = format!("ws://localhost:{}/tools/mcp?tenant=7", server.port());
-    let client = connect(&endpoint, brisk().header("Authorization", "Bearer of news")).expect("it connects");
+    let client = connect(&endpoint, brisk().bearer("of-news")).expect("it connects");
     let host = format!("localhost:{}", server.port());
     assert_eq!(
         told.recv_timeout(PATIENCE).expect("the server was asked"),
-        ["/tools/mcp?tenant=7", &host, "mcp", "Bearer of news"]
+        ["/tools/mcp?tenant=7", &host, "mcp", "Bearer of-news"]
     );
     pollster::block_on(client.close());
 }

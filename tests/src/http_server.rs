@@ -256,10 +256,7 @@ impl Drop for Peer {
 }
 
 /// How many sockets with a file descriptor are connected to this port of this machine.
-///
-/// # Panics
-/// If there is no `/proc`.
-pub fn sockets_to(port: u16) -> usize {
+fn sockets_to(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a kernel with TCP");
     let wanted = format!(":{port:04X}");
     let is_one = |line: &&str| {

@@ -75,7 +75,11 @@ impl Dial {
             #[cfg(feature = "websocket")]
             Endpoint::WebSocket { secure, host, port, path } => {
                 let net = Net::resolve(endpoint, host, *port)?;
-                let websocket = Some(WebSocketDial::new(*secure, host, *port, path, &config.values.headers)?);
+                let mut headers = config.values.headers.clone();
+                let own = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+                let authorization = config.values.http.authorization().filter(|_| !own);
+                headers.extend(authorization.map(|value| ("Authorization".to_owned(), value.into())));
+                let websocket = Some(WebSocketDial::new(*secure, host, *port, path, &headers)?);
                 #[cfg(feature = "tls")]
                 let tls = secure.then(|| config.values.tls.dial(host, &[b"http/1.1"])).transpose()?;
                 Self::Net(Net {

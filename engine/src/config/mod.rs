@@ -365,7 +365,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The bearer token for every request over HTTP. It is sent to the endpoint's origin only, and never logged.
+    /// The bearer token for every request over HTTP, and for the one that opens a WebSocket. It is sent to the endpoint's origin only, and never logged.
     #[must_use]
     pub fn bearer(mut self, token: impl Into<String>) -> Self {
         self.http.bearer = Some(token.into());

@@ -185,7 +185,7 @@ impl Shard {
         let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(self.clock.now());
         // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
         let is_told = !self.exchange.take_changed() && !sink.owes();
-        let may_sleep = is_told && !self.exchange.has_dirty() && !self.stderr_more && gate.may_sleep();
+        let may_sleep = is_told && !self.exchange.has_work() && !self.stderr_more && gate.may_sleep();
         let wait = if may_sleep {
             gate.rests(&mut self.exchange);
             wait_max.min(until_deadline)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use volley::{Config, ConfigBuilder, ErrorKind, Inline, InlineOutcome, TlsConfig, Tool};
 
 use super::shard::{Connect, Full, Outcome, Shard};
-use crate::endpoint::{Endpoint, Transport};
+use crate::endpoint::Endpoint;
 use crate::plan::Plan;
 use crate::record::HttpCounts;
 use crate::web::{HttpVersion, Web};
@@ -76,20 +76,16 @@ fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
         builder = builder.revision(revision.expect("the plan admits only revisions that exist"));
     }
     let builder = with_version(builder, plan.web.version);
-    with_web(builder, &plan.web, plan.target.transport()).build().map_err(say)
+    with_web(builder, &plan.web).build().map_err(say)
 }
 
 /// Headers, token and certificates.
-fn with_web(mut builder: ConfigBuilder, web: &Web, transport: Transport) -> ConfigBuilder {
+fn with_web(mut builder: ConfigBuilder, web: &Web) -> ConfigBuilder {
     for (name, value) in &web.headers {
         builder = builder.header(name, value);
     }
     if let Some(token) = &web.bearer {
-        builder = match transport.is_http() {
-            true => builder.bearer(token),
-            // The one request that opens a WebSocket.
-            false => builder.header("Authorization", format!("Bearer {token}")),
-        };
+        builder = builder.bearer(token);
     }
     match &web.ca {
         Some(pem) => builder.tls(TlsConfig::new().ca_pem(pem.clone())),

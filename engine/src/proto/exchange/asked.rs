@@ -66,6 +66,12 @@ impl Exchange {
         !self.dirty.is_empty() || !self.wanted.is_empty() || !self.unwanted.is_empty()
     }
 
+    /// Is there anything that the driver can do without waiting for an event? Beside what [`Self::has_dirty`] knows: a call
+    /// that a write took off a socket which turned out to be closed, and that another connection or socket could carry.
+    pub(crate) fn has_work(&mut self) -> bool {
+        self.has_dirty() || !(self.parked.is_empty() && self.waiting.is_empty()) && self.pick().is_some()
+    }
+
     /// The bytes to write next.
     pub(crate) fn transmit(&self, line: u32) -> &[u8] {
         let (connection, lane) = self.of_line(line);

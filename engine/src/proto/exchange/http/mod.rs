@@ -579,8 +579,9 @@ impl Exchange {
         let (connection, key) = (row.connection, row.key);
         let modern = self.is_modern(connection);
         self.http(connection).resumes.retain(|resume| resume.key != key);
-        let line = self.line_of(connection, row.lane);
         let has_lane = row.lane != NO_LANE;
+        // Without a lane there is no line; the number is not used then.
+        let line = if has_lane { self.line_of(connection, row.lane) } else { u32::MAX };
         if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_has_left(line) {
             // Nothing of it has left: the server need not know.
             self.connections[connection as usize].window.give_back();
