@@ -12,13 +12,13 @@ use volley::{Era, ErrorKind, Fate, Inbound, Revision, mcp::SubscriptionFilter};
 use volley_tests::{
     http_server::Then,
     patience::until_blocking,
-    scripted_server::{ScriptedServer, echoed},
+    scripted_server::{ScriptedServer, discovered, echoed},
 };
 
 use super::{STREAMABLE, echo, play_http, server, with};
 use crate::{
     play::{all_answered, auto, call, outcomes, text},
-    ways::{answer, event, everywhere, in_both_eras, play_on, started},
+    ways::{event, everywhere, in_both_eras, play_on, started},
 };
 
 #[test]
@@ -226,38 +226,25 @@ fn must_68_after_the_loss_of_the_common_stream_every_call_ends_once() {
     assert!((1..=16).contains(&lost) && stats.failed == lost as u64, "{lost}: {stats:?}");
 }
 
-/// A subscription on a stream: what comes before the acknowledgement, or names another one, is not its own.
-#[test]
-fn must_69_nothing_is_delivered_before_the_acknowledgement_or_from_another_subscription() {
+/// What a server says to a subscription's request: before the acknowledgement and after it, to it and to another one.
+fn told(request: &Value) -> [Value; 5] {
+    const CHANGED: &str = "notifications/tools/list_changed";
+    let (own, other) = (&request["id"], json!(request["id"].as_u64().expect("an integer") + 1));
     let tagged = |method: &str, id: &Value, n: u64| {
         let params = json!({"_meta": {"io.modelcontextprotocol/subscriptionId": id}, "notifications": {"toolsListChanged": true}, "n": n});
         json!({"jsonrpc": "2.0", "method": method, "params": params})
     };
-    let server = ScriptedServer::start(move |peer| {
-        let mut known = peer.number() > 0;
-        loop {
-            let Some(request) = peer.read() else { return };
-            match request["method"].as_str() {
-                Some("server/discover") => {
-                    let text = answer(&request, &volley_tests::scripted_server::discovered(&["2026-07-28"]));
-                    peer.say(text + "\n");
-                }
-                Some("subscriptions/listen") => {
-                    let (own, other) = (&request["id"], json!(request["id"].as_u64().unwrap() + 1));
-                    peer.send(&tagged("notifications/tools/list_changed", own, 1));
-                    peer.send(&tagged("notifications/tools/list_changed", &other, 2));
-                    peer.send(&tagged("notifications/subscriptions/acknowledged", own, 0));
-                    peer.send(&tagged("notifications/tools/list_changed", &other, 3));
-                    peer.send(&tagged("notifications/tools/list_changed", own, 4));
-                    if !std::mem::replace(&mut known, true) {
-                        return peer.hang_up();
-                    }
-                }
-                _ => {}
-            }
-        }
-    });
-    let client = crate::play::connect(&server, auto()).unwrap();
+    [
+        tagged(CHANGED, own, 1),
+        tagged(CHANGED, &other, 2),
+        tagged("notifications/subscriptions/acknowledged", own, 0),
+        tagged(CHANGED, &other, 3),
+        tagged(CHANGED, own, 4),
+    ]
+}
+
+/// Subscribes, and expects what is for this subscription after its acknowledgement: once before a loss, and once after it.
+fn hears_its_own_twice(client: &volley::blocking::Client) {
     let filter = SubscriptionFilter { tools_list_changed: true, ..Default::default() };
     let mut subscription = pollster::block_on(client.as_async().listen(filter)).unwrap();
     let mut heard = Vec::new();
@@ -270,11 +257,55 @@ fn must_69_nothing_is_delivered_before_the_acknowledgement_or_from_another_subsc
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(heard, [json!(4), json!(4)], "once before the loss, and once after it");
-    drop(subscription);
+    assert_eq!(heard, [json!(4), json!(4)]);
+}
+
+#[test]
+fn must_69_nothing_is_delivered_before_the_acknowledgement_or_from_another_subscription() {
+    let server = ScriptedServer::start(|peer| {
+        while let Some(request) = peer.read() {
+            match request["method"].as_str() {
+                Some("server/discover") => peer.result(&request, &discovered(&["2026-07-28"])),
+                Some("subscriptions/listen") => {
+                    told(&request).iter().for_each(|message| peer.send(message));
+                    if peer.number() == 0 {
+                        return peer.hang_up();
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    let client = crate::play::connect(&server, auto()).unwrap();
+    hears_its_own_twice(&client);
     client.close();
     let record = server.finish();
     let asked = record.with("subscriptions/listen");
     assert_eq!(asked.len(), 2, "sent again after the reconnect");
     assert_ne!(asked[0]["id"], asked[1]["id"]);
+}
+
+#[test]
+fn must_69_a_subscription_over_http_is_its_own_stream_and_asked_for_again() {
+    let times = AtomicUsize::new(0);
+    let server = server(Revision::V2026_07_28, move |peer, request| {
+        if request.rpc() != "subscriptions/listen" {
+            return echo(peer, request);
+        }
+        peer.begin_events();
+        for message in told(&request.message) {
+            peer.chunk(&event(&message.to_string()));
+        }
+        if times.fetch_add(1, Ordering::SeqCst) > 0 {
+            peer.bytes_until_end();
+        }
+        Then::Close
+    });
+    let (requests, stats) = play_http(Revision::V2026_07_28, server, auto().in_flight(1), |client, _| {
+        hears_its_own_twice(client);
+        all_answered(client, 5);
+    });
+    let asked = with(&requests, "subscriptions/listen");
+    assert_eq!(asked.len(), 2, "sent again after the loss: {stats:?}");
+    assert_ne!(asked[0].id(), asked[1].id());
 }
