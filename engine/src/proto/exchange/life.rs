@@ -98,7 +98,15 @@ impl Exchange {
         if self.settings.http.is_some() {
             let lane = self.lane(line);
             match &mut lane.h2 {
-                Some(machine) => machine.written(bytes),
+                Some(machine) => {
+                    let was_behind = machine.is_behind();
+                    machine.written(bytes);
+                    // What it holds back comes out as soon as there is room, without anything being heard in between.
+                    machine.waiting();
+                    if was_behind {
+                        self.unheard.push(line);
+                    }
+                }
                 None => lane.left += bytes,
             }
             return;
