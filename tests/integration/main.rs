@@ -6,6 +6,8 @@
 mod authorization;
 mod calls;
 mod eras;
+mod http2;
+mod http2_losses;
 mod inbound;
 mod lists;
 mod many;

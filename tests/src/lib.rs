@@ -7,6 +7,7 @@
 
 pub mod byte_server;
 pub mod calls;
+pub mod h2_server;
 pub mod http_server;
 pub mod patience;
 pub mod processes;

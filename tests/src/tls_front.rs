@@ -50,11 +50,13 @@ pub struct Manners {
     pub clients_of: Option<String>,
     /// It speaks TLS 1.2 and nothing newer.
     pub old: bool,
+    /// What it would have spoken above TLS, the best first; nothing says nothing of it (ALPN).
+    pub alpn: &'static [&'static str],
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { good_bye: true, piece_bytes: usize::MAX, clients_of: None, old: false }
+        Self { good_bye: true, piece_bytes: usize::MAX, clients_of: None, old: false, alpn: &[] }
     }
 }
 
@@ -63,6 +65,7 @@ impl Default for Manners {
 pub struct TlsFront {
     port: u16,
     over: Arc<AtomicBool>,
+    agreed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Authority {
@@ -113,8 +116,8 @@ impl TlsFront {
         let config = server_config(identity, &manners);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let over = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&over);
+        let (over, agreed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (ends, agrees) = (Arc::clone(&over), Arc::clone(&agreed));
         thread::spawn(move || {
             for client in listener.incoming() {
                 if ends.load(Ordering::SeqCst) {
@@ -122,16 +125,21 @@ impl TlsFront {
                 }
                 let client = client.expect("a connection");
                 let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
-                let (behind, manners) = (behind.clone(), manners.clone());
-                thread::spawn(move || serve(client, session, &behind, &manners));
+                let (behind, manners, agrees) = (behind.clone(), manners.clone(), Arc::clone(&agrees));
+                thread::spawn(move || serve(client, session, &behind, &manners, &agrees));
             }
         });
-        Self { port, over }
+        Self { port, over, agreed }
     }
 
     /// Where it listens; on 127.0.0.1, which `localhost` is as well.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What was agreed on above TLS, for each connection whose handshake is over; empty if that was nothing.
+    pub fn agreed(&self) -> Vec<String> {
+        self.agreed.lock().clone()
     }
 }
 
@@ -191,11 +199,19 @@ fn server_config(identity: &Identity, manners: &Manners) -> Arc<ServerConfig> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    Arc::new(builder.with_single_cert(chain, key).expect("a certificate that fits its key"))
+    let mut config = builder.with_single_cert(chain, key).expect("a certificate that fits its key");
+    config.alpn_protocols = manners.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 /// Passes on from the client to what is behind; a second thread passes on what comes back.
-fn serve(mut client: TcpStream, session: ServerConnection, behind: &str, manners: &Manners) {
+fn serve(
+    mut client: TcpStream,
+    session: ServerConnection,
+    behind: &str,
+    manners: &Manners,
+    agreed: &Mutex<Vec<String>>,
+) {
     let Ok(mut plain) = TcpStream::connect(behind) else { return };
     client.set_nodelay(true).expect("no delay");
     plain.set_nodelay(true).expect("no delay");
@@ -223,7 +239,7 @@ fn serve(mut client: TcpStream, session: ServerConnection, behind: &str, manners
         })
     };
     let mut space = vec![0; 16 * 1024];
-    let mut text = Vec::new();
+    let (mut text, mut has_agreed) = (Vec::new(), false);
     'client: while let Ok(n @ 1..) = client.read(&mut space) {
         let mut ciphertext = &space[..n];
         while !ciphertext.is_empty() {
@@ -232,6 +248,10 @@ fn serve(mut client: TcpStream, session: ServerConnection, behind: &str, manners
                 let mut session = session.lock();
                 let taken = session.read_tls(&mut ciphertext).is_ok_and(|taken| taken > 0);
                 let is_fine = taken && session.process_new_packets().is_ok();
+                if !session.is_handshaking() && !std::mem::replace(&mut has_agreed, true) {
+                    let name = session.alpn_protocol().unwrap_or_default();
+                    agreed.lock().push(String::from_utf8_lossy(name).into_owned());
+                }
                 // Reads what there is; that there is no end yet is no error here.
                 let _ = session.reader().read_to_end(&mut text);
                 // An alert, if something is wrong.

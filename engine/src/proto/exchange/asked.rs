@@ -61,9 +61,12 @@ impl Exchange {
         None
     }
 
-    /// Is there output that no `poll_dirty` has named yet, or a line to be dialled or shut?
+    /// Is there output that no `poll_dirty` has named yet, or a line to be dialled, shut or heard?
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.wanted.is_empty() || !self.unwanted.is_empty()
+        !(self.dirty.is_empty()
+            && self.wanted.is_empty()
+            && self.unwanted.is_empty()
+            && self.unheard.is_empty())
     }
 
     /// Is there anything that the driver can do without waiting for an event? Beside what [`Self::has_dirty`] knows: a call

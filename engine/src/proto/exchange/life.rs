@@ -99,9 +99,13 @@ impl Exchange {
             let lane = self.lane(line);
             match &mut lane.h2 {
                 Some(machine) => {
+                    let was_behind = machine.is_behind();
                     machine.written(bytes);
-                    // What was sent since those bytes were brought out comes out now, or nobody would ask for it.
+                    // What it holds back comes out as soon as there is room, without anything being heard in between.
                     machine.waiting();
+                    if was_behind {
+                        self.unheard.push(line);
+                    }
                 }
                 None => lane.left += bytes,
             }

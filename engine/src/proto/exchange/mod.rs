@@ -139,6 +139,8 @@ pub(crate) struct Exchange {
     open: VecDeque<u32>,
     /// Lines with output.
     dirty: Vec<u32>,
+    /// Carriers that could take something apart only after something was written.
+    unheard: Vec<u32>,
     /// Shared calls that are on no connection yet.
     waiting: VecDeque<Key>,
     /// Frames of calls that were queued on a connection which died before they left.
@@ -228,6 +230,7 @@ impl Exchange {
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
             open: VecDeque::with_capacity(connections.len()),
             dirty: Vec::with_capacity(connections.len()),
+            unheard: Vec::new(),
             waiting: VecDeque::new(),
             parked: VecDeque::new(),
             wanted: VecDeque::new(),
@@ -366,6 +369,9 @@ impl Exchange {
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
         self.heed_token();
+        while let Some(line) = self.unheard.pop() {
+            self.hear_carrier(now, line, sink);
+        }
         let mut assigned = 0;
         while let Some(parked) = self.parked.front() {
             // A call that ended while it was parked has left only its frame.

@@ -90,7 +90,7 @@ pub(crate) struct Lane {
     pub(crate) dial_until: Instant,
     /// Stands in the exchange's list of lines with output.
     pub(crate) dirty: bool,
-    /// Since when it is free.
+    /// Since when it is free; of a lane that rides, when it got on; of a carrier, when anything was last heard.
     pub(crate) idle_since: Instant,
     /// Requests that this socket has carried.
     pub(crate) served: u64,
@@ -137,6 +137,11 @@ impl Lane {
     /// Has any byte of the request left, on a socket of its own?
     pub(crate) fn has_left(&self) -> bool {
         self.left > 0
+    }
+
+    /// Has it neither a socket nor anything to do?
+    pub(crate) fn is_free(&self) -> bool {
+        self.socket == Socket::None && self.load == Load::Nothing
     }
 
     /// Does it wait for a socket that others will share?

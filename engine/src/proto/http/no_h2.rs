@@ -79,12 +79,32 @@ impl H2 {
         match *self {}
     }
 
+    pub(crate) fn is_committed(&self, _lane: u32) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn streams_max(&self) -> Option<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn retire(&mut self, _reason: &str) {
+        match *self {}
+    }
+
     pub(crate) fn is_closing(&self) -> Option<&str> {
         match *self {}
     }
 }
 
 /// Makes none.
-pub(crate) fn machine() -> Option<Box<H2>> {
+pub(crate) fn machine(_streams_told: Option<usize>) -> Option<Box<H2>> {
     None
 }

@@ -51,6 +51,8 @@ pub(crate) struct Pool {
     pub(crate) multiplexes: bool,
     /// Lanes whose sockets carry others.
     carriers: Vec<u32>,
+    /// Streams that the server allows on one socket, as it said last.
+    pub(crate) streams_told: Option<usize>,
     pub(crate) dialect: Dialect,
     pub(crate) template: Template,
     /// Messages that wait for a lane, as JSON.
@@ -128,6 +130,7 @@ impl Pool {
             idle: Vec::new(),
             multiplexes: false,
             carriers: Vec::new(),
+            streams_told: None,
             dialect: if settings.events_only { Dialect::Events } else { Dialect::Streamable },
             template: Template::new(settings),
             errands: VecDeque::new(),
@@ -161,7 +164,7 @@ impl Pool {
     pub(crate) fn has_any_lane(&self) -> bool {
         if self.multiplexes {
             let has_room = self.carrier_with_room().is_some() || self.may_dial_carrier();
-            return has_room && self.free_lane().is_some();
+            return !self.idle.is_empty() || has_room && self.has_spare_lane();
         }
         !self.idle.is_empty() || self.may_dial && self.free_lane().is_some()
     }
@@ -175,15 +178,21 @@ impl Pool {
     pub(crate) fn take_lane(&mut self) -> Option<u32> {
         match self.idle.pop() {
             Some(lane) => Some(lane),
-            None if self.may_dial || self.multiplexes => self.free_lane(),
+            None if self.multiplexes => self.has_spare_lane().then(|| self.free_lane()).flatten(),
+            None if self.may_dial => self.free_lane(),
             None => None,
         }
     }
 
+    /// Is there a free lane beyond those that are kept for the exchanges of lanes that become carriers?
+    fn has_spare_lane(&self) -> bool {
+        let kept = CARRIERS_MAX.saturating_sub(self.carriers.len());
+        self.lanes.iter().filter(|lane| lane.is_free()).nth(kept).is_some()
+    }
+
     /// A lane without socket and load.
     pub(crate) fn free_lane(&self) -> Option<u32> {
-        let free = |lane: &Lane| lane.socket == Socket::None && lane.load == Load::Nothing;
-        self.lanes.iter().position(free).map(|lane| lane as u32)
+        self.lanes.iter().position(Lane::is_free).map(|lane| lane as u32)
     }
 
     /// A carrier on which another exchange may ride.
@@ -204,6 +213,11 @@ impl Pool {
     pub(crate) fn add_carrier(&mut self, lane: u32) {
         self.multiplexes = true;
         self.carriers.push(lane);
+    }
+
+    /// Does any socket carry others?
+    pub(crate) fn has_carriers(&self) -> bool {
+        !self.carriers.is_empty()
     }
 
     /// A lane's socket is open and its exchange over.

@@ -83,8 +83,9 @@ impl Exchange {
         let (connection, lane) = self.of_line(line);
         self.connections[connection as usize].http.as_ref().is_some_and(|pool| {
             let lane = &pool.lanes[lane];
+            let is_first = lane.h2.as_ref().map_or(lane.left == 0 && lane.served > 0, |h2| h2.is_fresh());
             let is_old = pool.wary || now.since(lane.idle_since) >= STALE_AFTER;
-            lane.left == 0 && lane.served > 0 && is_old
+            is_first && is_old
         })
     }
 
@@ -158,15 +159,12 @@ impl Exchange {
         match place.socket {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
-                if self.http(connection).multiplexes
-                    && (self.ride(self.last_now, connection, lane)
-                        || !self.http(connection).may_dial_carrier())
-                {
-                    // It rides, or waits for a place on a carrier.
-                    return;
+                if !self.http(connection).multiplexes {
+                    self.lane(line).socket = Socket::Dialling;
+                    self.wanted.push_back(line);
+                } else if !self.ride(self.last_now, connection, lane) {
+                    self.dial_carrier(line);
                 }
-                self.lane(line).socket = Socket::Dialling;
-                self.wanted.push_back(line);
             }
             Socket::Dialling | Socket::Shutting => {}
         }
@@ -312,10 +310,13 @@ impl Exchange {
         let is_h2 = is_h2 || self.settings.http.as_ref().is_some_and(|http| http.prior_knowledge);
         if is_h2 && self.carry(now, line) {
             // What its lane had to send rides on it by now.
-        } else if has_load {
-            self.mark_line_dirty(line);
         } else {
-            self.http(connection).rest(lane as u32, now);
+            self.dismount(connection);
+            if has_load {
+                self.mark_line_dirty(line);
+            } else {
+                self.http(connection).rest(lane as u32, now);
+            }
         }
         if self.connections[connection as usize].state() == State::Starting {
             self.http_begin(now, connection);
@@ -341,6 +342,7 @@ impl Exchange {
         }
         if self.lane(line).h2.is_some() {
             let (connection, lane) = self.of_line(line);
+            self.stats.http_idle_closed += u64::from(!self.lane(line).expects());
             self.carrier_lost(now, line, reason, sink);
             self.lane(line).unload();
             self.reset_lane(line);
@@ -349,6 +351,7 @@ impl Exchange {
             if self.connections[connection as usize].state() == State::Closing {
                 self.finish_closing(connection);
             }
+            self.board(now, connection);
             self.list(connection);
             return;
         }
@@ -472,6 +475,7 @@ impl Exchange {
         if self.connections[connection as usize].state() == State::Closing {
             self.finish_closing(connection);
         } else {
+            self.board(self.last_now, connection);
             self.list(connection);
             self.pump_errands(connection);
         }
@@ -552,7 +556,6 @@ impl Exchange {
                 conn.window.narrow();
             }
             (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
-            row.tries = row.tries.saturating_add(1);
         }
         self.thin_out();
     }
@@ -587,8 +590,8 @@ impl Exchange {
         let has_lane = row.lane != NO_LANE;
         // Without a lane there is no line; the number is not used then.
         let line = if has_lane { self.line_of(connection, row.lane) } else { u32::MAX };
-        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_has_left(line) {
-            // Nothing of it has left: the server need not know.
+        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_is_committed(line) {
+            // Nothing of it has left, nor will: the server need not know.
             self.connections[connection as usize].window.give_back();
             self.alight(line);
             let place = self.lane(line);
@@ -598,8 +601,12 @@ impl Exchange {
                 self.http(connection).rest(lane as u32, now);
             }
             self.fail(now, key, why, Fate::NotSent, sink);
+            self.board(now, connection);
             self.list(connection);
             return;
+        }
+        if has_lane && matches!(why, Why::TimedOut { .. }) {
+            self.suspect_carrier(line);
         }
         self.stats.cancellations_sent += 1;
         if modern {
@@ -624,6 +631,7 @@ impl Exchange {
             }
         }
         self.fail(now, key, why, Fate::Unknown, sink);
+        self.board(now, connection);
         self.list(connection);
     }
 
@@ -743,6 +751,7 @@ impl Exchange {
             self.list(connection);
         }
         self.take_up_streams(now, connection);
+        self.board(now, connection);
         self.pump_errands(connection);
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs`.
 
+use std::time::Duration;
+
 use crate::{
     base::time::Instant,
     proto::{
@@ -16,7 +18,7 @@ use crate::{
             body::Step,
             h2::{self, Event as StreamEvent, RequestHead, Unsent},
             head::Head,
-            lane::Load,
+            lane::{Load, Socket},
         },
     },
 };
@@ -25,7 +27,7 @@ impl Exchange {
     /// A socket stands and speaks HTTP/2: it carries from now on, and what its lane had to send rides on it.
     pub(super) fn carry(&mut self, now: Instant, line: u32) -> bool {
         let (connection, lane) = self.of_line(line);
-        let Some(machine) = h2::machine() else { return false };
+        let Some(machine) = h2::machine(self.http(connection).streams_told) else { return false };
         let place = self.lane(line);
         place.h2 = Some(machine);
         let request = std::mem::take(&mut place.request);
@@ -47,20 +49,50 @@ impl Exchange {
                 {
                     row.lane = free;
                 }
+            } else if let Load::Call(key) = load {
+                // Sockets asked for before the first of them turned out to be a carrier may be more than there are such lanes.
+                self.park(connection, key, request[body_at..].to_vec());
             }
         }
         self.mark_line_dirty(line);
         self.board(now, connection);
+        self.rest_carrier(connection, lane as u32);
         true
     }
 
-    /// Puts lanes that wait for a carrier on one, as far as there is room.
+    /// A lane that found no room on a carrier is to become one, if there may be another.
+    pub(super) fn dial_carrier(&mut self, line: u32) {
+        let (connection, _) = self.of_line(line);
+        if self.http(connection).may_dial_carrier() {
+            self.lane(line).socket = Socket::Dialling;
+            self.wanted.push_back(line);
+        }
+    }
+
+    /// A socket stands that speaks HTTP/1.1. If the server has stopped to speak HTTP/2, nobody waits for it any more.
+    pub(super) fn dismount(&mut self, connection: u32) {
+        let pool = self.http(connection);
+        if !pool.multiplexes || pool.has_carriers() {
+            return;
+        }
+        pool.multiplexes = false;
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            if self.lane(line).waits() {
+                self.lane(line).socket = Socket::Dialling;
+                self.wanted.push_back(line);
+            }
+        }
+    }
+
+    /// Puts lanes that wait for a carrier on one, as far as there is room, and asks for another if there is not.
     pub(super) fn board(&mut self, now: Instant, connection: u32) {
         if !self.http(connection).multiplexes {
             return;
         }
         for lane in 0..self.lanes {
             if self.http(connection).lanes[lane as usize].waits() && !self.ride(now, connection, lane) {
+                self.dial_carrier(self.line_of(connection, lane));
                 return;
             }
         }
@@ -90,6 +122,9 @@ impl Exchange {
                 // Nothing of it was sent; its time will end it, with this as the reason.
                 self.blame(reason);
                 let line = self.line_of(connection, lane);
+                if let Load::Call(key) | Load::Resumed(key) = self.lane(line).load {
+                    self.set_no_lane(key);
+                }
                 self.shut(line);
                 true
             }
@@ -112,12 +147,41 @@ impl Exchange {
         }
     }
 
+    /// Will any byte of a lane's request leave, whatever becomes of its call?
+    pub(super) fn lane_is_committed(&mut self, line: u32) -> bool {
+        let (connection, lane) = self.of_line(line);
+        let pool = self.http(connection);
+        match pool.lanes[lane].rides {
+            Some(carrier) => pool.lanes[carrier as usize]
+                .h2
+                .as_ref()
+                .is_some_and(|machine| machine.is_committed(lane as u32)),
+            None => pool.lanes[lane].has_left(),
+        }
+    }
+
+    /// A call's time is over. If its carrier has said nothing since the call was put on it, the carrier may be dead without
+    /// anybody having told: it gets no more calls. (Over HTTP/1.1 the call's socket would be shut.)
+    pub(super) fn suspect_carrier(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let pool = self.http(connection);
+        let place = &pool.lanes[lane];
+        let (Some(carrier), since) = (place.rides, place.idle_since) else { return };
+        let carrier = &mut pool.lanes[carrier as usize];
+        if carrier.idle_since <= since
+            && let Some(machine) = &mut carrier.h2
+        {
+            machine.retire("the server has said nothing for as long as a call may take");
+        }
+    }
+
     /// Bytes came in on a carrier.
     pub(super) fn carrier_received(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let Self { connections, pool, lanes, .. } = self;
         let (connection, lane) = (line / *lanes, (line % *lanes) as usize);
         let Some(http) = &mut connections[connection as usize].http else { return };
         let place = &mut http.lanes[lane];
+        place.idle_since = now;
         if let Some(machine) = &mut place.h2 {
             machine.receive(place.inbox.unread());
         }
@@ -128,7 +192,7 @@ impl Exchange {
     }
 
     /// Hears what the machine of a carrier has to say, and lets it say its part.
-    fn hear_carrier(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    pub(in crate::proto::exchange) fn hear_carrier(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, carrier) = self.of_line(line);
         // The machine is out of its lane only while it is asked, so that handling an answer may send the next request.
         while let Some((lane, event)) = self.lane(line).h2.as_mut().and_then(|machine| machine.poll()) {
@@ -136,6 +200,9 @@ impl Exchange {
             if self.lane(rider).rides == Some(carrier as u32) {
                 self.stream_event(now, rider, event, sink);
             }
+        }
+        if let Some(told) = self.lane(line).h2.as_ref().and_then(|machine| machine.streams_max()) {
+            self.http(connection).streams_told = Some(told);
         }
         self.board(now, connection);
         self.list(connection);
@@ -241,8 +308,12 @@ impl Exchange {
         } else {
             place.left = place.left.max(1);
         }
-        place.rides = None;
+        let carrier = place.rides.take();
         self.http_exchange_lost(now, line, reason, true, sink);
+        if let Some(carrier) = carrier {
+            let (connection, _) = self.of_line(line);
+            self.rest_carrier(connection, carrier);
+        }
     }
 
     /// A lane that rode gives its place on the carrier back.
@@ -252,14 +323,21 @@ impl Exchange {
         let carrier_line = self.line_of(connection, carrier);
         if let Some(machine) = &mut self.lane(carrier_line).h2 {
             machine.reset(lane as u32);
-            let idle = machine.streams() == 0;
             self.mark_line_dirty(carrier_line);
-            if idle {
-                let now = self.last_now;
-                let timeout = self.settings.http.as_ref().map_or(now, |http| now.after(http.idle_timeout));
-                self.set_until(connection, carrier, timeout);
-            }
+            self.rest_carrier(connection, carrier);
         }
+    }
+
+    /// A carrier that carries nothing has a time to go: at once, if it takes nothing any more.
+    fn rest_carrier(&mut self, connection: u32, carrier: u32) {
+        let line = self.line_of(connection, carrier);
+        let Some(machine) = self.lane(line).h2.as_ref().filter(|machine| machine.streams() == 0) else {
+            return;
+        };
+        let (is_closing, now) = (machine.is_closing().is_some(), self.last_now);
+        let idle_timeout = self.settings.http.as_ref().map_or(Duration::ZERO, |http| http.idle_timeout);
+        let until = if is_closing { now } else { now.after(idle_timeout) };
+        self.set_until(connection, carrier, until);
     }
 
     /// A carrier has been idle for long.

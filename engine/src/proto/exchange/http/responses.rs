@@ -483,6 +483,9 @@ impl Exchange {
             self.connections[connection as usize].window.give_back();
             self.fail(now, key, why, Fate::Answered, sink);
         } else {
+            if let Some(row) = self.correlation.get_mut(key) {
+                row.tries = tries + 1;
+            }
             self.park(connection, key, json);
         }
     }

@@ -56,8 +56,11 @@ impl Exchange {
             let resume = self.http(connection).resumes.swap_remove(due);
             match self.http_place_get(connection, Load::Resumed(resume.key), Some(&resume.last_event)) {
                 Some(lane) => {
-                    self.http(connection).lanes[lane as usize].last_event = Some(resume.last_event);
-                    if let Some(row) = self.correlation.get_mut(resume.key) {
+                    let place = &mut self.http(connection).lanes[lane as usize];
+                    // What cannot be asked is off its lane already.
+                    let is_on_it = place.load == Load::Resumed(resume.key);
+                    place.last_event = is_on_it.then_some(resume.last_event);
+                    if let Some(row) = self.correlation.get_mut(resume.key).filter(|_| is_on_it) {
                         row.lane = lane;
                     }
                 }

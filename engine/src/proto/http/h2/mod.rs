@@ -35,7 +35,7 @@ pub(crate) use self::request::RequestHead;
 use super::head::{self, Head};
 use crate::base::limits::{
     H2_CONNECTION_WINDOW_BYTES, H2_RESETS_KEPT_MAX, H2_STREAM_WINDOW_BYTES, H2_STREAMS_UNTOLD_MAX,
-    H2_UNREAD_BYTES_MAX, HEAD_BYTES_MAX,
+    H2_UNREAD_BYTES_MAX, H2_WRITE_BYTES_MAX, HEAD_BYTES_MAX,
 };
 
 /// What a server sends on a stream that was given up is expected for so long: some round trips.
@@ -91,9 +91,10 @@ pub(crate) struct H2 {
     written: u64,
 }
 
-/// A machine for one socket.
-pub(crate) fn machine() -> Option<Box<H2>> {
-    Some(Box::new(H2::new()))
+/// A machine for one socket of a server that allowed so many streams on the last one.
+pub(crate) fn machine(streams_told: Option<usize>) -> Option<Box<H2>> {
+    let streams = streams_told.map_or(H2_STREAMS_UNTOLD_MAX, |told| told.clamp(1, H2_STREAMS_UNTOLD_MAX));
+    Some(Box::new(H2::with_streams(streams)))
 }
 
 /// Lanes with news.
@@ -127,15 +128,16 @@ impl Wake for Bell {
 }
 
 impl H2 {
-    /// A connection whose preface waits to be written. The server's settings are not waited for.
-    pub(crate) fn new() -> Self {
+    /// A connection whose preface waits to be written. The server's settings are not waited for: until they are there, it has
+    /// so many streams.
+    fn with_streams(streams_untold: usize) -> Self {
         let mut builder = Builder::new();
         builder
             .enable_push(false)
             .initial_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .initial_max_send_streams(H2_STREAMS_UNTOLD_MAX)
+            .initial_max_send_streams(streams_untold)
             .max_concurrent_reset_streams(H2_RESETS_KEPT_MAX)
             .reset_stream_duration(RESET_REMEMBERED);
         let pipe = Pipe::default();
@@ -253,6 +255,11 @@ impl H2 {
         }
     }
 
+    /// Opens no stream any more, for this reason. Those that are open may still end well.
+    pub(crate) fn retire(&mut self, reason: &str) {
+        self.close(reason.to_owned());
+    }
+
     // Asked.
 
     /// The next event of any lane, or nothing for now.
@@ -300,6 +307,16 @@ impl H2 {
         }
     }
 
+    /// Streams that the server allows; before it has said so, the number to begin with. `None` when it is over.
+    pub(crate) fn streams_max(&self) -> Option<usize> {
+        self.sender.as_ref().map(SendRequest::current_max_send_streams)
+    }
+
+    /// Are there bytes from the socket that could not be taken apart before something is written?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.pipe.unread() > 0
+    }
+
     /// Streams that are open.
     pub(crate) fn streams(&self) -> usize {
         self.open
@@ -311,6 +328,20 @@ impl H2 {
             .get(lane as usize)
             .and_then(Option::as_ref)
             .is_some_and(|stream| stream.queued_at < self.written)
+    }
+
+    /// Will any byte of the request on `lane` be written, even if it is given up now? What stands among the bytes for the
+    /// socket cannot be taken back; while the pipe is full, some of that may stand within the crate.
+    pub(crate) fn is_committed(&self, lane: u32) -> bool {
+        let made = self.written + (self.out.len() - self.out_at + self.pipe.outgoing()) as u64;
+        let is_full = self.pipe.outgoing() >= H2_WRITE_BYTES_MAX;
+        let stream = self.streams.get(lane as usize).and_then(Option::as_ref);
+        stream.is_some_and(|stream| is_full || stream.queued_at < made)
+    }
+
+    /// Has no byte been written of any request that is open?
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.streams.iter().flatten().all(|stream| stream.queued_at >= self.written)
     }
 
     /// Why no stream is opened any more, if so. Those that are open may still end well.

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::{base::limits::H2_WRITE_BYTES_MAX, proto::http::head::Media};
+use crate::proto::http::head::Media;
 
 const HEAD: RequestHead<'_> = RequestHead {
     method: "POST",
@@ -185,7 +185,7 @@ impl World {
 
     fn with(builder: &server::Builder, does: Does, sizes: Vec<usize>) -> Self {
         Self {
-            h2: H2::new(),
+            h2: H2::with_streams(H2_STREAMS_UNTOLD_MAX),
             server: Server::new(builder, does),
             heard: BTreeMap::new(),
             back: Vec::new(),
@@ -573,11 +573,48 @@ fn what_has_not_left_was_not_processed_when_the_socket_ends() {
     world.h2.send(1, &HEAD, b"{}").unwrap();
     assert!(!world.h2.waiting().is_empty());
     assert!(world.h2.has_left(0) && !world.h2.has_left(1) && !world.h2.has_left(2));
+    // It will leave all the same, should its caller give it up now.
+    assert!(world.h2.is_committed(1) && !world.h2.is_committed(2));
     world.h2.receive_end();
     world.listen();
     assert_eq!((world.heard(0).lost(), world.heard(1).lost()), (Some(false), Some(true)));
     assert_eq!(world.h2.is_closing(), Some("the server has closed the connection"));
     assert_eq!(world.h2.send(0, &HEAD, b"{}"), Err(Unsent::NoRoom));
+}
+
+#[test]
+fn a_request_can_be_taken_back_until_it_stands_among_the_bytes_for_the_socket() {
+    let mut world = World::new(Does::Hold);
+    world.run();
+    world.h2.send(0, &HEAD, b"{}").unwrap();
+    assert!(!world.h2.is_committed(0) && world.h2.is_fresh());
+    world.h2.reset(0);
+    world.run();
+    assert!(world.server.requests.is_empty());
+    world.h2.send(0, &HEAD, b"{}").unwrap();
+    let waiting = world.h2.waiting().len();
+    assert!(world.h2.is_committed(0) && !world.h2.has_left(0) && world.h2.is_fresh());
+    world.h2.written(waiting);
+    assert!(world.h2.is_committed(0) && world.h2.has_left(0) && !world.h2.is_fresh());
+}
+
+#[test]
+fn a_machine_that_knows_its_server_opens_no_more_streams_than_that_allowed() {
+    for (told, room) in [(None, H2_STREAMS_UNTOLD_MAX), (Some(10), 10), (Some(0), 1), (Some(usize::MAX), 100)]
+    {
+        assert_eq!(machine(told).unwrap().room(), room);
+    }
+}
+
+#[test]
+fn a_retired_machine_finishes_what_it_has() {
+    let mut world = World::new(Does::Echo);
+    world.h2.send(0, &HEAD, b"{}").unwrap();
+    world.h2.retire("it is old");
+    assert_eq!(world.h2.send(1, &HEAD, b"{}"), Err(Unsent::NoRoom));
+    world.run();
+    assert!(world.heard(0).is_echo_of(b"{}"));
+    assert_eq!(world.h2.is_closing(), Some("it is old"));
 }
 
 #[test]
@@ -624,12 +661,12 @@ fn the_machine_may_move_to_its_thread() {
     fn may_move<T: Send + 'static>(it: T) -> T {
         it
     }
-    assert_eq!(may_move(H2::new()).room(), H2_STREAMS_UNTOLD_MAX);
+    assert_eq!(may_move(H2::with_streams(H2_STREAMS_UNTOLD_MAX)).room(), H2_STREAMS_UNTOLD_MAX);
 }
 
 #[test]
 fn something_else_than_http_2_closes_the_connection() {
-    let mut h2 = H2::new();
+    let mut h2 = H2::with_streams(H2_STREAMS_UNTOLD_MAX);
     h2.send(0, &HEAD, b"{}").unwrap();
     h2.receive(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     assert!(matches!(h2.poll(), Some((0, Event::Lost { unprocessed: true, .. }))));
