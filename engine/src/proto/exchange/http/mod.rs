@@ -9,6 +9,7 @@
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
 
 mod authorization;
+mod ends;
 mod multiplex;
 mod opening;
 mod responses;
@@ -16,28 +17,23 @@ mod streams;
 
 use std::time::Duration;
 
-use super::{Exchange, Parked};
+use super::Exchange;
 use crate::{
     base::time::Instant,
     proto::{
-        correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
+        correlation::Standing,
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
             pool::{Dialect, Pool},
         },
         lifecycle::{Event, State},
-        message::encode,
-        revision::Era,
     },
     slab::key::Key,
 };
 
 /// What is left of a response after its answer may take this long; then the socket is given up instead.
 const REST_OF_RESPONSE: Duration = Duration::from_secs(1);
-
-/// A session may take this long to be ended; then the sockets are shut anyway.
-const DELETE_WAIT: Duration = Duration::from_millis(100);
 
 /// Times that a call which the server refused without executing it is sent again: once for each reason there is.
 const TRIES_MAX: u8 = 3;
@@ -281,19 +277,6 @@ impl Exchange {
         }
     }
 
-    /// Ends the calls of a connection and shuts it.
-    pub(super) fn close_http(&mut self, now: Instant, connection: u32, why: Why, sink: &mut impl Sink) {
-        let was = self.connections[connection as usize].state();
-        self.end_calls_on(now, connection, Some(why), sink);
-        self.http_close(now, connection, was == State::Ready);
-        let conn = &mut self.connections[connection as usize];
-        if matches!(was, State::Closing | State::Closed) {
-            return;
-        }
-        conn.step(Event::Close);
-        self.finish_closing(connection);
-    }
-
     // What it is told.
 
     /// A socket stands.
@@ -479,280 +462,6 @@ impl Exchange {
             self.list(connection);
             self.pump_errands(connection);
         }
-    }
-
-    // Ends.
-
-    /// Gives a socket up; whatever was on it is the caller's to have dealt with.
-    pub(super) fn shut(&mut self, line: u32) {
-        let (connection, lane) = self.of_line(line);
-        self.alight(line);
-        let place = self.lane(line);
-        place.unload();
-        let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
-        if stood {
-            place.socket = Socket::Shutting;
-        }
-        self.reset_lane(line);
-        self.http(connection).leave(lane as u32);
-        if stood {
-            self.unwanted.push_back(line);
-        }
-    }
-
-    pub(super) fn shut_all(&mut self, connection: u32) {
-        for lane in 0..self.lanes {
-            self.shut(self.line_of(connection, lane));
-        }
-        self.http(connection).clear_idle();
-    }
-
-    /// What was read of a socket that is gone, is void.
-    pub(super) fn reset_lane(&mut self, line: u32) {
-        let (connection, lane) = self.of_line(line);
-        let Self { connections, pool, .. } = self;
-        if let Some(http) = &mut connections[connection as usize].http {
-            let place = &mut http.lanes[lane];
-            place.generation = place.generation.wrapping_add(1);
-            place.inbox.clear(pool);
-            place.reader.reset(pool);
-            place.dirty = false;
-            place.h2 = None;
-        }
-    }
-
-    /// The exchange on a lane is over and its response has ended.
-    pub(super) fn free(&mut self, now: Instant, line: u32) {
-        let (connection, lane) = self.of_line(line);
-        if self.lane(line).rides.is_some() {
-            self.lane(line).unload();
-            self.alight(line);
-            self.board(now, connection);
-            self.pump_errands(connection);
-            self.list(connection);
-            return;
-        }
-        let place = self.lane(line);
-        // A server may answer before it has read the whole request; what it makes of the rest is its secret.
-        let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
-        place.unload();
-        place.served += 1;
-        if keep {
-            self.http(connection).rest(lane as u32, now);
-        } else {
-            self.shut(line);
-        }
-        self.pump_errands(connection);
-        self.list(connection);
-    }
-
-    /// A call is taken off its lane to be sent again: no byte of it had left, or the server refused it without executing it.
-    pub(super) fn park(&mut self, connection: u32, key: Key, json: Vec<u8>) {
-        let conn = &mut self.connections[connection as usize];
-        conn.window.give_back();
-        self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
-        if let Some(row) = self.correlation.get_mut(key) {
-            if row.standing != Standing::No {
-                conn.window.narrow();
-            }
-            (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
-        }
-        self.thin_out();
-    }
-
-    pub(super) fn set_no_lane(&mut self, key: Key) {
-        if let Some(row) = self.correlation.get_mut(key) {
-            row.lane = NO_LANE;
-        }
-    }
-
-    pub(super) fn settle(&mut self, connection: u32) {
-        self.connections[connection as usize].window.settle();
-        self.list(connection);
-    }
-
-    pub(super) fn is_modern(&self, connection: u32) -> bool {
-        self.connections[connection as usize].revision.is_some_and(|revision| revision.era() == Era::Modern)
-    }
-
-    /// Ends a call on this connection without an answer: cancelled, or its time is over.
-    pub(super) fn http_abort(
-        &mut self,
-        now: Instant,
-        row: Row,
-        why: Why,
-        reason: &str,
-        sink: &mut impl Sink,
-    ) {
-        let (connection, key) = (row.connection, row.key);
-        let modern = self.is_modern(connection);
-        self.http(connection).resumes.retain(|resume| resume.key != key);
-        let has_lane = row.lane != NO_LANE;
-        // Without a lane there is no line; the number is not used then.
-        let line = if has_lane { self.line_of(connection, row.lane) } else { u32::MAX };
-        if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_is_committed(line) {
-            // Nothing of it has left, nor will: the server need not know.
-            self.connections[connection as usize].window.give_back();
-            self.alight(line);
-            let place = self.lane(line);
-            place.unload();
-            if place.socket == Socket::Open {
-                let (_, lane) = self.of_line(line);
-                self.http(connection).rest(lane as u32, now);
-            }
-            self.fail(now, key, why, Fate::NotSent, sink);
-            self.board(now, connection);
-            self.list(connection);
-            return;
-        }
-        if has_lane && matches!(why, Why::TimedOut { .. }) {
-            self.suspect_carrier(line);
-        }
-        self.stats.cancellations_sent += 1;
-        if modern {
-            // Closing the stream is the cancellation.
-            if has_lane {
-                self.shut(line);
-            }
-            self.connections[connection as usize].window.give_back();
-        } else {
-            let mut message = Vec::new();
-            encode::cancelled(&mut message, key, reason);
-            self.http_errand(connection, message);
-            if has_lane {
-                let debt = self.settings.orphan_debt;
-                let place = self.lane(line);
-                place.load = Load::Orphan(key);
-                let (_, lane) = self.of_line(line);
-                self.set_until(connection, lane as u32, now.after(debt));
-                self.connections[connection as usize].window.owe();
-            } else {
-                self.connections[connection as usize].window.give_back();
-            }
-        }
-        self.fail(now, key, why, Fate::Unknown, sink);
-        self.board(now, connection);
-        self.list(connection);
-    }
-
-    /// Ends the calls on a connection that is given up, or parks them if nothing of them has left. With `why`, all end.
-    pub(super) fn http_end_call(&mut self, now: Instant, row: Row, why: Option<Why>, sink: &mut impl Sink) {
-        let (connection, key) = (row.connection, row.key);
-        let left = row.lane == NO_LANE || {
-            let line = self.line_of(connection, row.lane);
-            self.lane(line).load != Load::Call(key) || self.lane_has_left(line)
-        };
-        match why {
-            _ if left => {
-                self.connections[connection as usize].window.give_back();
-                self.fail(now, key, why.unwrap_or(Why::ConnectionLost), Fate::Unknown, sink);
-            }
-            Some(why) => {
-                self.connections[connection as usize].window.give_back();
-                self.fail(now, key, why, Fate::NotSent, sink);
-            }
-            None => {
-                let json = self.lane(self.line_of(connection, row.lane)).body().to_vec();
-                self.park(connection, key, json);
-            }
-        }
-    }
-
-    /// Shuts a connection: ends its session first, if it has one and a socket to do it on.
-    pub(super) fn http_close(&mut self, now: Instant, connection: u32, end_session: bool) {
-        let delete = end_session && self.http(connection).template.has_session();
-        self.shut_busy(connection);
-        if delete {
-            let pool = self.http(connection);
-            if let Some(lane) = pool.take_lane() {
-                let place = &mut pool.lanes[lane as usize];
-                place.load = Load::Delete;
-                place.request.clear();
-                place.left = 0;
-                pool.template.delete(&mut place.request);
-                place.body_at = place.request.len();
-                self.start(connection, lane);
-                self.set_until(connection, lane, now.after(DELETE_WAIT));
-            }
-        }
-        self.shut_idle(connection);
-    }
-
-    fn shut_busy(&mut self, connection: u32) {
-        for lane in 0..self.lanes {
-            let line = self.line_of(connection, lane);
-            let place = self.lane(line);
-            if !matches!(place.load, Load::Nothing | Load::Carrier) || place.socket == Socket::Dialling {
-                self.shut(line);
-            }
-        }
-    }
-
-    fn shut_idle(&mut self, connection: u32) {
-        for lane in 0..self.lanes {
-            let line = self.line_of(connection, lane);
-            let place = self.lane(line);
-            let carries = place.h2.as_ref().is_some_and(|machine| machine.streams() > 0);
-            if matches!(place.load, Load::Nothing | Load::Carrier) && !carries {
-                self.shut(line);
-            }
-        }
-        self.http(connection).clear_idle();
-    }
-
-    /// The last socket of a closing connection has gone.
-    pub(super) fn finish_closing(&mut self, connection: u32) {
-        let conn = &mut self.connections[connection as usize];
-        if conn.state() == State::Closing && conn.http.as_ref().is_some_and(|pool| !pool.has_sockets()) {
-            conn.step(Event::Gone);
-        }
-    }
-
-    // Time.
-
-    /// Does what is due on a connection over HTTP.
-    pub(super) fn http_care(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
-        for lane in 0..self.lanes {
-            let line = self.line_of(connection, lane);
-            let place = self.lane(line);
-            if place.socket == Socket::Dialling && place.dial_until <= now {
-                let wait = self.settings.attempt_timeout;
-                self.unwanted.push_back(line);
-                self.http_lost(now, line, &format!("connecting took longer than {wait:?}"), sink);
-                continue;
-            }
-            if place.until > now {
-                continue;
-            }
-            place.until = Instant::NEVER;
-            match place.load {
-                Load::Orphan(_) => {
-                    self.shut(line);
-                    self.settle(connection);
-                }
-                Load::Delete => self.shut_all(connection),
-                Load::Carrier => self.retire_carrier(line),
-                Load::Answered | Load::Errand | Load::Listening => {
-                    self.shut(line);
-                    self.list(connection);
-                }
-                _ => {}
-            }
-        }
-        let idle_timeout = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
-        while let Some((lane, since)) = self.http(connection).oldest_idle()
-            && now >= since.after(idle_timeout)
-        {
-            self.shut(self.line_of(connection, lane));
-        }
-        let pool = self.http(connection);
-        if pool.dial_again_at <= now {
-            (pool.may_dial, pool.dial_again_at) = (true, Instant::NEVER);
-            self.list(connection);
-        }
-        self.take_up_streams(now, connection);
-        self.board(now, connection);
-        self.pump_errands(connection);
     }
 }
 
