@@ -5,7 +5,7 @@
 //! opened, up to a bound, and the request waits in its lane for whichever comes first. For all that follows a head, a body and
 //! an end are the same whether they came in a stream or on a socket.
 //!
-//! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs`.
+//! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs` and `http2_losses.rs`.
 
 use std::time::Duration;
 
