@@ -79,10 +79,6 @@ impl H2 {
         match *self {}
     }
 
-    pub(crate) fn is_committed(&self, _lane: u32) -> bool {
-        match *self {}
-    }
-
     pub(crate) fn is_fresh(&self) -> bool {
         match *self {}
     }

@@ -5,7 +5,7 @@
 //! opened, up to a bound, and the request waits in its lane for whichever comes first. For all that follows a head, a body and
 //! an end are the same whether they came in a stream or on a socket.
 //!
-//! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs`.
+//! Always: a lane that rides has no socket, a carrier has no exchange. Proof: `tests/integration/http2.rs` and `http2_losses.rs`.
 
 use std::time::Duration;
 
@@ -147,17 +147,10 @@ impl Exchange {
         }
     }
 
-    /// Will any byte of a lane's request leave, whatever becomes of its call?
+    /// May any byte of a lane's request have left, or leave yet? What a machine was given it writes, and the reset after it.
     pub(super) fn lane_is_committed(&mut self, line: u32) -> bool {
-        let (connection, lane) = self.of_line(line);
-        let pool = self.http(connection);
-        match pool.lanes[lane].rides {
-            Some(carrier) => pool.lanes[carrier as usize]
-                .h2
-                .as_ref()
-                .is_some_and(|machine| machine.is_committed(lane as u32)),
-            None => pool.lanes[lane].has_left(),
-        }
+        let place = self.lane(line);
+        place.rides.is_some() || place.has_left()
     }
 
     /// A call's time is over. If its carrier has said nothing since the call was put on it, the carrier may be dead without

@@ -35,7 +35,7 @@ pub(crate) use self::request::RequestHead;
 use super::head::{self, Head};
 use crate::base::limits::{
     H2_CONNECTION_WINDOW_BYTES, H2_RESETS_KEPT_MAX, H2_STREAM_WINDOW_BYTES, H2_STREAMS_UNTOLD_MAX,
-    H2_UNREAD_BYTES_MAX, H2_WRITE_BYTES_MAX, HEAD_BYTES_MAX,
+    H2_UNREAD_BYTES_MAX, HEAD_BYTES_MAX,
 };
 
 /// What a server sends on a stream that was given up is expected for so long: some round trips.
@@ -328,15 +328,6 @@ impl H2 {
             .get(lane as usize)
             .and_then(Option::as_ref)
             .is_some_and(|stream| stream.queued_at < self.written)
-    }
-
-    /// Will any byte of the request on `lane` be written, even if it is given up now? What stands among the bytes for the
-    /// socket cannot be taken back; while the pipe is full, some of that may stand within the crate.
-    pub(crate) fn is_committed(&self, lane: u32) -> bool {
-        let made = self.written + (self.out.len() - self.out_at + self.pipe.outgoing()) as u64;
-        let is_full = self.pipe.outgoing() >= H2_WRITE_BYTES_MAX;
-        let stream = self.streams.get(lane as usize).and_then(Option::as_ref);
-        stream.is_some_and(|stream| is_full || stream.queued_at < made)
     }
 
     /// Has no byte been written of any request that is open?
