@@ -69,6 +69,20 @@ fn a_refused_stream_is_sent_again_and_executed_once() {
     assert!(times.len() == CALLS as usize && times.values().all(|times| *times == 1));
 }
 
+/// A server that refuses each stream was asked again at the speed of the wire, until the call's time was over.
+#[test]
+fn a_server_that_refuses_every_stream_is_not_asked_for_ever() {
+    story_alone(async {
+        let server = H2Server::start(Terms::default(), |_| Does::Refuse);
+        let client = connect(&server, told("modern")).await;
+        let error = client.call(echo(1)).await.expect_err("it is refused each time");
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::ConnectionLost, Fate::NotSent), "{error}");
+        let stats = books_balance(&client).await;
+        assert!(stats.moved <= 20, "{stats:?}");
+        client.close().await;
+    });
+}
+
 #[test]
 fn an_answer_that_breaks_off_ends_its_call_and_no_other() {
     story_alone(async {

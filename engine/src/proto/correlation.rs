@@ -47,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) lane: u32,
     /// Times it was taken back because the server refused it unexecuted.
     pub(crate) tries: u8,
+    /// Times a server refused its stream over HTTP/2 without looking at it.
+    pub(crate) refusals: u8,
     /// Time-out, renewed by progress.
     pub(crate) timeout: Duration,
     /// The end whatever the progress.
@@ -65,6 +67,7 @@ const EMPTY: Row = Row {
     start: 0,
     lane: NO_LANE,
     tries: 0,
+    refusals: 0,
     timeout: Duration::ZERO,
     limit: Instant::NEVER,
     progress: false,

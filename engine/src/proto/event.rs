@@ -1,6 +1,6 @@
 //! The vocabulary between the protocol core and its drivers: calls in, outcomes out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::{buffer::FrameRef, time::Instant},
@@ -123,6 +123,9 @@ pub(crate) trait Sink {
     fn inbound(&mut self, _message: Inbound<'_>) -> Reception {
         Reception::Nobody
     }
+
+    /// Why calls that end now have no answer, if there is a reason beyond each call's own.
+    fn blamed(&mut self, _reason: &Arc<str>) {}
 
     /// Has it something that its owner has not been told yet? Then a turn must not sleep on it.
     fn owes(&self) -> bool {

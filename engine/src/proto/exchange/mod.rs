@@ -304,6 +304,7 @@ impl Exchange {
             start: 0,
             lane: NO_LANE,
             tries: 0,
+            refusals: 0,
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
@@ -524,6 +525,7 @@ impl Exchange {
             start: 0,
             lane: NO_LANE,
             tries: 0,
+            refusals: 0,
             timeout: patience.timeout,
             limit: now.after(patience.at_most),
             progress: patience.progress,
@@ -617,6 +619,10 @@ impl Exchange {
     }
 
     fn fail(&mut self, now: Instant, key: Key, why: Why, fate: Fate, sink: &mut impl Sink) {
+        if let Some(reason) = self.reason.as_ref().filter(|_| self.reason_is_news) {
+            // Its caller may look at once, and must not find an older reason.
+            sink.blamed(reason);
+        }
         self.end(now, key, Outcome::Failed(Failure { why, fate }), sink);
     }
 

@@ -287,6 +287,10 @@ impl Sink for Desk {
         }
     }
 
+    fn blamed(&mut self, reason: &Arc<str>) {
+        *self.handle.status.reason.lock() = Some(Arc::clone(reason));
+    }
+
     fn owes(&self) -> bool {
         !self.wakers.is_empty() || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
     }

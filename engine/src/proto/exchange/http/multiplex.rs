@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::{
     base::time::Instant,
     proto::{
-        event::Sink,
+        event::{Fate, Sink, Why},
         exchange::Exchange,
         http::{
             body::Step,
@@ -21,7 +21,11 @@ use crate::{
             lane::{Load, Socket},
         },
     },
+    slab::key::Key,
 };
+
+/// Times that one call's stream may be refused unprocessed before the call is told.
+const REFUSALS_MAX: u8 = 16;
 
 impl Exchange {
     /// A socket stands and speaks HTTP/2: it carries from now on, and what its lane had to send rides on it.
@@ -302,11 +306,32 @@ impl Exchange {
             place.left = place.left.max(1);
         }
         let carrier = place.rides.take();
-        self.http_exchange_lost(now, line, reason, true, sink);
+        if let Load::Call(key) = place.load
+            && unprocessed
+            && self.refused_too_often(key)
+        {
+            let (connection, _) = self.of_line(line);
+            self.lane(line).unload();
+            self.reset_lane(line);
+            self.blame(reason);
+            self.connections[connection as usize].window.give_back();
+            self.fail(now, key, Why::ConnectionLost, Fate::NotSent, sink);
+            self.list(connection);
+        } else {
+            self.http_exchange_lost(now, line, reason, true, sink);
+        }
         if let Some(carrier) = carrier {
             let (connection, _) = self.of_line(line);
             self.rest_carrier(connection, carrier);
         }
+    }
+
+    /// Counts a refusal. A server that refuses each stream at once would otherwise be asked again at the speed of the wire.
+    fn refused_too_often(&mut self, key: Key) -> bool {
+        self.correlation.get_mut(key).is_some_and(|row| {
+            row.refusals = row.refusals.saturating_add(1);
+            row.refusals > REFUSALS_MAX
+        })
     }
 
     /// A lane that rode gives its place on the carrier back.
