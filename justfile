@@ -49,9 +49,9 @@ sim worlds="20000" seed="":
     VOLLEY_SIM_WORLDS={{worlds}} VOLLEY_SIM_SEED={{seed}} cargo test -p volley-tests --release --test simulation
 
 # Installs the pinned real servers and calls each of them 20,000 times, over stdio and HTTP, in each era (about a quarter of an hour).
-real-servers calls="20000":
+real-servers calls="20000" profile="release":
     tests/real-servers/install
-    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --release --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx
+    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx
 
 # nginx with TLS between the engine and a real server, 100,000 calls in each era. Installs Debian's nginx if it can.
 nginx:
