@@ -119,7 +119,7 @@ impl Connection {
         self.state == State::Ready
             && self.window.has_room()
             && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
-            && self.http.as_ref().is_none_or(|pool| pool.has_lane())
+            && self.http.as_ref().is_none_or(|pool| pool.has_lane(self.window.limit()))
     }
 
     /// The next moment at which this connection wants to be looked at.

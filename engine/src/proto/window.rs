@@ -73,6 +73,11 @@ impl Window {
         self.in_flight + self.debt < self.limit
     }
 
+    /// The requests it may have unanswered.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.get()
+    }
+
     /// Credits that are free.
     pub(crate) fn room(&self) -> u32 {
         self.limit.saturating_sub(self.in_flight + self.debt)

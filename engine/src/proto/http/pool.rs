@@ -153,10 +153,17 @@ impl Pool {
         }
     }
 
-    /// Is there a lane for another call? None while the list of tools is being read.
+    /// Is there a lane for another call, of at most `calls_max`? None while the list of tools is being read. Lanes whose calls
+    /// are answered and whose responses have not ended are soon free: no further sockets are opened in their place than the spare
+    /// lanes allow.
     #[inline]
-    pub(crate) fn has_lane(&self) -> bool {
-        self.listing.is_none() && self.has_any_lane()
+    pub(crate) fn has_lane(&self, calls_max: u32) -> bool {
+        let may_open = || self.multiplexes || self.sockets() < calls_max as usize + SPARE_LANES as usize;
+        self.listing.is_none() && (!self.idle.is_empty() || may_open() && self.has_any_lane())
+    }
+
+    fn sockets(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.socket != Socket::None).count()
     }
 
     /// Is there a lane for another exchange?
