@@ -75,7 +75,7 @@ impl Window {
 
     /// The requests it may have unanswered.
     pub(crate) fn limit(&self) -> u32 {
-        self.limit.get()
+        self.limit
     }
 
     /// Credits that are free.
