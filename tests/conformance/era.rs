@@ -224,9 +224,11 @@ fn must_52_the_era_is_found_out_once_for_all_shards_and_connections() {
             },
         );
         assert_eq!(record.with("server/discover").len(), 1, "one probe");
-        assert_eq!(record.connections(), 6);
         let handshakes = if revision == Revision::V2026_07_28 { 0 } else { 6 };
         assert_eq!(record.with("initialize").len(), handshakes);
+        // All six are ready, above. A modern connection says nothing before its first call, and the shard of some may have
+        // had none.
+        assert!((handshakes.max(1)..=6).contains(&record.connections()), "{}", record.connections());
     }
 }
 

@@ -34,6 +34,9 @@ use crate::{
 
 use super::responses::is_ok;
 
+/// What the server has to hear before the first call.
+const INITIALIZED: &str = "notifications/initialized";
+
 /// Pages of the list of tools that an opening reads.
 const PAGES_MAX: usize = 1_000;
 
@@ -347,14 +350,19 @@ impl Exchange {
         pool.stage = Stage::Initialized;
         pool.template.set_revision(Some(revision));
         let mut message = Vec::new();
-        encode::notification(&mut message, "notifications/initialized", None);
+        encode::notification(&mut message, INITIALIZED, None);
         self.http_errand(connection, message);
     }
 
     /// An errand was accepted.
-    pub(super) fn http_errand_done(&mut self, now: Instant, connection: u32) {
+    pub(super) fn http_errand_done(&mut self, now: Instant, line: u32) {
+        let (connection, _) = self.of_line(line);
         let state = self.connections[connection as usize].state();
         if state != State::Initializing || self.http(connection).stage != Stage::Initialized {
+            return;
+        }
+        // Over HTTP+SSE the answer to `initialize` may overtake the acceptance of its POST, which is this then.
+        if memchr::memmem::find(self.lane(line).body(), INITIALIZED.as_bytes()).is_none() {
             return;
         }
         let Some((revision, result)) = self.http(connection).found.take() else { return };

@@ -304,7 +304,7 @@ impl Exchange {
             Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
             Load::Errand => {
                 if ok {
-                    self.http_errand_done(now, connection);
+                    self.http_errand_done(now, line);
                 } else if lane.again {
                     self.hold_errand(line);
                 } else {
