@@ -59,7 +59,7 @@ fn works(server: &Server, transport: &str, ways: &[(&str, &str, Option<Revision>
                 (0, 0, 0, 0, 0),
                 "{stats:?}"
             );
-            let replaced = stats.http_idle_closed;
+            let replaced = stats.http_idle_closed + stats.http_idle_retired;
             assert!(stats.http_sockets <= u64::from(IN_FLIGHT) + SOCKETS_BESIDES + replaced, "{stats:?}");
             assert!(closed < CLOSE_MAX, "closing took {closed:?}");
         });

@@ -27,7 +27,7 @@ use world::World;
 const WORLDS: u64 = 2000;
 
 /// Counters that stay at zero: nothing lives on at the end, and no queue is so short here that it could be full.
-const UNSEEN: [&str; 10] = [
+const UNSEEN: [&str; 11] = [
     "live",
     "notifications_dropped",
     "output_suppressed",
@@ -38,6 +38,7 @@ const UNSEEN: [&str; 10] = [
     "http_requests",
     "http_sockets",
     "http_idle_closed",
+    "http_idle_retired",
     "streams_resumed",
 ];
 

@@ -108,6 +108,8 @@ counters! {
     http_sockets,
     /// Sockets that the server closed while they were free.
     http_idle_closed,
+    /// Sockets that were closed because they had been free for `http_idle_timeout`.
+    http_idle_retired,
     /// Streams of calls that ended early and were taken up again.
     streams_resumed,
     /// Bytes read.

@@ -316,6 +316,7 @@ impl Exchange {
         while let Some((lane, since)) = self.http(connection).oldest_idle()
             && now >= since.after(idle_timeout)
         {
+            self.stats.http_idle_retired += 1;
             self.shut(self.line_of(connection, lane));
         }
         let pool = self.http(connection);
