@@ -7,11 +7,7 @@
 //! does.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -233,11 +229,9 @@ pub(crate) fn play_on(
     (server.finish(revision), stats)
 }
 
-/// Where a server is reached over HTTP: nowhere else in this process was one before it. Ports come again, and what clients find
-/// out of an address is remembered for the life of the process.
+/// Where a server is reached over HTTP.
 pub(crate) fn address(server: &HttpServer) -> String {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    format!("{}?server={}", server.url(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    server.url()
 }
 
 /// Connects with waits that suit a test.

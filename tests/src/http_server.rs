@@ -64,6 +64,8 @@ struct Seen {
 #[derive(Debug)]
 pub struct HttpServer {
     port: u16,
+    /// Which of this process's servers.
+    number: usize,
     seen: Arc<Seen>,
 }
 
@@ -177,7 +179,8 @@ impl HttpServer {
                 });
             }
         });
-        Self { port, seen }
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        Self { port, number: NUMBER.fetch_add(1, Ordering::Relaxed), seen }
     }
 
     /// Where it listens.
@@ -188,9 +191,10 @@ impl HttpServer {
         self.url().parse().expect("an endpoint")
     }
 
-    /// Where it listens, as text.
+    /// Where it listens, as text. No server before it in this process was there: ports come again, and what clients find out of
+    /// an address is remembered for the life of the process.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        format!("http://127.0.0.1:{}/mcp?server={}", self.port, self.number)
     }
 
     /// Its port.
