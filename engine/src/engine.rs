@@ -71,11 +71,12 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory = Arc::new(Memory::of(endpoint.shared_address(&config)).with_tokens(
-            endpoint.http_url(),
-            values.http.authorization(),
-            values.http.credentials.clone(),
-        ));
+        let memory =
+            Arc::new(Memory::of(endpoint.shared_address(&config), config.is_anonymous()).with_tokens(
+                endpoint.http_url(),
+                values.http.authorization(),
+                values.http.credentials.clone(),
+            ));
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
@@ -152,11 +153,7 @@ impl Engine {
 
     /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.
     pub(crate) fn mirrors_parameters(&self) -> bool {
-        let modern = || {
-            let info = self.memory.info();
-            info.and_then(|info| info.revision()).is_some_and(|revision| revision.era() == Era::Modern)
-        };
-        self.over_http && modern()
+        self.over_http && self.memory.recall().is_some_and(|revision| revision.era() == Era::Modern)
     }
 
     /// Waits until a first connection takes calls.

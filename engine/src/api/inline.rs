@@ -112,11 +112,12 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory = Arc::new(Memory::of(endpoint.shared_address(config)).with_tokens(
-            endpoint.http_url(),
-            values.http.authorization(),
-            values.http.credentials.clone(),
-        ));
+        let memory =
+            Arc::new(Memory::of(endpoint.shared_address(config), config.is_anonymous()).with_tokens(
+                endpoint.http_url(),
+                values.http.authorization(),
+                values.http.credentials.clone(),
+            ));
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);

@@ -93,7 +93,13 @@ impl HttpEndpoint {
             headers: headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.trim())).collect(),
             events_only: self.events_only,
             listen,
-            may_multiplex: values.version != HttpVersion::Http1 && cfg!(feature = "http2"),
+            may_multiplex: cfg!(feature = "http2")
+                && match values.version {
+                    // Without TLS nobody agrees on anything.
+                    HttpVersion::Auto => self.is_tls(),
+                    HttpVersion::Http1 => false,
+                    HttpVersion::Http2 => true,
+                },
             prior_knowledge: values.version == HttpVersion::Http2 && !self.is_tls(),
             idle_timeout: values.idle_timeout,
         }

@@ -178,6 +178,16 @@ impl Config {
         }
     }
 
+    /// Is there nothing by which a server over HTTP could know this client from others?
+    pub(crate) fn is_anonymous(&self) -> bool {
+        let http = &self.values.http;
+        #[cfg(feature = "tls")]
+        let is_named = self.values.tls.has_identity();
+        #[cfg(not(feature = "tls"))]
+        let is_named = false;
+        http.bearer.is_none() && http.credentials.is_none() && self.values.headers.is_empty() && !is_named
+    }
+
     /// Does anyone want to hear what the server starts outside of calls?
     pub(crate) fn listens(&self) -> bool {
         let handlers = self.values.on_notification.is_some() || self.values.on_request.is_some();

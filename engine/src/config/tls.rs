@@ -54,6 +54,11 @@ impl TlsConfig {
         Self::default()
     }
 
+    /// Does it show a certificate of its own?
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Trusts these certificates too; one PEM text may hold several.
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {

@@ -30,15 +30,22 @@ use crate::{
     },
 };
 
-/// What this process has found out of the servers behind URLs: the place of the revision, and whether it is HTTP+SSE.
-static VERDICTS: Mutex<BTreeMap<String, Finding>> = Mutex::new(BTreeMap::new());
+/// What this process has found out of the servers behind URLs.
+static FINDINGS: Mutex<BTreeMap<String, Finding>> = Mutex::new(BTreeMap::new());
 
-/// The place of the revision in the table, plus one; whether it speaks HTTP+SSE only; what it said of itself.
+/// What was found out of one server.
 #[derive(Clone, Default)]
-struct Finding(u8, bool, Option<Arc<ServerInfo>>);
+struct Finding {
+    /// The place of the revision in the table, plus one.
+    revision: u8,
+    /// It speaks HTTP+SSE only.
+    events_only: bool,
+    /// What it said of itself, to a client that nobody vouched for: what it says to others may be for them alone.
+    info: Option<Arc<ServerInfo>>,
+}
 
-/// Addresses remembered in one process; beyond this the first is forgotten.
-const VERDICTS_MAX: usize = 4096;
+/// Addresses remembered in one process; beyond this the first of the alphabet is forgotten.
+const FINDINGS_MAX: usize = 4096;
 
 /// The memory of one engine.
 #[derive(Default)]
@@ -59,6 +66,8 @@ pub(crate) struct Memory {
     awaiting: AtomicBool,
     /// The URL, if what is known of it is shared in this process.
     address: Option<String>,
+    /// The client has nothing by which the server could know it from others.
+    is_anonymous: bool,
     /// Tells the other shards that there is news.
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -68,15 +77,17 @@ impl Memory {
         self.refresher.is_some()
     }
 
-    /// The memory of an engine whose server is at this URL.
-    pub(crate) fn of(address: Option<String>) -> Self {
-        let verdict = address.as_ref().and_then(|address| VERDICTS.lock().get(address).cloned());
-        let Finding(revision, events_only, info) = verdict.unwrap_or_default();
+    /// The memory of an engine whose server is at this URL. The era is the same for all clients of the process; what the server
+    /// said of itself is shared by anonymous ones only (MCP 2026-07-28: nothing private crosses authorization contexts).
+    pub(crate) fn of(address: Option<String>, is_anonymous: bool) -> Self {
+        let found = address.as_ref().and_then(|address| FINDINGS.lock().get(address).cloned());
+        let found = found.unwrap_or_default();
         Self {
-            revision: AtomicU8::new(revision),
-            events_only: AtomicBool::new(events_only),
-            info: Mutex::new(info),
+            revision: AtomicU8::new(found.revision),
+            events_only: AtomicBool::new(found.events_only),
+            info: Mutex::new(found.info.filter(|_| is_anonymous)),
             address,
+            is_anonymous,
             ..Self::default()
         }
     }
@@ -96,18 +107,20 @@ impl Memory {
     /// Tells the process, or has it forget.
     fn share(&self) {
         let Some(address) = &self.address else { return };
-        let (revision, events_only) =
-            (self.revision.load(Ordering::Acquire), self.events_only.load(Ordering::Acquire));
-        let verdict = Finding(revision, events_only, self.info());
-        let mut verdicts = VERDICTS.lock();
-        if verdict.0 == 0 {
-            verdicts.remove(address);
+        let revision = self.revision.load(Ordering::Acquire);
+        let mut findings = FINDINGS.lock();
+        if revision == 0 {
+            findings.remove(address);
             return;
         }
-        if verdicts.len() >= VERDICTS_MAX && !verdicts.contains_key(address) {
-            verdicts.pop_first();
+        if findings.len() >= FINDINGS_MAX && !findings.contains_key(address) {
+            findings.pop_first();
         }
-        verdicts.insert(address.clone(), verdict);
+        let finding = findings.entry(address.clone()).or_default();
+        (finding.revision, finding.events_only) = (revision, self.events_only.load(Ordering::Acquire));
+        if self.is_anonymous {
+            finding.info = self.info();
+        }
     }
 
     /// Whom to tell when the era was found out.
@@ -162,7 +175,8 @@ impl Memory {
         }
     }
 
-    fn recall(&self) -> Option<Revision> {
+    /// The revision that was found out: one of the modern era, or any legacy one for "legacy".
+    pub(crate) fn recall(&self) -> Option<Revision> {
         let place = self.revision.load(Ordering::Acquire).checked_sub(1)?;
         Revision::all().nth(place.into())
     }

@@ -15,7 +15,7 @@ use crate::{
         lifecycle::State,
         message::{
             array,
-            envelope::{self, Echo, Id, Kind},
+            envelope::{self, Echo, Envelope, Id, Kind},
         },
     },
     slab::key::Key,
@@ -104,7 +104,19 @@ impl Exchange {
         frame: FrameRef<'_>,
         sink: &mut impl Sink,
     ) {
-        let envelope = envelope::scan(frame.bytes());
+        self.handle_scanned(now, line, frame, envelope::scan(frame.bytes()), sink);
+    }
+
+    /// As [`Self::handle_frame`], for a frame whose envelope has been looked at.
+    #[inline]
+    pub(super) fn handle_scanned(
+        &mut self,
+        now: Instant,
+        line: u32,
+        frame: FrameRef<'_>,
+        envelope: Envelope,
+        sink: &mut impl Sink,
+    ) {
         match envelope.kind {
             Kind::Result | Kind::Error => {
                 let Id::Number(id) = envelope.id else {

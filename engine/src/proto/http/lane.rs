@@ -4,7 +4,10 @@
 //! request stays in the lane until its response has ended: of a request of which no byte has left, or which the
 //! server refused without looking at it, the body can be taken back and sent again elsewhere.
 //!
-//! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, or one is being dialled for it.
+//! Over HTTP/2 the socket is another lane's, a carrier's, on which this one rides.
+//!
+//! Owner: one connection. Always: `left <= request.len()`; a lane with a load has a socket, rides on one, or waits for one that
+//! is being dialled.
 
 use super::{h2::H2, reader::Reader};
 use crate::{

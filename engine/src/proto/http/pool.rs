@@ -154,16 +154,20 @@ impl Pool {
     }
 
     /// Is there a lane for another call, of at most `calls_max`? None while the list of tools is being read. Lanes whose calls
-    /// are answered and whose responses have not ended are soon free: no further sockets are opened in their place than the spare
-    /// lanes allow.
+    /// are answered and whose responses have not ended are soon free: but for one, no further sockets are opened in their place,
+    /// and the spare lanes stay what they are.
     #[inline]
     pub(crate) fn has_lane(&self, calls_max: u32) -> bool {
-        let may_open = || self.multiplexes || self.sockets() < calls_max as usize + SPARE_LANES as usize;
+        let may_open = || self.multiplexes || self.call_lanes() <= calls_max as usize;
         self.listing.is_none() && (!self.idle.is_empty() || may_open() && self.has_any_lane())
     }
 
-    fn sockets(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.socket != Socket::None).count()
+    /// Lanes that calls occupy, answered or not.
+    fn call_lanes(&self) -> usize {
+        let is_call = |lane: &&Lane| {
+            matches!(lane.load, Load::Call(_) | Load::Resumed(_) | Load::Orphan(_) | Load::Answered)
+        };
+        self.lanes.iter().filter(is_call).count()
     }
 
     /// Is there a lane for another exchange?

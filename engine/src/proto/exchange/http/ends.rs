@@ -9,7 +9,11 @@ use crate::{
     proto::{
         correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
-        http::lane::{Load, Socket},
+        http::{
+            lane::{Load, Socket},
+            plans::ToolPlans,
+            template::Template,
+        },
         lifecycle::{Event, State},
         message::encode,
         revision::Era,
@@ -230,18 +234,12 @@ impl Exchange {
     ) {
         let delete = end_session && self.http(connection).template.has_session();
         self.shut_busy(connection);
-        if delete {
-            let pool = self.http(connection);
-            if let Some(lane) = pool.take_lane() {
-                let place = &mut pool.lanes[lane as usize];
-                place.load = Load::Delete;
-                place.request.clear();
-                place.left = 0;
-                pool.template.delete(&mut place.request);
-                place.body_at = place.request.len();
-                self.start(connection, lane);
-                self.set_until(connection, lane, now.after(DELETE_WAIT));
-            }
+        let write = |template: &Template, _: Option<&ToolPlans>, out: &mut Vec<u8>| {
+            template.delete(out);
+            out.len()
+        };
+        if delete && let Some(lane) = self.place(connection, Load::Delete, write) {
+            self.set_until(connection, lane, now.after(DELETE_WAIT));
         }
         self.shut_idle(connection);
     }

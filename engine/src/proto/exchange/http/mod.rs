@@ -3,10 +3,11 @@
 //! A driver knows *lines*: one socket each. On a stream a connection has one line; over HTTP it has as many as its pool has
 //! lanes. Here requests are put on lanes, lanes are opened, freed and given up; [`responses`] reads what comes back,
 //! [`opening`] finds out what the server is, [`authorization`] waits for tokens, [`streams`] looks after streams of events that
-//! end early or never.
+//! end early or never, [`multiplex`] puts many lanes on one socket (HTTP/2), and [`ends`] is how all of it comes to an end.
 //!
 //! Owner: one shard. Always: a call on a connection over HTTP is on exactly one lane, or, without a lane, waits for a stream to
-//! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`.
+//! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`,
+//! `tests/integration/http2.rs`.
 
 mod authorization;
 mod ends;
@@ -25,7 +26,9 @@ use crate::{
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
+            plans::ToolPlans,
             pool::{Dialect, Pool},
+            template::Template,
         },
         lifecycle::{Event, State},
     },
@@ -109,6 +112,29 @@ impl Exchange {
 
     /// Puts a POST of `json` on a free lane, which is opened if need be.
     pub(super) fn http_place(&mut self, connection: u32, load: Load, json: &[u8]) -> Option<u32> {
+        self.place(connection, load, |template, plans, out| template.post(out, json, plans))
+    }
+
+    /// As [`Self::http_place`], for a GET.
+    pub(super) fn http_place_get(
+        &mut self,
+        connection: u32,
+        load: Load,
+        last_event: Option<&str>,
+    ) -> Option<u32> {
+        self.place(connection, load, |template, _, out| {
+            template.get(out, last_event);
+            out.len()
+        })
+    }
+
+    /// Puts what `write` writes on a free lane; it says where the body begins.
+    fn place(
+        &mut self,
+        connection: u32,
+        load: Load,
+        write: impl FnOnce(&Template, Option<&ToolPlans>, &mut Vec<u8>) -> usize,
+    ) -> Option<u32> {
         self.refresh_token(connection);
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
@@ -119,30 +145,7 @@ impl Exchange {
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
-        place.body_at = template.post(&mut place.request, json, plans.as_deref());
-        self.start(connection, lane);
-        Some(lane)
-    }
-
-    /// As [`Self::http_place`], for a GET.
-    pub(super) fn http_place_get(
-        &mut self,
-        connection: u32,
-        load: Load,
-        last_event: Option<&str>,
-    ) -> Option<u32> {
-        self.refresh_token(connection);
-        let epoch = self.connections[connection as usize].epoch;
-        let pool = self.http(connection);
-        let lane = pool.take_lane()?;
-        let Pool { lanes, template, token, .. } = pool;
-        let place = &mut lanes[lane as usize];
-        (place.load, place.token) = (load, *token);
-        place.request.clear();
-        place.left = 0;
-        place.session = template.has_session().then_some(epoch);
-        template.get(&mut place.request, last_event);
-        place.body_at = place.request.len();
+        place.body_at = write(template, plans.as_deref(), &mut place.request);
         self.start(connection, lane);
         Some(lane)
     }

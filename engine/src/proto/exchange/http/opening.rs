@@ -332,9 +332,7 @@ impl Exchange {
         if self.connections[connection as usize].state() == State::Initializing {
             self.fail_opening(now, connection, reason, sink);
         } else {
-            self.stats.disconnects += 1;
-            self.blame(reason);
-            self.let_go(now, connection, Event::Lost, sink);
+            self.lose_connection(now, connection, reason, sink);
         }
     }
 

@@ -200,7 +200,7 @@ impl Exchange {
                 if is_answer {
                     self.http_opening_answer(now, line, 200, Some(frame.bytes()), sink);
                 } else {
-                    self.handle_frame(now, line, frame, sink);
+                    self.handle_scanned(now, line, frame, envelope, sink);
                 }
             }
             Load::Call(key) => {
@@ -218,7 +218,7 @@ impl Exchange {
                         return;
                     }
                 }
-                self.handle_frame(now, line, frame, sink);
+                self.handle_scanned(now, line, frame, envelope, sink);
             }
             _ => self.handle_frame(now, line, frame, sink),
         }
