@@ -68,8 +68,8 @@ bench *args:
     cargo bench -p volley-bench --bench wall -- {{args}}
 
 # Every bench once, to see that its answers are right.
-bench-once:
-    cargo bench -p volley-bench --bench wall -- --test
+bench-once profile="bench":
+    cargo bench -p volley-bench --bench wall --profile {{profile}} -- --test
 
 # The floor, the engine and the peer over real sockets, in turns.
 hot-path *args:
@@ -100,6 +100,10 @@ thousand:
 # A short load on the embedded target.
 load *args="-z 5s":
     cargo run --release --bin loadgen -- run {{args}}
+
+# The same for five seconds, built without link-time optimisation.
+load-once:
+    cargo run --profile testrelease --bin loadgen -- run -z 5s
 
 # Licences and advisories. Needs `cargo install cargo-deny`.
 deny:
