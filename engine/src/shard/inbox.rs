@@ -37,7 +37,7 @@ use crate::{
     telemetry::counters::SharedStats,
 };
 
-use super::runner::job::JobShared;
+use super::{alarm::Alarm, runner::job::JobShared};
 
 /// A single call on its way to the shard. Its buffer stays with the slot.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ pub(crate) struct ShardHandle {
     /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
     claims: AtomicU64,
     bell: Doorbell,
-    waker: OnceLock<mio::Waker>,
+    alarm: OnceLock<Alarm>,
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
@@ -139,7 +139,7 @@ impl ShardHandle {
             commands: SegQueue::new(),
             claims: AtomicU64::new(0),
             bell: Doorbell::new(),
-            waker: OnceLock::new(),
+            alarm: OnceLock::new(),
             closed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -168,11 +168,11 @@ impl ShardHandle {
         pose(cell, |question| write(key, question));
         let pushed = self.ring.push(key);
         debug_assert!(pushed.is_ok(), "the ring has a place for every slot");
-        fence(Ordering::SeqCst);
+        // The bell's fence stands between the push and the look at `closed` as well.
+        self.ring_bell();
         if self.closed.load(Ordering::Relaxed) {
             self.refuse_all();
         }
-        self.ring_bell();
         Ok(key)
     }
 
@@ -189,10 +189,9 @@ impl ShardHandle {
 
     pub(crate) fn ring_bell(&self) {
         if self.bell.must_ring()
-            && let Some(waker) = self.waker.get()
+            && let Some(alarm) = self.alarm.get()
         {
-            // Fails only when the shard's poll is gone, and the shard with it.
-            let _ = waker.wake();
+            alarm.ring();
         }
     }
 
@@ -236,9 +235,28 @@ impl ShardHandle {
 
     // The shard.
 
-    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+    pub(crate) fn set_alarm(&self, alarm: Alarm) {
         // Set once, before the handle is shared.
-        let _ = self.waker.set(waker);
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// A task is polled with this waker now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_waker(&self, waker: &std::task::Waker) {
+        if let Some(alarm) = self.alarm.get() {
+            alarm.leave(waker);
+        }
+    }
+
+    /// Has somebody rung since the shard lay down?
+    #[cfg(feature = "tokio")]
+    pub(crate) fn was_rung(&self) -> bool {
+        !self.bell.is_asleep()
+    }
+
+    /// Calls that wait in the ring, at least.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.ring.len()
     }
 
     pub(crate) fn pop_call(&self) -> Option<Key> {
