@@ -40,7 +40,6 @@ impl Doorbell {
     }
 
     /// The shard: has nobody rung since it lay down?
-    #[cfg(feature = "tokio")]
     pub(crate) fn is_asleep(&self) -> bool {
         self.asleep.load(Ordering::Relaxed)
     }

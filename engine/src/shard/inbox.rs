@@ -21,7 +21,10 @@ use event_listener::Event;
 use parking_lot::Mutex;
 
 use crate::{
-    base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
+    base::{
+        buffer::{Chunk, Frame},
+        limits::SLOT_BUFFER_BYTES_KEPT,
+    },
     decode::answer,
     error::{Error, ErrorKind, Phase},
     model::tool::ToolResult,
@@ -37,7 +40,7 @@ use crate::{
     telemetry::counters::SharedStats,
 };
 
-use super::{alarm::Alarm, runner::job::JobShared};
+use super::{alarm::Alarm, relay::Relay, runner::job::JobShared};
 
 /// A single call on its way to the shard. Its buffer stays with the slot.
 #[derive(Debug, Default)]
@@ -46,12 +49,14 @@ pub(crate) struct Question {
     pub(crate) patience: Patience,
     /// The caller wants a `ToolResult`: long answers may be read by the workers.
     pub(crate) typed: bool,
+    /// The caller blocks its thread: the shard wakes it itself.
+    pub(crate) blocks: bool,
 }
 
-/// What came back. The buffer for short answers stays with the slot.
+/// What came back. The memory for short answers stays with the slot; a raw answer shares it as long as somebody keeps it.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    pub(crate) short: Vec<u8>,
+    pub(crate) short: Option<Arc<Chunk>>,
     pub(crate) what: ReplyKind,
 }
 
@@ -96,6 +101,8 @@ pub(crate) struct ShardHandle {
     claims: AtomicU64,
     bell: Doorbell,
     alarm: OnceLock<Alarm>,
+    /// Wakes that are on their way.
+    pub(crate) relay: Relay,
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
@@ -140,6 +147,7 @@ impl ShardHandle {
             claims: AtomicU64::new(0),
             bell: Doorbell::new(),
             alarm: OnceLock::new(),
+            relay: Relay::default(),
             closed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -249,7 +257,6 @@ impl ShardHandle {
     }
 
     /// Has somebody rung since the shard lay down?
-    #[cfg(feature = "tokio")]
     pub(crate) fn was_rung(&self) -> bool {
         !self.bell.is_asleep()
     }
@@ -299,6 +306,7 @@ impl ShardHandle {
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }
+        self.relay.hand_on();
         self.room.notify(usize::MAX);
         self.status.changed.notify(usize::MAX);
     }
@@ -381,20 +389,20 @@ pub(crate) use hand_over::{abandon, answer_cell, poll, pose, question, take};
 
 /// Trims the buffers of a slot whose call was large.
 pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
-    for buffer in [&mut question.body, &mut reply.short] {
-        buffer.clear();
-        if buffer.capacity() > SLOT_BUFFER_BYTES_KEPT {
-            buffer.shrink_to(SLOT_BUFFER_BYTES_KEPT);
-        }
+    question.body.clear();
+    if question.body.capacity() > SLOT_BUFFER_BYTES_KEPT {
+        question.body.shrink_to(SLOT_BUFFER_BYTES_KEPT);
     }
     reply.what = ReplyKind::Nothing;
 }
 
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
-    match std::mem::take(&mut reply.what) {
-        ReplyKind::Short { error: false } => answer::tool_result(&mut reply.short),
-        ReplyKind::Short { error: true } => Err(answer::error(&reply.short)),
+    let Reply { short, what } = reply;
+    let short = short.as_mut().and_then(Chunk::own).unwrap_or_default();
+    match std::mem::take(what) {
+        ReplyKind::Short { error: false } => answer::tool_result(short),
+        ReplyKind::Short { error: true } => Err(answer::error(short)),
         ReplyKind::Long { frame, error: false } => answer::tool_result(&mut frame.to_vec()),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,

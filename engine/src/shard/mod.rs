@@ -18,6 +18,7 @@ pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
 mod refresh;
+pub(crate) mod relay;
 pub(crate) mod runner;
 
 use std::{

@@ -18,9 +18,10 @@ use std::{
 use super::{
     Gate, Shard,
     inbox::{self, Command, ShardHandle},
+    relay::RELAY_WAIT_MAX,
 };
 use crate::{
-    base::limits::SUBMISSIONS_PER_TURN_MAX,
+    base::{limits::SUBMISSIONS_PER_TURN_MAX, time::Instant},
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
@@ -40,6 +41,10 @@ pub(crate) struct Runner {
     handle: Arc<ShardHandle>,
     /// The call between the ring and the exchange, for the case of a panic.
     in_hand: Option<Key>,
+    /// Since when wakers have lain with the relay, and which.
+    relayed: Option<(u64, Instant)>,
+    /// It was rung in its last turn.
+    rung: bool,
     closing: bool,
     draining: bool,
 }
@@ -52,6 +57,8 @@ struct InboxGate<'a> {
     sleeps: bool,
     /// It may sleep, and the bell says so; a task gets up again by itself.
     lies: Cell<bool>,
+    /// Somebody rang while it lay.
+    rung: Cell<bool>,
 }
 
 /// What a turn came to.
@@ -81,6 +88,7 @@ impl Gate for InboxGate<'_> {
 
     fn woke(&self) {
         if self.sleeps {
+            self.rung.set(self.lies.get() && self.handle.was_rung());
             self.handle.woke();
         }
     }
@@ -88,7 +96,16 @@ impl Gate for InboxGate<'_> {
 
 impl Runner {
     pub(crate) fn new(shard: Shard, desk: Desk, handle: Arc<ShardHandle>) -> Self {
-        Self { shard, desk, handle, in_hand: None, closing: false, draining: false }
+        Self {
+            shard,
+            desk,
+            handle,
+            in_hand: None,
+            relayed: None,
+            rung: false,
+            closing: false,
+            draining: false,
+        }
     }
 
     /// Runs until closed.
@@ -112,7 +129,7 @@ impl Runner {
             let now = self.shard.clock.now();
             self.shard.exchange.close(now, why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
-            self.publish();
+            self.publish(false);
         }));
         drop(self.shard);
         self.desk.abandon_jobs();
@@ -121,6 +138,10 @@ impl Runner {
 
     /// One turn. A shard that `sleeps` waits in it when there is nothing to do.
     fn turn(&mut self, sleeps: bool) -> std::io::Result<Pace> {
+        if std::mem::take(&mut self.rung) {
+            // Whoever rang is about to make more calls, or others of the same executor are: all of them leave together.
+            std::thread::yield_now();
+        }
         // Read first: what is announced from here on keeps the shard awake for another turn.
         let claims_seen = self.handle.claims();
         self.take_commands();
@@ -131,14 +152,21 @@ impl Runner {
             self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
         }
         let more = self.desk.feed(now, &mut self.shard.exchange);
-        let wait = if more || self.closing { Duration::ZERO } else { SLEEP_MAX };
-        let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
+        let wait = if more || self.closing { Duration::ZERO } else { self.look_after_relayed(now) };
+        let gate = InboxGate {
+            handle: &self.handle,
+            claims_seen,
+            sleeps,
+            lies: Cell::new(false),
+            rung: Cell::new(false),
+        };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
         let pace = Self::pace(&gate, &self.shard, has_read);
+        self.rung = gate.rung.get();
         if self.draining && !self.closing && self.shard.exchange.is_idle() && self.desk.is_idle() {
             self.close();
         }
-        self.publish();
+        self.publish(sleeps);
         Ok(pace)
     }
 
@@ -159,8 +187,27 @@ impl Runner {
         Pace::Rests
     }
 
+    /// Wakes those whom nobody has handed on for too long. Returns how long the shard may sleep.
+    fn look_after_relayed(&mut self, now: Instant) -> Duration {
+        let relay = &self.handle.relay;
+        if !relay.is_waiting() {
+            self.relayed = None;
+            return SLEEP_MAX;
+        }
+        let runs = relay.runs();
+        match self.relayed {
+            Some((seen, since)) if seen == runs => {
+                if now.since(since) >= RELAY_WAIT_MAX {
+                    relay.hand_on();
+                }
+            }
+            _ => self.relayed = Some((runs, now)),
+        }
+        RELAY_WAIT_MAX
+    }
+
     /// Stored numbers first, wakes after: whoever is woken sees counters that include its own call.
-    fn publish(&mut self) {
+    fn publish(&mut self, relays: bool) {
         self.shard.exchange.gather_counts();
         self.desk.add_counts(self.shard.exchange.stats_mut());
         self.handle.stats.publish(self.shard.exchange.stats());
@@ -177,7 +224,7 @@ impl Runner {
             status.down.store(down, Ordering::Release);
             status.changed.notify(usize::MAX);
         }
-        self.desk.hand_out();
+        self.desk.hand_out(relays);
     }
 
     fn take_calls(&mut self) {
