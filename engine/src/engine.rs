@@ -1,8 +1,8 @@
 //! Starts the shards of a client and ends them: who is made first, who goes last.
 //!
 //! ```text
-//! start:  memory -> porter, decode pool -> shards (poll, thread) -> first connection finds out the era -> the others
-//! end:    shards end their calls, hang up, refuse what comes late -> threads end -> porter and pool end with the last handle
+//! start:  memory -> porter, decode pool -> shards (poll, thread or task) -> first connection finds out the era -> the others
+//! end:    shards end their calls, hang up, refuse what comes late -> threads or tasks end -> porter and pool end with the last handle
 //! ```
 
 use std::{
@@ -21,6 +21,7 @@ use crate::{
     config::{
         Config,
         dial::Dial,
+        driver::Driver,
         endpoint::{Endpoint, Household},
     },
     decode::pool::Pool,
@@ -33,6 +34,7 @@ use crate::{
     queue::completion::Cell,
     shard::{
         Shard,
+        alarm::Alarm,
         inbox::{Command, ShardHandle, Standing},
         memory::{Memory, ShardMemory},
         porter::Porter,
@@ -42,6 +44,9 @@ use crate::{
     telemetry::counters::Stats,
     transport::keeper,
 };
+
+#[cfg(feature = "tokio")]
+use crate::shard::runner::task::{Spawner, Task};
 
 /// The running parts of a client.
 pub(crate) struct Engine {
@@ -70,6 +75,7 @@ impl Engine {
         let dial = Arc::new(Dial::resolve(endpoint, &config)?);
         let household = dial.household();
         let values = config.values.clone();
+        let crew = Crew::of(values.driver)?;
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let memory =
             Arc::new(Memory::of(endpoint.shared_address(&config), config.is_anonymous()).with_tokens(
@@ -77,10 +83,6 @@ impl Engine {
                 values.http.authorization(),
                 values.http.credentials.clone(),
             ));
-        let system = |error: std::io::Error| {
-            let context = format!("the system refused the engine a thread or a poll: {error}");
-            Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
-        };
         let porter =
             Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);
@@ -108,9 +110,10 @@ impl Engine {
             settings.http = endpoint.http_settings(&config);
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
             let on_stderr = values.on_stderr.clone();
-            let shard = Shard::new(exchange, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
+            let spin = crew.spin(values.spin);
+            let shard = Shard::new(exchange, Arc::clone(&dial), spin, values.close_grace, on_stderr)
                 .map_err(system)?;
-            handle.set_waker(shard.waker().map_err(system)?);
+            handle.set_alarm(crew.alarm(&shard).map_err(system)?);
             let desk = Desk::new(
                 Arc::clone(&handle),
                 Arc::clone(&porter),
@@ -127,13 +130,11 @@ impl Engine {
         });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {
-            let spawned =
-                thread::Builder::new().name(format!("volley-shard-{n}")).spawn(move || runner.run());
-            match spawned {
-                Ok(thread) => threads.push(thread),
+            match crew.start(n, runner) {
+                Ok(thread) => threads.extend(thread),
                 Err(error) => {
                     handles.iter().for_each(|handle| handle.command(Command::Close));
-                    return Err(system(error));
+                    return Err(error);
                 }
             }
         }
@@ -232,6 +233,65 @@ impl Engine {
         }
         true
     }
+}
+
+/// Whoever drives the shards.
+enum Crew {
+    Threads,
+    #[cfg(feature = "tokio")]
+    Tasks(Spawner),
+}
+
+impl Crew {
+    fn of(driver: Driver) -> Result<Self, Error> {
+        match driver {
+            Driver::Thread => Ok(Self::Threads),
+            #[cfg(feature = "tokio")]
+            Driver::Tokio => Spawner::here().map(Self::Tasks).ok_or_else(|| {
+                Error::config("driver is Tokio, and connect was called in the context of no tokio runtime")
+            }),
+        }
+    }
+
+    /// How long a shard of theirs polls before it sleeps.
+    fn spin(&self, spin: Duration) -> Duration {
+        match self {
+            Self::Threads => spin,
+            #[cfg(feature = "tokio")]
+            Self::Tasks(_) => Duration::ZERO,
+        }
+    }
+
+    fn alarm(&self, shard: &Shard) -> std::io::Result<Alarm> {
+        match self {
+            Self::Threads => shard.waker().map(Alarm::Poll),
+            #[cfg(feature = "tokio")]
+            Self::Tasks(_) => Ok(Alarm::of_task()),
+        }
+    }
+
+    /// Sets a shard going; a thread is there to be joined.
+    fn start(&self, n: usize, runner: Runner) -> Result<Option<JoinHandle<()>>, Error> {
+        match self {
+            Self::Threads => {
+                let thread = thread::Builder::new().name(format!("volley-shard-{n}"));
+                thread.spawn(move || runner.run()).map(Some).map_err(system)
+            }
+            #[cfg(feature = "tokio")]
+            Self::Tasks(spawner) => {
+                let task = Task::new(runner).map_err(|lack| {
+                    Error::config(format!("driver is Tokio, and this runtime cannot drive a shard: {lack}"))
+                })?;
+                spawner.spawn(task);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn system(error: std::io::Error) -> Error {
+    let context = format!("the system refused the engine a thread or a poll: {error}");
+    Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
 }
 
 impl Drop for Engine {

@@ -36,7 +36,8 @@
 //!
 //! **Everything is bounded:** windows, queues, frames, buffers. `docs/architecture.md` has the table and its sum.
 //!
-//! **Any executor, or none.** The work is done by the client's own threads; futures only wait.
+//! **Any executor, or none.** The work is done by the client's own threads; futures only wait. With feature `tokio` it may be done
+//! by tasks of a tokio runtime instead ([`Driver::Tokio`]), which is faster where all calls come from that runtime.
 
 #![deny(unsafe_code)]
 
@@ -73,6 +74,7 @@ pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
     credentials::{Challenge, Credentials, CredentialsError},
+    driver::Driver,
     endpoint::{Command, Endpoint},
 };
 pub use decode::answer::RawAnswer;

@@ -10,7 +10,7 @@
 //! # Ok::<(), volley::Error>(())
 //! ```
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use serde::Serialize;
 
@@ -45,15 +45,15 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.call_tool(tool, arguments))
+        pollster::block_on(self.0.call_tool_as(tool, arguments, true))
     }
 
     /// As [`crate::Client::call`], and waits.
     ///
     /// # Errors
     /// The same.
-    pub fn call(&self, call: ToolCall) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.call(call))
+    pub fn call(&self, call: impl Borrow<ToolCall>) -> Result<ToolResult, Error> {
+        pollster::block_on(self.0.make(call.borrow(), true))
     }
 
     /// As [`crate::Client::request`], and waits.

@@ -11,14 +11,14 @@ use std::{
 use event_listener::EventListener;
 
 use crate::{
-    base::buffer::Frame,
+    base::buffer::Chunk,
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
     model::tool::ToolResult,
     proto::event::{Failure, Fate, Patience},
     shard::{
-        inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
+        inbox::{self, Command, Question, Refused, Reply, ReplyKind},
         mailbox::Mailbox,
     },
     slab::key::Key,
@@ -45,10 +45,7 @@ pub struct Call<T = ToolResult> {
 
 enum State {
     /// No place yet.
-    Waiting {
-        request: Request,
-        listener: Option<EventListener>,
-    },
+    Waiting(Box<Waiting>),
     /// In a slot.
     Placed {
         key: Key,
@@ -58,12 +55,41 @@ enum State {
     Done,
 }
 
+/// A call that has no place yet.
+struct Waiting {
+    request: Request,
+    blocks: bool,
+    listener: Option<EventListener>,
+}
+
 /// What is to be sent.
 pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     pub(crate) patience: Patience,
     /// Where a standing request finds what is told about it.
     pub(crate) mailbox: Option<Arc<Mailbox>>,
+}
+
+/// The same, borrowed: where there is a place, nothing has to be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) patience: Patience,
+    pub(crate) mailbox: Option<&'a Arc<Mailbox>>,
+    /// Its caller will block a thread.
+    pub(crate) blocks: bool,
+}
+
+impl Request {
+    fn wish(&self, blocks: bool) -> Wish<'_> {
+        Wish { body: &self.body, patience: self.patience, mailbox: self.mailbox.as_ref(), blocks }
+    }
+}
+
+impl Wish<'_> {
+    fn keep(&self) -> Request {
+        Request { body: self.body.to_vec(), patience: self.patience, mailbox: self.mailbox.cloned() }
+    }
 }
 
 /// What a call can be awaited as. Sealed: implemented for [`ToolResult`] and [`RawAnswer`].
@@ -99,14 +125,14 @@ impl Answer for RawAnswer {
     }
 
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
-        let Reply { short, what } = reply.0;
-        match std::mem::take(what) {
-            ReplyKind::Short { error: false } => Ok(Self { frame: Frame::from_vec(short.clone()) }),
-            ReplyKind::Long { frame, error: false } => Ok(Self { frame }),
-            ReplyKind::Short { error: true } => Err(answer::error(short)),
-            ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
-            other => {
-                *what = other;
+        let Reply { short, what } = &mut *reply.0;
+        match (std::mem::take(what), short) {
+            // The slot's own memory, without a copy: its next answer goes elsewhere while this one is kept.
+            (ReplyKind::Short { error: false }, Some(short)) => Ok(Self { frame: Chunk::frame(short) }),
+            (ReplyKind::Long { frame, error: false }, _) => Ok(Self { frame }),
+            (ReplyKind::Long { frame, error: true }, _) => Err(answer::error(&frame)),
+            (other, _) => {
+                reply.0.what = other;
                 inbox::read_reply(reply.0).map(|_| unreachable!("only typed calls are read by workers"))
             }
         }
@@ -115,20 +141,20 @@ impl Answer for RawAnswer {
 
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
 /// refused, if none will ever take it.
-fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Result<(usize, Key), Refused> {
+fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<(usize, Key), Refused> {
     let shards = engine.handles.len();
     let mut refused = None;
     for n in 0..shards {
         let shard = (first + n) % shards;
-        let standing = request.patience.standing;
+        let standing = wish.patience.standing;
         let submitted = engine.handles[shard].submit(standing, |key, question: &mut Question| {
-            if let Some(mailbox) = &request.mailbox {
+            if let Some(mailbox) = wish.mailbox {
                 // Before anyone can answer.
                 mailbox.watch(key.wire());
             }
             question.body.clear();
-            question.body.extend_from_slice(&request.body);
-            (question.patience, question.typed) = (request.patience, typed);
+            question.body.extend_from_slice(wish.body);
+            (question.patience, question.typed, question.blocks) = (wish.patience, typed, wish.blocks);
         });
         match submitted {
             Ok(key) => return Ok((shard, key)),
@@ -142,43 +168,48 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
 impl<T: Answer> Call<T> {
     /// Makes a call that is placed at once if there is room, and otherwise when it is polled.
     pub(crate) fn make(engine: &Arc<Engine>, shard: usize, request: Result<Request, Error>) -> Self {
-        let engine = Arc::clone(engine);
-        let (state, shard) = match request {
-            Err(error) => (State::Refused(Some(error)), shard),
-            Ok(request) => match place(&engine, shard, &request, T::is_typed()) {
-                Ok((shard, key)) => (State::Placed { key }, shard),
-                Err(Refused::Full) => (State::Waiting { request, listener: None }, shard),
-                Err(Refused::For(why)) => {
-                    let error = engine.handles[shard].error(Failure { why, fate: Fate::NotSent });
-                    (State::Refused(Some(error)), shard)
-                }
-            },
-        };
-        Self { state, engine, shard, answer: PhantomData }
+        match request {
+            Err(error) => Self::refused(engine, shard, error),
+            Ok(request) => Self::try_make(engine, shard, &request.wish(false)).unwrap_or_else(|| {
+                let waiting = Waiting { request, blocks: false, listener: None };
+                Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+            }),
+        }
+    }
+
+    /// The same of a borrowed request, which is copied only if there is no room.
+    pub(crate) fn make_wish(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Self {
+        Self::try_make(engine, shard, wish).unwrap_or_else(|| {
+            let waiting = Waiting { request: wish.keep(), blocks: wish.blocks, listener: None };
+            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        })
     }
 
     /// Makes a call only if there is room now.
-    pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, request: &Request) -> Option<Self> {
-        let engine = Arc::clone(engine);
-        let (state, shard) = match place(&engine, shard, request, T::is_typed()) {
-            Ok((shard, key)) => (State::Placed { key }, shard),
-            Err(Refused::Full) => return None,
-            Err(Refused::For(why)) => (
-                State::Refused(Some(engine.handles[shard].error(Failure { why, fate: Fate::NotSent }))),
-                shard,
-            ),
-        };
-        Some(Self { state, engine, shard, answer: PhantomData })
+    pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
+        match place(engine, shard, wish, T::is_typed()) {
+            Ok((shard, key)) => Some(Self::of(engine, shard, State::Placed { key })),
+            Err(Refused::Full) => None,
+            Err(Refused::For(why)) => {
+                let error = engine.handles[shard].error(Failure { why, fate: Fate::NotSent });
+                Some(Self::refused(engine, shard, error))
+            }
+        }
     }
 
-    fn handle(&self) -> &Arc<ShardHandle> {
-        &self.engine.handles[self.shard]
+    /// A call that ends with this error.
+    pub(crate) fn refused(engine: &Arc<Engine>, shard: usize, error: Error) -> Self {
+        Self::of(engine, shard, State::Refused(Some(error)))
+    }
+
+    fn of(engine: &Arc<Engine>, shard: usize, state: State) -> Self {
+        Self { state, engine: Arc::clone(engine), shard, answer: PhantomData }
     }
 
     /// Reads the answer and gives the slot back.
     fn take(&mut self, key: Key) -> Result<T, Error> {
         self.state = State::Done;
-        let handle = Arc::clone(self.handle());
+        let handle = &self.engine.handles[self.shard];
         let cell = handle.slab.get(key).expect("a placed call's key is live");
         let answer = inbox::take(cell, |question, reply| {
             let answer = match &reply.what {
@@ -198,6 +229,7 @@ impl<T: Answer> Future for Call<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        this.engine.handles[this.shard].relay.hand_on();
         loop {
             match &mut this.state {
                 State::Placed { key } => {
@@ -207,8 +239,9 @@ impl<T: Answer> Future for Call<T> {
                     ready!(inbox::poll(cell, cx.waker()));
                     return Poll::Ready(this.take(key));
                 }
-                State::Waiting { request, listener } => {
-                    match place(&this.engine, this.shard, request, T::is_typed()) {
+                State::Waiting(waiting) => {
+                    let Waiting { request, blocks, listener } = &mut **waiting;
+                    match place(&this.engine, this.shard, &request.wish(*blocks), T::is_typed()) {
                         Ok((shard, key)) => (this.state, this.shard) = (State::Placed { key }, shard),
                         Err(Refused::For(why)) => {
                             let failure = Failure { why, fate: Fate::NotSent };
@@ -237,8 +270,10 @@ impl<T: Answer> Future for Call<T> {
 
 impl<T> Drop for Call<T> {
     fn drop(&mut self) {
-        let State::Placed { key } = self.state else { return };
         let handle = &self.engine.handles[self.shard];
+        // It may have been woken to hand the others on.
+        handle.relay.hand_on();
+        let State::Placed { key } = self.state else { return };
         let Some(cell) = handle.slab.get(key) else { return };
         if inbox::abandon(cell) {
             handle.command(Command::Cancel(key));

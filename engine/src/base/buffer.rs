@@ -16,6 +16,29 @@ use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
 #[derive(Debug)]
 pub(crate) struct Chunk(Vec<u8>);
 
+impl Chunk {
+    /// Puts a copy of `bytes` into a chunk that is kept for that: into the same memory, unless somebody still reads there.
+    pub(crate) fn refill(kept: &mut Option<Arc<Self>>, bytes: &[u8]) {
+        match kept.as_mut().and_then(Arc::get_mut) {
+            Some(Self(own)) => {
+                own.clear();
+                own.extend_from_slice(bytes);
+            }
+            None => *kept = Some(Arc::new(Self(bytes.to_vec()))),
+        }
+    }
+
+    /// Its bytes, to be spoiled; none while somebody else holds the chunk.
+    pub(crate) fn own(kept: &mut Arc<Self>) -> Option<&mut [u8]> {
+        Arc::get_mut(kept).map(|chunk| &mut *chunk.0)
+    }
+
+    /// All of it.
+    pub(crate) fn frame(kept: &Arc<Self>) -> Frame {
+        Frame::new(Arc::clone(kept), 0, kept.0.len())
+    }
+}
+
 /// Bytes of one message, kept alive by the chunk they were received in.
 ///
 /// Cloning is a reference count. A frame kept for long keeps its whole chunk (64 KiB, or the size of the frame when

@@ -3,6 +3,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod dial;
+pub(crate) mod driver;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
 pub(crate) mod http;
@@ -14,6 +15,7 @@ pub(crate) mod websocket;
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use credentials::Credentials;
+use driver::Driver;
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
@@ -54,6 +56,7 @@ pub struct Config {
 /// Settings in the making. Each method says its default and why.
 #[derive(Clone)]
 pub struct ConfigBuilder {
+    pub(crate) driver: Driver,
     pub(crate) shards: usize,
     pub(crate) connections: usize,
     pub(crate) in_flight: u32,
@@ -93,6 +96,7 @@ pub struct ConfigBuilder {
 impl Default for ConfigBuilder {
     fn default() -> Self {
         Self {
+            driver: Driver::Thread,
             shards: 1,
             connections: 1,
             in_flight: 64,
@@ -241,6 +245,13 @@ impl Config {
 }
 
 impl ConfigBuilder {
+    /// Who drives the event loops. Default: threads of the client's own, so that any executor will do.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
     /// Event loops, each on its own thread, with the connections shared out among them. Default 1: one loop carries
     /// millions of calls a second, and most servers need less.
     #[must_use]

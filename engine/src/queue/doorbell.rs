@@ -39,6 +39,11 @@ impl Doorbell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// The shard: has nobody rung since it lay down?
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// A caller, after it has pushed: `true` if it has to wake the shard. Of several callers one is told so.
     #[must_use = "a sleeper that nobody wakes sleeps on"]
     pub(crate) fn must_ring(&self) -> bool {

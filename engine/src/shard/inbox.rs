@@ -21,7 +21,10 @@ use event_listener::Event;
 use parking_lot::Mutex;
 
 use crate::{
-    base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
+    base::{
+        buffer::{Chunk, Frame},
+        limits::SLOT_BUFFER_BYTES_KEPT,
+    },
     decode::answer,
     error::{Error, ErrorKind, Phase},
     model::tool::ToolResult,
@@ -37,7 +40,7 @@ use crate::{
     telemetry::counters::SharedStats,
 };
 
-use super::runner::job::JobShared;
+use super::{alarm::Alarm, relay::Relay, runner::job::JobShared};
 
 /// A single call on its way to the shard. Its buffer stays with the slot.
 #[derive(Debug, Default)]
@@ -46,12 +49,14 @@ pub(crate) struct Question {
     pub(crate) patience: Patience,
     /// The caller wants a `ToolResult`: long answers may be read by the workers.
     pub(crate) typed: bool,
+    /// The caller blocks its thread: the shard wakes it itself.
+    pub(crate) blocks: bool,
 }
 
-/// What came back. The buffer for short answers stays with the slot.
+/// What came back. The memory for short answers stays with the slot; a raw answer shares it as long as somebody keeps it.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    pub(crate) short: Vec<u8>,
+    pub(crate) short: Option<Arc<Chunk>>,
     pub(crate) what: ReplyKind,
 }
 
@@ -95,7 +100,9 @@ pub(crate) struct ShardHandle {
     /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
     claims: AtomicU64,
     bell: Doorbell,
-    waker: OnceLock<mio::Waker>,
+    alarm: OnceLock<Alarm>,
+    /// Wakes that are on their way.
+    pub(crate) relay: Relay,
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
@@ -139,7 +146,8 @@ impl ShardHandle {
             commands: SegQueue::new(),
             claims: AtomicU64::new(0),
             bell: Doorbell::new(),
-            waker: OnceLock::new(),
+            alarm: OnceLock::new(),
+            relay: Relay::default(),
             closed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -168,11 +176,11 @@ impl ShardHandle {
         pose(cell, |question| write(key, question));
         let pushed = self.ring.push(key);
         debug_assert!(pushed.is_ok(), "the ring has a place for every slot");
-        fence(Ordering::SeqCst);
+        // The bell's fence stands between the push and the look at `closed` as well.
+        self.ring_bell();
         if self.closed.load(Ordering::Relaxed) {
             self.refuse_all();
         }
-        self.ring_bell();
         Ok(key)
     }
 
@@ -189,10 +197,9 @@ impl ShardHandle {
 
     pub(crate) fn ring_bell(&self) {
         if self.bell.must_ring()
-            && let Some(waker) = self.waker.get()
+            && let Some(alarm) = self.alarm.get()
         {
-            // Fails only when the shard's poll is gone, and the shard with it.
-            let _ = waker.wake();
+            alarm.ring();
         }
     }
 
@@ -236,9 +243,27 @@ impl ShardHandle {
 
     // The shard.
 
-    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+    pub(crate) fn set_alarm(&self, alarm: Alarm) {
         // Set once, before the handle is shared.
-        let _ = self.waker.set(waker);
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// A task is polled with this waker now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_waker(&self, waker: &std::task::Waker) {
+        if let Some(alarm) = self.alarm.get() {
+            alarm.leave(waker);
+        }
+    }
+
+    /// Has somebody rung since the shard lay down?
+    pub(crate) fn was_rung(&self) -> bool {
+        !self.bell.is_asleep()
+    }
+
+    /// Calls that wait in the ring, at least.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.ring.len()
     }
 
     pub(crate) fn pop_call(&self) -> Option<Key> {
@@ -281,6 +306,7 @@ impl ShardHandle {
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }
+        self.relay.hand_on();
         self.room.notify(usize::MAX);
         self.status.changed.notify(usize::MAX);
     }
@@ -363,20 +389,20 @@ pub(crate) use hand_over::{abandon, answer_cell, poll, pose, question, take};
 
 /// Trims the buffers of a slot whose call was large.
 pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
-    for buffer in [&mut question.body, &mut reply.short] {
-        buffer.clear();
-        if buffer.capacity() > SLOT_BUFFER_BYTES_KEPT {
-            buffer.shrink_to(SLOT_BUFFER_BYTES_KEPT);
-        }
+    question.body.clear();
+    if question.body.capacity() > SLOT_BUFFER_BYTES_KEPT {
+        question.body.shrink_to(SLOT_BUFFER_BYTES_KEPT);
     }
     reply.what = ReplyKind::Nothing;
 }
 
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
-    match std::mem::take(&mut reply.what) {
-        ReplyKind::Short { error: false } => answer::tool_result(&mut reply.short),
-        ReplyKind::Short { error: true } => Err(answer::error(&reply.short)),
+    let Reply { short, what } = reply;
+    let short = short.as_mut().and_then(Chunk::own).unwrap_or_default();
+    match std::mem::take(what) {
+        ReplyKind::Short { error: false } => answer::tool_result(short),
+        ReplyKind::Short { error: true } => Err(answer::error(short)),
         ReplyKind::Long { frame, error: false } => answer::tool_result(&mut frame.to_vec()),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,

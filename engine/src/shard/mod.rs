@@ -10,6 +10,7 @@
 //!
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
+pub(crate) mod alarm;
 pub(crate) mod clock;
 mod dialling;
 pub(crate) mod inbox;
@@ -17,6 +18,7 @@ pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
 mod refresh;
+pub(crate) mod relay;
 pub(crate) mod runner;
 
 use std::{
@@ -149,6 +151,23 @@ impl Shard {
         mio::Waker::new(self.poll.registry(), WAKE)
     }
 
+    /// The poll in which others may wait for it: readable when a turn has something to look at.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watchable(&self) -> io::Result<mio::Registry> {
+        self.poll.registry().try_clone()
+    }
+
+    /// Did the last look at the poll find anything?
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_seen_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// When a turn is due even if nothing happens.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.exchange.poll_deadline().min(self.next_address_at)
+    }
+
     /// One turn; waits at most `wait_max` if there is nothing to do. Returns whether anything was read.
     pub(crate) fn turn(
         &mut self,
@@ -182,7 +201,7 @@ impl Shard {
         if !self.spin.is_zero() && self.spin_for_bytes(sink)? {
             return Ok(true);
         }
-        let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(self.clock.now());
+        let until_deadline = self.next_deadline().since(self.clock.now());
         // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
         let is_told = !self.exchange.take_changed() && !sink.owes();
         let may_sleep = is_told && !self.exchange.has_work() && !self.stderr_more && gate.may_sleep();

@@ -11,6 +11,7 @@ use std::{
 use super::job::{Batch, Claim, JobShared};
 use crate::{
     base::{
+        buffer::Chunk,
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
     },
@@ -49,7 +50,10 @@ pub(crate) struct Desk {
     porter: Arc<Porter>,
     pool: Pool,
     offload_bytes: usize,
+    /// Tasks to be woken at the end of the turn.
     wakers: Vec<Waker>,
+    /// The same of callers that block their threads.
+    blocked: Vec<Waker>,
     jobs: Vec<Option<Job>>,
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
@@ -69,6 +73,7 @@ impl Desk {
             pool,
             offload_bytes,
             wakers: Vec::new(),
+            blocked: Vec::new(),
             jobs: Vec::new(),
             notes: Vec::new(),
             notifications_dropped: 0,
@@ -197,22 +202,33 @@ impl Desk {
         stats.notifications_dropped = self.notifications_dropped;
     }
 
-    /// Hands everything out that was gathered during the turn.
-    pub(super) fn hand_out(&mut self) {
+    /// Hands everything out that was gathered during the turn; wakes of tasks of another thread's go by the relay.
+    pub(super) fn hand_out(&mut self, relays: bool) {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
                 let spare = job.shared.spare_batches.pop().unwrap_or_default();
                 job.shared.deliver(std::mem::replace(&mut job.batch, spare));
             }
         }
-        for waker in self.wakers.drain(..) {
-            waker.wake();
+        if relays {
+            self.handle.relay.leave(&mut self.wakers);
+        } else {
+            self.wakers.drain(..).for_each(Waker::wake);
         }
+        self.blocked.drain(..).for_each(Waker::wake);
     }
 
     /// Fails a single call that the exchange does not know.
     pub(super) fn fail(&mut self, key: Key, failure: Failure) {
-        self.wakers.extend(self.handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)));
+        self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure));
+    }
+
+    /// Hands an answer over; its caller is woken at the end of the turn.
+    fn deliver(&mut self, key: Key, write: impl FnOnce(&mut Reply)) {
+        let cell = self.handle.slab.get(key);
+        let blocks = cell.is_some_and(|cell| inbox::question(cell, |question| question.blocks));
+        let wakers = if blocks { &mut self.blocked } else { &mut self.wakers };
+        wakers.extend(self.handle.deliver(key, write));
     }
 
     fn ended_single(&mut self, call: &Ended<'_>) {
@@ -225,11 +241,10 @@ impl Desk {
             }
         };
         if frame.len <= ANSWER_COPY_BYTES_MAX {
-            self.wakers.extend(self.handle.deliver(call.key, |reply| {
-                reply.short.clear();
-                reply.short.extend_from_slice(frame.bytes());
+            self.deliver(call.key, |reply| {
+                Chunk::refill(&mut reply.short, frame.bytes());
                 reply.what = ReplyKind::Short { error };
-            }));
+            });
             return;
         }
         let frame = frame.keep();
@@ -252,8 +267,7 @@ impl Desk {
         } else {
             frame
         };
-        let write = |reply: &mut Reply| reply.what = ReplyKind::Long { frame, error };
-        self.wakers.extend(self.handle.deliver(call.key, write));
+        self.deliver(call.key, |reply| reply.what = ReplyKind::Long { frame, error });
     }
 }
 
@@ -292,7 +306,9 @@ impl Sink for Desk {
     }
 
     fn owes(&self) -> bool {
-        !self.wakers.is_empty() || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
+        !self.wakers.is_empty()
+            || !self.blocked.is_empty()
+            || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
     }
 
     fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {
@@ -309,8 +325,6 @@ impl Drop for Desk {
         }
         // Nobody may sleep on a shard that is gone.
         self.handle.status.ready.store(0, Ordering::Release);
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
+        self.wakers.drain(..).chain(self.blocked.drain(..)).for_each(Waker::wake);
     }
 }
