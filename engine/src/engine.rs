@@ -71,12 +71,15 @@ impl Engine {
         let household = dial.household();
         let values = config.values.clone();
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory =
-            Arc::new(Memory::of(endpoint.shared_address(&config), config.is_anonymous()).with_tokens(
-                endpoint.http_url(),
-                values.http.authorization(),
-                values.http.credentials.clone(),
-            ));
+        let memory = Arc::new(
+            Memory::of(endpoint.shared_address(&config), config.is_anonymous())
+                .with_arrays(endpoint.http_url())
+                .with_tokens(
+                    endpoint.http_url(),
+                    values.http.authorization(),
+                    values.http.credentials.clone(),
+                ),
+        );
         let system = |error: std::io::Error| {
             let context = format!("the system refused the engine a thread or a poll: {error}");
             Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)

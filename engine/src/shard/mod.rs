@@ -10,6 +10,7 @@
 //!
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
+mod arrays;
 pub(crate) mod clock;
 mod dialling;
 pub(crate) mod inbox;
