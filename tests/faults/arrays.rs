@@ -266,7 +266,9 @@ fn an_array_that_is_answered_in_part_fails_the_rest_with_its_fate() {
                 });
                 if events {
                     peer.begin_events();
-                    answers.iter().for_each(|answer| drop(peer.chunk(&format!("data: {answer}\n\n"))));
+                    for answer in &answers {
+                        peer.chunk(&format!("data: {answer}\n\n"));
+                    }
                     peer.end_chunks();
                 } else {
                     peer.json("200 OK", &json!(answers).to_string());
