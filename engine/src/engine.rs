@@ -77,12 +77,15 @@ impl Engine {
         let values = config.values.clone();
         let crew = Crew::of(values.driver)?;
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory =
-            Arc::new(Memory::of(endpoint.shared_address(&config), config.is_anonymous()).with_tokens(
-                endpoint.http_url(),
-                values.http.authorization(),
-                values.http.credentials.clone(),
-            ));
+        let memory = Arc::new(
+            Memory::of(endpoint.shared_address(&config), config.is_anonymous())
+                .with_arrays(endpoint.http_url())
+                .with_tokens(
+                    endpoint.http_url(),
+                    values.http.authorization(),
+                    values.http.credentials.clone(),
+                ),
+        );
         let porter =
             Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);

@@ -61,6 +61,7 @@ mod telemetry;
 mod transport;
 
 pub use api::{
+    batch::{Batch, BatchAnswers},
     bulk::{BlockingBulk, Bulk},
     call::{Answer, Call},
     client::{Client, Full},
@@ -86,6 +87,7 @@ pub use model::{
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
 pub use proto::{
+    batch::Arrays,
     event::Fate,
     message::handshake::ServerInfo,
     revision::{Era, Revision, UnknownRevision},

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod http;
 mod nginx;
 mod servers;

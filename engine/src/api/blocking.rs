@@ -14,7 +14,7 @@ use std::{borrow::Borrow, time::Duration};
 
 use serde::Serialize;
 
-use super::{bulk::BlockingBulk, client};
+use super::{batch::Batch, bulk::BlockingBulk, client};
 use crate::{
     config::{Config, endpoint::Endpoint},
     decode::answer::RawAnswer,
@@ -83,6 +83,16 @@ impl Client {
     /// As [`crate::Client::bulk`], as an iterator.
     pub fn bulk<I: IntoIterator<Item = ToolCall>>(&self, calls: I) -> BlockingBulk<I::IntoIter> {
         self.0.bulk(calls).blocking()
+    }
+
+    /// As [`crate::Client::batch`]; [`Batch::send`] is awaited with [`BatchAnswers::wait`](crate::BatchAnswers::wait).
+    pub fn batch(&self) -> Batch {
+        self.0.batch()
+    }
+
+    /// As [`crate::Client::with_batch`], and waits.
+    pub fn with_batch(&self, fill: impl FnOnce(&mut Batch)) -> Vec<Result<ToolResult, Error>> {
+        pollster::block_on(self.0.with_batch(fill))
     }
 
     /// As [`crate::Client::stats`].

@@ -112,12 +112,15 @@ impl Inline {
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory =
-            Arc::new(Memory::of(endpoint.shared_address(config), config.is_anonymous()).with_tokens(
-                endpoint.http_url(),
-                values.http.authorization(),
-                values.http.credentials.clone(),
-            ));
+        let memory = Arc::new(
+            Memory::of(endpoint.shared_address(config), config.is_anonymous())
+                .with_arrays(endpoint.http_url())
+                .with_tokens(
+                    endpoint.http_url(),
+                    values.http.authorization(),
+                    values.http.credentials.clone(),
+                ),
+        );
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
@@ -190,6 +193,49 @@ impl Inline {
             Ok(_) => Ok(()),
             Err(Full) => Err(WindowFull),
         }
+    }
+
+    /// Queues calls as they fit the windows, with one clock reading, and returns how many of them it took: the first ones. Where the
+    /// server takes JSON-RPC arrays and [`Config`] allows them, they leave as arrays; elsewhere one by one, and to the caller there
+    /// is no difference.
+    ///
+    /// # Panics
+    /// As [`Self::submit`].
+    pub fn submit_batch(&mut self, tool: &Tool, calls: &[(&[u8], u64)]) -> usize {
+        let now = self.shard.clock.now();
+        let mut taken = 0;
+        while taken < calls.len() {
+            let rest = &calls[taken..];
+            let together = self.shard.exchange.may_gather(now, true);
+            if !together {
+                let (arguments, tag) = rest[0];
+                match self.submit_at(tool, arguments, tag, now.ns()) {
+                    Ok(()) => taken += 1,
+                    Err(WindowFull) => break,
+                }
+                continue;
+            }
+            let lengths = rest.iter().map(|(arguments, _)| tool.head().len() + arguments.len());
+            let submitted = self.shard.exchange.submit_together(
+                now,
+                &self.patience,
+                lengths,
+                |n| rest[n].1,
+                |n, out| {
+                    debug_assert!(
+                        memchr::memchr(b'\n', rest[n].0).is_none(),
+                        "arguments must stand on one line"
+                    );
+                    out.extend_from_slice(tool.head());
+                    out.extend_from_slice(rest[n].0);
+                },
+            );
+            match submitted {
+                Ok(more) => taken += more,
+                Err(Full) => break,
+            }
+        }
+        taken
     }
 
     /// Writes what is queued, reads what has come, and tells `sink` of each call that ended: its tag, the time of the

@@ -1,5 +1,6 @@
-//! What the caller sees: the client and its calls, bulk jobs, and the engine inline.
+//! What the caller sees: the client and its calls, batches, bulk jobs, and the engine inline.
 
+pub(crate) mod batch;
 pub(crate) mod blocking;
 mod blocking_mcp;
 pub(crate) mod bulk;

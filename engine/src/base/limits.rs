@@ -140,6 +140,13 @@ pub(crate) const LIST_PAGES_MAX: usize = 10_000;
 /// Calls in one claim of a bulk job.
 pub(crate) const CLAIM_CALLS_MAX: usize = 128;
 
+/// Calls that may be configured for one JSON-RPC array.
+pub(crate) const ARRAY_CALLS_CEILING: u32 = 10_000;
+
+/// Probes for arrays that may be lost with their connection before an exchange stops to ask: a server that dies of arrays would
+/// die of each.
+pub(crate) const ARRAY_PROBES_LOST_MAX: u32 = 3;
+
 /// Bytes of request bodies in one claim, unless one call alone is longer.
 pub(crate) const CLAIM_BYTES_MAX: usize = 64 * 1024;
 

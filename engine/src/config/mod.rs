@@ -1,6 +1,7 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod arrays;
 pub(crate) mod credentials;
 pub(crate) mod dial;
 pub(crate) mod driver;
@@ -30,7 +31,7 @@ use crate::{
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
     },
-    proto::{event::Patience, exchange::Settings, revision::Revision},
+    proto::{batch::Arrays, event::Patience, exchange::Settings, revision::Revision},
 };
 
 #[cfg(feature = "tls")]
@@ -87,6 +88,7 @@ pub struct ConfigBuilder {
     pub(crate) handlers: Handlers,
     pub(crate) input_rounds_max: u32,
     pub(crate) subscriptions_max: u32,
+    pub(crate) arrays: arrays::ArrayValues,
     /// The caller's own capabilities, until they are checked.
     capabilities: Value,
     /// What all capabilities together declare; known once it is built.
@@ -127,6 +129,7 @@ impl Default for ConfigBuilder {
             handlers: Handlers::default(),
             input_rounds_max: 8,
             subscriptions_max: 8,
+            arrays: arrays::ArrayValues::default(),
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
         }
@@ -239,6 +242,8 @@ impl Config {
             standing_max: values.subscriptions_max,
             silence: Duration::from_secs(5),
             http: None,
+            arrays: values.arrays.rules,
+            is_plain: values.arrays.is_plain,
             seed,
         }
     }
@@ -561,6 +566,46 @@ impl ConfigBuilder {
         self
     }
 
+    /// When calls go together as one JSON-RPC array. Default [`Arrays::Explicit`]: those of a [`Batch`](crate::Batch), where the
+    /// server takes arrays.
+    #[must_use]
+    pub fn arrays(mut self, arrays: Arrays) -> Self {
+        self.arrays.rules.arrays = arrays;
+        self
+    }
+
+    /// Calls in one array. Default 100: what the TypeScript SDK takes. A server that refuses an array for its size gets
+    /// smaller ones.
+    #[must_use]
+    pub fn array_calls_max(mut self, calls: u32) -> Self {
+        self.arrays.rules.calls_max = calls;
+        self
+    }
+
+    /// Bytes of one array. Default 1 MiB: a quarter of what the TypeScript SDK takes. A call that is longer goes alone.
+    #[must_use]
+    pub fn array_bytes_max(mut self, bytes: usize) -> Self {
+        self.arrays.rules.bytes_max = bytes;
+        self
+    }
+
+    /// How long a server may take to answer an array of two pings, by which it is asked once whether it takes arrays. Default 1 s.
+    /// No call waits for it: until the answer is there, calls go one by one.
+    #[must_use]
+    pub fn array_probe_timeout(mut self, timeout: Duration) -> Self {
+        self.arrays.rules.probe_timeout = timeout;
+        self
+    }
+
+    /// The peer speaks JSON-RPC 2.0 and nothing of MCP: it is not asked for its era, there is no handshake, and requests carry
+    /// no `_meta`. Arrays are then allowed, and used as [`Self::arrays`] says once the peer has answered one. Use
+    /// [`Client::request`](crate::Client::request) to call it. Default: it is an MCP server.
+    #[must_use]
+    pub fn plain_json_rpc(mut self) -> Self {
+        self.arrays.is_plain = true;
+        self
+    }
+
     /// A function that sees each piece of a child's stderr as it comes. It runs on the event loop and must be quick.
     #[must_use]
     pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
@@ -605,6 +650,7 @@ impl ConfigBuilder {
         within("subscriptions_max", self.subscriptions_max.into(), 0, SUBSCRIPTIONS_MAX.into())?;
         within("decode_workers", self.decode_workers as u64, 0, 64)?;
         self.http.check()?;
+        self.arrays.check(self.revision)?;
         if self.shards > self.connections {
             return Err(Error::config(format!(
                 "shards is {}, connections is {}: each shard needs at least one connection",

@@ -126,6 +126,8 @@ impl Loopback {
             standing_max: 0,
             silence: minute,
             http: None,
+            arrays: crate::Config::default().values.arrays.rules,
+            is_plain: false,
             seed: 0,
         };
         let magazine = Magazine::alone(layout, 1, window);

@@ -11,6 +11,7 @@
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
 pub(crate) mod alarm;
+mod arrays;
 pub(crate) mod clock;
 mod dialling;
 pub(crate) mod inbox;

@@ -112,6 +112,16 @@ counters! {
     http_idle_retired,
     /// Streams of calls that ended early and were taken up again.
     streams_resumed,
+    /// JSON-RPC arrays of calls that were sent.
+    arrays_sent,
+    /// Calls that were sent in arrays.
+    calls_in_arrays,
+    /// Arrays that the server refused without executing anything.
+    arrays_refused,
+    /// Calls of refused arrays that were sent again one by one.
+    array_fallbacks,
+    /// Arrays of two pings by which servers were asked whether they answer arrays.
+    array_probes,
     /// Bytes read.
     bytes_in,
     /// Bytes written.

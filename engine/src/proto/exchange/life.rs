@@ -7,6 +7,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::{limits::SWEEP_NS_MIN, time::Instant},
     proto::{
+        batch::ArrayVerdict,
         correlation::{NO_CONNECTION, Standing},
         event::{Fate, Sink, Why},
         http::pool::Stage,
@@ -47,6 +48,11 @@ impl Exchange {
             return;
         }
         conn.dialling = false;
+        if self.settings.is_plain {
+            conn.step(Event::OpenedModern);
+            self.become_ready(connection, Revision::PLAIN);
+            return;
+        }
         match known {
             Some(revision) if revision.era() == Era::Modern => {
                 conn.step(Event::OpenedModern);
@@ -160,13 +166,14 @@ impl Exchange {
             self.expired = expired;
         }
         if self.next_care <= now {
+            self.care_for_probe(now);
             for connection in 0..self.connections.len() as u32 {
                 self.care_for(now, connection, sink);
             }
             let debt = self.settings.orphan_debt;
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, idle));
-            self.next_care = deadlines.min().unwrap_or(Instant::NEVER);
+            self.next_care = deadlines.min().unwrap_or(Instant::NEVER).min(self.arrays.deadline());
         }
     }
 
@@ -461,6 +468,10 @@ impl Exchange {
             self.shut_all(connection);
             self.http(connection).forget_session();
         }
+        if !self.is_http(connection) && self.memory.arrays().calls_max().is_some_and(|calls| calls > 1) {
+            // The next program on this stream may be another one, and on a stream an array can be dropped without a word.
+            self.memory.settle_arrays(ArrayVerdict::UNKNOWN);
+        }
         let conn = &mut self.connections[connection as usize];
         self.noise_before.0 += conn.framing.counters().noise_lines;
         self.noise_before.1 += conn.framing.counters().blank_lines;
@@ -578,7 +589,12 @@ impl Exchange {
             } else if let Some(why) = why {
                 self.fail(now, key, why, Fate::NotSent, sink);
             } else if let Some(frame) = conn.outbox.slice(row.start, row.len as usize) {
-                self.parked.push_back(Parked { key, revision: conn.revision, frame: frame.to_vec() });
+                let mut frame = frame.to_vec();
+                if let Some(end) = frame.last_mut() {
+                    // In an array it was a comma or a bracket.
+                    *end = b'\n';
+                }
+                self.parked.push_back(Parked { key, revision: conn.revision, frame });
                 if row.standing != Standing::No {
                     conn.window.narrow();
                 }

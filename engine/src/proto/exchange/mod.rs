@@ -12,6 +12,7 @@
 //! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
 //! Proof: `tests/simulation`.
 
+mod arrays;
 mod asked;
 mod http;
 mod life;
@@ -21,6 +22,7 @@ mod standing;
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
+    batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
     correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
@@ -68,6 +70,10 @@ pub(crate) struct Settings {
     pub(crate) silence: Duration,
     /// The server is reached over HTTP.
     pub(crate) http: Option<HttpSettings>,
+    /// When calls go together as one array.
+    pub(crate) arrays: ArrayRules,
+    /// The peer speaks JSON-RPC and nothing of MCP: there is no opening.
+    pub(crate) is_plain: bool,
     pub(crate) seed: u64,
 }
 
@@ -93,6 +99,18 @@ pub(crate) trait EraMemory {
     }
     /// They were listed.
     fn set_plans(&self, _plans: Arc<ToolPlans>) {}
+    /// How many calls the server takes in one array, if that is known.
+    fn arrays(&self) -> ArrayVerdict {
+        ArrayVerdict::UNKNOWN
+    }
+    /// It is known.
+    fn settle_arrays(&self, _verdict: ArrayVerdict) {}
+    /// May this exchange find it out? If so, it says [`Self::asked_for_arrays`] when it has, or cannot.
+    fn ask_for_arrays(&self) -> bool {
+        true
+    }
+    /// It does not ask any more.
+    fn asked_for_arrays(&self) {}
     /// Changes whenever the token does; 0 while there is none.
     fn token_version(&self) -> u64 {
         0
@@ -169,8 +187,9 @@ pub(crate) struct Exchange {
     /// Noise and blank lines counted by framings that are gone.
     noise_before: (u64, u64),
     rng: fastrand::Rng,
-    /// Where requests over HTTP are encoded before their length is known.
+    /// Where requests over HTTP, and arrays, are encoded before their length is known.
     scratch: Vec<u8>,
+    arrays: Gathering,
     /// The time of the last turn, for what may be a turn late.
     last_now: Instant,
     stats: Stats,
@@ -221,6 +240,7 @@ impl Exchange {
         let mut exchange = Self {
             lanes,
             scratch: Vec::new(),
+            arrays: Gathering::default(),
             last_now: Instant::default(),
             memory,
             layout,
@@ -392,6 +412,13 @@ impl Exchange {
                 continue;
             };
             let Some(connection) = self.pick() else { break };
+            if self.settings.arrays.want(false) {
+                let together = self.assign_together(now, connection, sink);
+                if together > 0 {
+                    assigned += together;
+                    continue;
+                }
+            }
             self.waiting.pop_front();
             if self.cannot_stand(now, connection, &row, sink) {
                 continue;

@@ -123,6 +123,7 @@ impl Exchange {
                     // An error about something unreadable, or a broken server. It names no call, and guessing one by its
                     // position would end the wrong one.
                     self.stats.id_less += 1;
+                    self.heed_nameless_error(line);
                     return;
                 };
                 self.stats.lenient_ids += u64::from(matches!(envelope.echo, Echo::Lenient));
@@ -189,6 +190,9 @@ impl Exchange {
     /// An answer that no live call of this connection waits for.
     fn handle_stray(&mut self, line: u32, key: Key) {
         let connection = self.connection_of(line);
+        if self.heed_pong(connection, key) {
+            return;
+        }
         if self.is_http(connection) {
             self.http_stray(line, key);
             return;

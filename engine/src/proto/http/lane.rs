@@ -36,6 +36,10 @@ pub(crate) enum Load {
     Nothing,
     /// A call.
     Call(Key),
+    /// Calls, as one JSON-RPC array; [`Lane::array`] has them.
+    Array,
+    /// Two pings, as one array: does the server answer such?
+    ArrayProbe,
     /// A call that has been answered; the rest of the response is still coming.
     Answered,
     /// A call that was cancelled or timed out; its answer may still come.
@@ -67,6 +71,8 @@ pub(crate) struct Lane {
     pub(crate) rides: Option<u32>,
     /// Head and body of the request.
     pub(crate) request: Vec<u8>,
+    /// The calls of an array.
+    pub(crate) array: Together,
     /// Where its body begins.
     pub(crate) body_at: usize,
     /// How much of it the kernel has taken.
@@ -101,6 +107,24 @@ pub(crate) struct Lane {
     pub(crate) generation: u32,
 }
 
+/// The calls of one array.
+#[derive(Debug, Default)]
+pub(crate) struct Together {
+    /// All of them, as they were sent.
+    pub(crate) keys: Vec<Key>,
+    /// Those that have not ended.
+    pub(crate) live: usize,
+    /// Those that have been answered.
+    pub(crate) answered: usize,
+}
+
+impl Together {
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        (self.live, self.answered) = (0, 0);
+    }
+}
+
 impl Lane {
     pub(crate) fn new(frame_bytes_max: usize) -> Self {
         Self {
@@ -109,6 +133,7 @@ impl Lane {
             h2: None,
             rides: None,
             request: Vec::new(),
+            array: Together::default(),
             body_at: 0,
             left: 0,
             session: None,
@@ -180,6 +205,7 @@ impl Lane {
         }
         (self.body_at, self.left, self.status) = (0, 0, 0);
         self.again = false;
+        self.array.clear();
         (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
         std::mem::take(&mut self.load)
     }

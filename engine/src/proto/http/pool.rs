@@ -165,7 +165,10 @@ impl Pool {
     /// Lanes that calls occupy, answered or not.
     fn call_lanes(&self) -> usize {
         let is_call = |lane: &&Lane| {
-            matches!(lane.load, Load::Call(_) | Load::Resumed(_) | Load::Orphan(_) | Load::Answered)
+            matches!(
+                lane.load,
+                Load::Call(_) | Load::Array | Load::Resumed(_) | Load::Orphan(_) | Load::Answered
+            )
         };
         self.lanes.iter().filter(is_call).count()
     }

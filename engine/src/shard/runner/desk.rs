@@ -18,7 +18,7 @@ use crate::{
     decode::pool::{Deliver, Pool},
     proto::{
         event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Reception, Sink, Why},
-        exchange::Exchange,
+        exchange::{Exchange, Full},
     },
     shard::{
         inbox::{self, Note, Reply, ReplyKind, ShardHandle},
@@ -111,8 +111,16 @@ impl Desk {
                     job.claim = job.shared.claims.pop();
                 }
                 let Some(claim) = &mut job.claim else { continue };
+                let together = exchange.may_gather(now, claim.together);
                 while let Some((index, body)) = claim.next() {
                     let tag = (place as u64) << INDEX_BITS | index;
+                    if together {
+                        let Ok(taken) = submit_together(now, exchange, place, claim) else { return false };
+                        claim.taken += taken;
+                        job.in_flight += taken as u64;
+                        any = true;
+                        continue;
+                    }
                     if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err()
                     {
                         return false;
@@ -134,13 +142,16 @@ impl Desk {
 
     fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
         for place in 0..self.jobs.len() {
-            if self.jobs[place].as_ref().is_some_and(|job| job.shared.has_left()) {
-                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go.
-                exchange.cancel_owned(
-                    now,
-                    |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
-                    self,
-                );
+            if let Some(job) = self.jobs[place].as_ref().filter(|job| job.shared.has_left()) {
+                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go. Most
+                // have none left: a batch is over when all its calls are.
+                if job.in_flight > 0 {
+                    exchange.cancel_owned(
+                        now,
+                        |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
+                        self,
+                    );
+                }
                 self.jobs[place] = None;
             }
         }
@@ -269,6 +280,22 @@ impl Desk {
         };
         self.deliver(call.key, |reply| reply.what = ReplyKind::Long { frame, error });
     }
+}
+
+/// Submits as many of a claim's next calls as go together.
+fn submit_together(
+    now: Instant,
+    exchange: &mut Exchange,
+    place: usize,
+    claim: &Claim,
+) -> Result<usize, Full> {
+    let lengths = (0..).map_while(|n| claim.ahead(n)).map(|(_, body)| body.len());
+    let tag = |n| (place as u64) << INDEX_BITS | claim.ahead(n).map_or(0, |(index, _)| index);
+    exchange.submit_together(now, &claim.patience, lengths, tag, |n, out| {
+        if let Some((_, body)) = claim.ahead(n) {
+            out.extend_from_slice(body);
+        }
+    })
 }
 
 impl Sink for Desk {

@@ -31,6 +31,8 @@ pub(crate) struct Claim {
     /// For each call its index in the job and where its body ends.
     pub(crate) calls: Vec<(u64, usize)>,
     pub(crate) patience: Patience,
+    /// The caller has put them together: they leave as one array where the server takes any.
+    pub(crate) together: bool,
     /// Calls that the shard has taken already.
     pub(crate) taken: usize,
 }
@@ -44,8 +46,14 @@ impl Claim {
 
     /// The next call: its index and body.
     pub(crate) fn next(&self) -> Option<(u64, &[u8])> {
-        let &(index, end) = self.calls.get(self.taken)?;
-        let start = self.taken.checked_sub(1).map_or(0, |before| self.calls[before].1);
+        self.ahead(0)
+    }
+
+    /// The call that is `n` behind the next.
+    pub(crate) fn ahead(&self, n: usize) -> Option<(u64, &[u8])> {
+        let at = self.taken + n;
+        let &(index, end) = self.calls.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.calls[before].1);
         Some((index, &self.bodies[start..end]))
     }
 }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::super::{Exchange, Parked};
+use super::{
+    super::{Exchange, Parked},
+    arrays::text_of,
+};
 use crate::{
     base::time::Instant,
     proto::{
@@ -145,6 +148,10 @@ impl Exchange {
         reason: &str,
         sink: &mut impl Sink,
     ) {
+        if self.is_in_array(&row) {
+            self.abort_in_array(now, row, why, reason, sink);
+            return;
+        }
         let (connection, key) = (row.connection, row.key);
         let modern = self.is_modern(connection);
         self.http(connection).resumes.retain(|resume| resume.key != key);
@@ -205,9 +212,10 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, key) = (row.connection, row.key);
+        let in_array = self.is_in_array(&row);
         let left = row.lane == NO_LANE || {
             let line = self.line_of(connection, row.lane);
-            self.lane(line).load != Load::Call(key) || self.lane_has_left(line)
+            self.lane(line).load != Load::Call(key) && !in_array || self.lane_has_left(line)
         };
         match why {
             _ if left => {
@@ -219,7 +227,8 @@ impl Exchange {
                 self.fail(now, key, why, Fate::NotSent, sink);
             }
             None => {
-                let json = self.lane(self.line_of(connection, row.lane)).body().to_vec();
+                let body = self.lane(self.line_of(connection, row.lane)).body();
+                let json = if in_array { text_of(&row, body) } else { body.to_vec() };
                 self.park(connection, key, json);
             }
         }

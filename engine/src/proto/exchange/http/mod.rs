@@ -9,6 +9,7 @@
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`,
 //! `tests/integration/http2.rs`.
 
+mod arrays;
 mod authorization;
 mod ends;
 mod multiplex;
@@ -22,6 +23,7 @@ use super::Exchange;
 use crate::{
     base::time::Instant,
     proto::{
+        batch::ArrayVerdict,
         correlation::Standing,
         event::{Fate, Sink, Why},
         http::{
@@ -261,7 +263,7 @@ impl Exchange {
             self.stats.late += 1;
             self.lane(line).load = Load::Answered;
             self.settle(connection);
-        } else {
+        } else if !self.array_stray(connection, key) {
             self.stats.unknown += 1;
         }
     }
@@ -354,6 +356,9 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, lane) = self.of_line(line);
+        if self.lane(line).load == Load::Array {
+            self.array_lost(now, line, reason, was_open, sink);
+        }
         let place = self.lane(line);
         // A GET that takes up a stream may be repeated: the id of the last event says from where.
         let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
@@ -383,6 +388,7 @@ impl Exchange {
                 self.http_call_lost(now, connection, key, unsent, begun, last_event, sink);
             }
             Load::Orphan(_) => self.settle(connection),
+            Load::ArrayProbe => self.end_probe(ArrayVerdict::NONE),
             Load::Listening => self.listen_again(now, connection),
             Load::Delete => self.shut_all(connection),
             Load::Events | Load::Opening(_) => {
@@ -393,7 +399,7 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Nothing | Load::Answered | Load::Errand | Load::Carrier => {}
+            Load::Nothing | Load::Answered | Load::Array | Load::Errand | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
             State::Closing => self.finish_closing(connection),

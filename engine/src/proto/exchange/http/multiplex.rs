@@ -37,6 +37,7 @@ impl Exchange {
         let request = std::mem::take(&mut place.request);
         let (body_at, until, last_event) = (place.body_at, place.until, place.last_event.take());
         let (session, token) = (place.session, place.token);
+        let array = std::mem::take(&mut place.array);
         let load = place.unload();
         place.load = Load::Carrier;
         self.http(connection).leave(lane as u32);
@@ -53,6 +54,9 @@ impl Exchange {
                 {
                     row.lane = free;
                 }
+                self.array_moved(connection, free, array);
+            } else if load == Load::Array {
+                self.array_unplaced(connection, &array, &request[body_at..]);
             } else if let Load::Call(key) = load {
                 // Sockets asked for before the first of them turned out to be a carrier may be more than there are such lanes.
                 self.park(connection, key, request[body_at..].to_vec());
@@ -128,6 +132,8 @@ impl Exchange {
                 let line = self.line_of(connection, lane);
                 if let Load::Call(key) | Load::Resumed(key) = self.lane(line).load {
                     self.set_no_lane(key);
+                } else if self.lane(line).load == Load::Array {
+                    self.array_unspeakable(line);
                 }
                 self.shut(line);
                 true

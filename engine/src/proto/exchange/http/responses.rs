@@ -143,7 +143,11 @@ impl Exchange {
                 reason = format!("{reason}; no other token: {why}");
             }
             let again = self.lane(line).again;
-            if !again && !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+            let is_aside = matches!(
+                load,
+                Load::Errand | Load::Listening | Load::Delete | Load::Answered | Load::ArrayProbe
+            );
+            if !again && !is_aside {
                 self.blame(reason);
             }
         } else if ok {
@@ -167,6 +171,7 @@ impl Exchange {
                 Want::Nothing
             }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
+            Load::Array | Load::ArrayProbe => self.array_want(connection, ok, by_media),
             Load::Resumed(_) | Load::Events | Load::Listening => {
                 if by_media == Want::Events {
                     Want::Events
@@ -185,6 +190,8 @@ impl Exchange {
         match lane.load {
             Load::Opening(_) => self.http_opening_answer(now, line, status, Some(frame.bytes()), sink),
             Load::Call(key) if !is_ok(status) => self.http_refused(now, line, key, Some(frame), sink),
+            Load::Array if !is_ok(status) => self.array_refused(now, line, Some(frame), sink),
+            Load::ArrayProbe if !is_ok(status) => {}
             _ => self.http_message(now, line, frame, sink),
         }
     }
@@ -220,6 +227,7 @@ impl Exchange {
                 }
                 self.handle_scanned(now, line, frame, envelope, sink);
             }
+            Load::Array => self.array_message(now, line, frame, sink),
             _ => self.handle_frame(now, line, frame, sink),
         }
     }
@@ -269,6 +277,9 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
+        if self.array_answered(connection, lane) {
+            return;
+        }
         let place = &mut self.http(connection).lanes[lane as usize];
         place.load = Load::Answered;
         if place.is_sent() {
@@ -300,6 +311,8 @@ impl Exchange {
                 self.connections[connection as usize].window.give_back();
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
             }
+            Load::Array => self.array_ended(now, line, sink),
+            Load::ArrayProbe => self.probe_ended(now, line, sink),
             Load::Orphan(_) => self.settle(connection),
             Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
             Load::Errand => {
@@ -492,7 +505,7 @@ impl Exchange {
 
     /// The server has forgotten the session that the request on this line named: a new one is opened, once, whoever noticed
     /// first. Exchanges under way go on.
-    fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    pub(super) fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, _) = self.of_line(line);
         if self.has_outlived(line) || self.connections[connection as usize].state() != State::Ready {
             return;
@@ -530,6 +543,7 @@ impl Exchange {
                 self.shut(line);
                 self.list(connection);
             }
+            Load::Array => self.array_oversized(now, line, oversized, why, sink),
             Load::Orphan(_) => {
                 self.shut(line);
                 self.settle(connection);
