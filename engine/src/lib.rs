@@ -75,10 +75,11 @@ pub use config::{
     credentials::{Challenge, Credentials, CredentialsError},
     endpoint::{Command, Endpoint},
 };
-pub use decode::answer::RawAnswer;
 pub use error::{Error, ErrorKind, Phase, RpcError};
 pub use model::{
+    answer::RawAnswer,
     inbound::{Notification, ServerRequest},
+    interceptor::{InterceptedCall, Interceptor, Verdict},
     tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
 #[cfg(feature = "oauth")]

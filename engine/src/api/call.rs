@@ -10,12 +10,13 @@ use std::{
 
 use event_listener::EventListener;
 
+use super::interceptor::Intercepted;
 use crate::{
     base::buffer::Frame,
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
-    model::tool::ToolResult,
+    model::{body::Body, tool::ToolResult},
     proto::event::{Failure, Fate, Patience},
     shard::{
         inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
@@ -32,6 +33,9 @@ use crate::{
 /// # Cancel safety
 /// Dropping it cancels the call: one that is on no connection yet is never sent; for one that is, the server is told and a late
 /// answer is dropped. An answer that has arrived already is discarded.
+///
+/// With [interceptors](crate::Interceptor), the call is on its way as soon as they let it pass: when it is made, if none of them
+/// waits, and otherwise when it is polled.
 ///
 /// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
 /// each of which has its own time-out.
@@ -53,14 +57,17 @@ enum State {
     Placed {
         key: Key,
     },
+    /// With the interceptors, which have another call placed.
+    Intercepted(Intercepted),
     /// Refused before it was placed.
     Refused(Option<Error>),
     Done,
 }
 
 /// What is to be sent.
+#[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     pub(crate) patience: Patience,
     /// Where a standing request finds what is told about it.
     pub(crate) mailbox: Option<Arc<Mailbox>>,
@@ -72,6 +79,8 @@ pub trait Answer: sealed::Sealed + Sized {
     fn is_typed() -> bool;
     #[doc(hidden)]
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error>;
+    #[doc(hidden)]
+    fn of(answer: RawAnswer) -> Result<Self, Error>;
 }
 
 pub(crate) mod sealed {
@@ -89,6 +98,10 @@ impl Answer for ToolResult {
 
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
         inbox::read_reply(reply.0)
+    }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        answer.tool_result()
     }
 }
 
@@ -111,6 +124,10 @@ impl Answer for RawAnswer {
             }
         }
     }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        Ok(answer)
+    }
 }
 
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
@@ -127,7 +144,7 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
                 mailbox.watch(key.wire());
             }
             question.body.clear();
-            question.body.extend_from_slice(&request.body);
+            question.body.extend_from_slice(request.body.bytes());
             (question.patience, question.typed) = (request.patience, typed);
         });
         match submitted {
@@ -139,9 +156,35 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
     Err(refused.unwrap_or(Refused::Full))
 }
 
+/// Does a chain of interceptors want to see it? Standing requests are not calls.
+#[inline]
+fn is_intercepted(engine: &Engine, request: &Request) -> bool {
+    !engine.config.values.interceptors.is_empty() && !request.patience.standing
+}
+
 impl<T: Answer> Call<T> {
-    /// Makes a call that is placed at once if there is room, and otherwise when it is polled.
+    /// Makes a call that is placed at once if there is room, and otherwise when it is polled; with interceptors, as soon as
+    /// they let it pass.
     pub(crate) fn make(engine: &Arc<Engine>, shard: usize, request: Result<Request, Error>) -> Self {
+        match request {
+            Ok(request) if is_intercepted(engine, &request) => Self::intercept(engine, shard, request),
+            request => Self::make_plainly(engine, shard, request),
+        }
+    }
+
+    #[cold]
+    fn intercept(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
+        let placing = Arc::clone(engine);
+        let place = move |body, patience| {
+            let request = Request { body, patience, mailbox: None };
+            Call::<RawAnswer>::make_plainly(&placing, shard, Ok(request))
+        };
+        let state = State::Intercepted(Intercepted::begin(engine, request.body, request.patience, place));
+        Self { state, engine: Arc::clone(engine), shard, answer: PhantomData }
+    }
+
+    /// Makes a call that no interceptor sees.
+    pub(super) fn make_plainly(engine: &Arc<Engine>, shard: usize, request: Result<Request, Error>) -> Self {
         let engine = Arc::clone(engine);
         let (state, shard) = match request {
             Err(error) => (State::Refused(Some(error)), shard),
@@ -157,8 +200,13 @@ impl<T: Answer> Call<T> {
         Self { state, engine, shard, answer: PhantomData }
     }
 
-    /// Makes a call only if there is room now.
+    /// Makes a call only if there is room now. With interceptors, room is looked for first, so that they are not asked about a
+    /// call that is given back; another call may take it while they wait, and then this one waits for its place too.
     pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, request: &Request) -> Option<Self> {
+        if is_intercepted(engine, request) {
+            let has_room = engine.handles.iter().any(|handle| handle.has_room());
+            return has_room.then(|| Self::intercept(engine, shard, request.clone()));
+        }
         let engine = Arc::clone(engine);
         let (state, shard) = match place(&engine, shard, request, T::is_typed()) {
             Ok((shard, key)) => (State::Placed { key }, shard),
@@ -223,6 +271,11 @@ impl<T: Answer> Future for Call<T> {
                             }
                         },
                     }
+                }
+                State::Intercepted(intercepted) => {
+                    let outcome = ready!(intercepted.poll(cx));
+                    this.state = State::Done;
+                    return Poll::Ready(outcome.and_then(T::of));
                 }
                 State::Refused(error) => {
                     let error = error.take().expect("a call is not polled after its answer");

@@ -100,7 +100,9 @@ impl Client {
         Call::make(&self.engine, self.next_shard(), Ok(request))
     }
 
-    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error.
+    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error. With
+    /// [interceptors](crate::Interceptor) the place is looked for before they are asked, and the call waits for another if it
+    /// is gone when they have let it pass.
     ///
     /// # Errors
     /// [`Full`] with the call, when the windows and queues are full.
@@ -212,13 +214,19 @@ impl Client {
         offload("volley-close", move || engine.close_blocking()).await;
     }
 
+    /// A client of parts that run already, or never will.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn of(engine: Arc<Engine>) -> Self {
+        Self { engine, turn: Arc::default() }
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
     /// Sends a body of whatever making.
     pub(super) fn send(&self, body: Result<Body, Error>, patience: Patience) -> Call<RawAnswer> {
-        let request = body.map(|body| Request { body: body.into_bytes(), patience, mailbox: None });
+        let request = body.map(|body| Request { body, patience, mailbox: None });
         Call::make(&self.engine, self.next_shard(), request)
     }
 

@@ -3,11 +3,14 @@
 pub(crate) mod blocking;
 mod blocking_mcp;
 pub(crate) mod bulk;
+mod bulk_intercepted;
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod inline;
+mod interceptor;
 pub(crate) mod mcp;
 mod pause;
 mod rounds;
 pub(crate) mod subscription;
 mod tasks;
+mod together;

@@ -24,6 +24,7 @@ use crate::{
     model::{
         elicitation::{ElicitForm, ElicitResult, ElicitUrl},
         inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
+        interceptor::{Interceptor, Link},
         root::Root,
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
@@ -84,6 +85,8 @@ pub struct ConfigBuilder {
     pub(crate) handlers: Handlers,
     pub(crate) input_rounds_max: u32,
     pub(crate) subscriptions_max: u32,
+    /// In the order in which they were registered.
+    pub(crate) interceptors: Vec<Arc<dyn Link>>,
     /// The caller's own capabilities, until they are checked.
     capabilities: Value,
     /// What all capabilities together declare; known once it is built.
@@ -123,6 +126,7 @@ impl Default for ConfigBuilder {
             handlers: Handlers::default(),
             input_rounds_max: 8,
             subscriptions_max: 8,
+            interceptors: Vec::new(),
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
         }
@@ -285,6 +289,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn timeout_at_most(mut self, at_most: Duration) -> Self {
         self.timeout_at_most = Some(at_most);
+        self
+    }
+
+    /// Has every call pass this interceptor, after those registered before. Default: none, and then calls cost what they cost
+    /// without interceptors. [`Interceptor`] says what one can do, and which calls go through them.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
         self
     }
 

@@ -151,8 +151,8 @@ impl ToolCall {
         }
     }
 
-    pub(crate) fn into_body(self) -> Vec<u8> {
-        self.body.into_bytes()
+    pub(crate) fn into_body(self) -> Body {
+        self.body
     }
 
     pub(crate) fn body(&self) -> &[u8] {
