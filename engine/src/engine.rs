@@ -29,7 +29,7 @@ use crate::{
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
-        revision::Era,
+        revision::{Era, Revision},
     },
     queue::completion::Cell,
     shard::{
@@ -153,6 +153,35 @@ impl Engine {
             threads: Mutex::new(threads),
             household,
         })
+    }
+
+    /// The parts of a client with no thread and no connection, whose one shard somebody else plays.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn still(config: Config) -> Self {
+        let slots = 1 + config.window_of(0);
+        let slab = Slab::new(KeyLayout::for_slots(slots, 0, 1), slots, Cell::new);
+        // Slot 0 is no call's, as in a client that runs.
+        let standing = Standing { slots: 0..1, free: Mutex::new(slab.draw(1)) };
+        let room = Arc::new(Event::new());
+        let handle = ShardHandle::new(slab, slots, standing, Arc::clone(&room));
+        Self {
+            handles: vec![Arc::new(handle)],
+            config,
+            memory: Arc::default(),
+            porter: Arc::new(Porter::new(None, None).expect("without a handler no thread is started")),
+            room,
+            over_http: false,
+            subscriptions: AtomicU32::new(0),
+            excluded_tools: Mutex::default(),
+            threads: Mutex::default(),
+            household: None,
+        }
+    }
+
+    /// The revision that calls are made in, as far as it is known.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        let said = self.memory.info().and_then(|info| info.revision());
+        said.or(self.config.values.revision).or_else(|| self.memory.recall())
     }
 
     /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.

@@ -2,6 +2,7 @@
 //! anything here may change in any release.
 
 pub mod exchange;
+pub mod hand_over;
 pub mod stages;
 
 /// For servers to test the WebSocket client against, in the version that it is built with.

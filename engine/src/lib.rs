@@ -78,10 +78,11 @@ pub use config::{
     driver::Driver,
     endpoint::{Command, Endpoint},
 };
-pub use decode::answer::RawAnswer;
 pub use error::{Error, ErrorKind, Phase, RpcError};
 pub use model::{
+    answer::RawAnswer,
     inbound::{Notification, ServerRequest},
+    interceptor::{InterceptedCall, Interceptor, Verdict},
     tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
 #[cfg(feature = "oauth")]

@@ -9,6 +9,7 @@ mod eras;
 mod http2;
 mod http2_losses;
 mod inbound;
+mod interceptors;
 mod lists;
 mod many;
 mod oauth;

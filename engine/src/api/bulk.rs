@@ -13,6 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use super::bulk_intercepted::{Intercepted, Terms};
 use crate::{
     base::limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
     decode::answer::{self, RawAnswer},
@@ -38,6 +39,9 @@ pub(crate) struct BulkOptions {
 /// The iterator is pulled lazily: at most [`buffer`](Self::buffer) calls are in flight or finished and unread. Each call has
 /// exactly one outcome, an answer to decode at leisure or an [`Error`] with a fate. A JSON-RPC error is such an `Error`; a
 /// tool's own failure (`isError`) is an answer.
+///
+/// With [interceptors](crate::Interceptor) each call is made as a single call, after they have let it pass, and they run on the
+/// consumer's task: whoever does not poll the job holds them up. That costs what single calls cost.
 ///
 /// As a [`Stream`](futures_core::Stream) it works in any executor; [`next`](Self::next) needs no stream library, and
 /// [`blocking`](Self::blocking) no executor at all.
@@ -80,14 +84,18 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     next_yield: u64,
     /// A call that did not fit the last claim.
     left_over: Option<ToolCall>,
+    /// The job of a client with interceptors, which goes another way.
+    intercepted: Option<Box<Intercepted>>,
 }
 
 impl<I: Iterator<Item = ToolCall>> Bulk<I> {
     pub(crate) fn new(engine: Arc<Engine>, calls: I, options: BulkOptions) -> Self {
         let shards = engine.handles.len();
+        let intercepted = (!engine.config.values.interceptors.is_empty()).then(Box::default);
         let jobs: Vec<Arc<JobShared>> = engine
             .handles
             .iter()
+            .filter(|_| intercepted.is_none())
             .map(|handle| {
                 let job = Arc::new(JobShared::default());
                 handle.command(Command::Job(Arc::clone(&job)));
@@ -112,6 +120,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             line: VecDeque::new(),
             next_yield: 0,
             left_over: None,
+            intercepted,
         }
     }
 
@@ -154,6 +163,11 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
     }
 
     fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
+        if let Some(intercepted) = &mut self.intercepted {
+            let (ordered, bound) = (self.options.ordered, self.bound);
+            let terms = Terms { engine: &self.engine, patience: self.patience, bound, ordered };
+            return intercepted.poll(&mut self.calls, &terms, waker);
+        }
         loop {
             if let Some((index, taken)) = self.pop() {
                 return Poll::Ready(Some((index, self.outcome(taken))));

@@ -10,12 +10,13 @@ use std::{
 
 use event_listener::EventListener;
 
+use super::interceptor::Intercepted;
 use crate::{
     base::buffer::Chunk,
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
-    model::tool::ToolResult,
+    model::{body::Body, tool::ToolResult},
     proto::event::{Failure, Fate, Patience},
     shard::{
         inbox::{self, Command, Question, Refused, Reply, ReplyKind},
@@ -32,6 +33,9 @@ use crate::{
 /// # Cancel safety
 /// Dropping it cancels the call: one that is on no connection yet is never sent; for one that is, the server is told and a late
 /// answer is dropped. An answer that has arrived already is discarded.
+///
+/// With [interceptors](crate::Interceptor), the call is on its way as soon as they let it pass: when it is made, if none of them
+/// waits, and otherwise when it is polled.
 ///
 /// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
 /// each of which has its own time-out.
@@ -50,6 +54,8 @@ enum State {
     Placed {
         key: Key,
     },
+    /// With the interceptors, which have another call placed.
+    Intercepted(Intercepted),
     /// Refused before it was placed.
     Refused(Option<Error>),
     Done,
@@ -63,8 +69,9 @@ struct Waiting {
 }
 
 /// What is to be sent.
+#[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     pub(crate) patience: Patience,
     /// Where a standing request finds what is told about it.
     pub(crate) mailbox: Option<Arc<Mailbox>>,
@@ -73,7 +80,7 @@ pub(crate) struct Request {
 /// The same, borrowed: where there is a place, nothing has to be kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Wish<'a> {
-    pub(crate) body: &'a [u8],
+    pub(crate) body: &'a Body,
     pub(crate) patience: Patience,
     pub(crate) mailbox: Option<&'a Arc<Mailbox>>,
     /// Its caller will block a thread.
@@ -88,7 +95,7 @@ impl Request {
 
 impl Wish<'_> {
     fn keep(&self) -> Request {
-        Request { body: self.body.to_vec(), patience: self.patience, mailbox: self.mailbox.cloned() }
+        Request { body: self.body.clone(), patience: self.patience, mailbox: self.mailbox.cloned() }
     }
 }
 
@@ -98,6 +105,8 @@ pub trait Answer: sealed::Sealed + Sized {
     fn is_typed() -> bool;
     #[doc(hidden)]
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error>;
+    #[doc(hidden)]
+    fn of(answer: RawAnswer) -> Result<Self, Error>;
 }
 
 pub(crate) mod sealed {
@@ -115,6 +124,10 @@ impl Answer for ToolResult {
 
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
         inbox::read_reply(reply.0)
+    }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        answer.tool_result()
     }
 }
 
@@ -137,6 +150,10 @@ impl Answer for RawAnswer {
             }
         }
     }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        Ok(answer)
+    }
 }
 
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
@@ -153,7 +170,7 @@ fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<
                 mailbox.watch(key.wire());
             }
             question.body.clear();
-            question.body.extend_from_slice(wish.body);
+            question.body.extend_from_slice(wish.body.bytes());
             (question.patience, question.typed, question.blocks) = (wish.patience, typed, wish.blocks);
         });
         match submitted {
@@ -165,28 +182,67 @@ fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<
     Err(refused.unwrap_or(Refused::Full))
 }
 
+/// Does a chain of interceptors want to see it? Standing requests are not calls.
+#[inline]
+fn is_intercepted(engine: &Engine, patience: Patience) -> bool {
+    !engine.config.values.interceptors.is_empty() && !patience.standing
+}
+
 impl<T: Answer> Call<T> {
-    /// Makes a call that is placed at once if there is room, and otherwise when it is polled.
+    /// Makes a call that is placed at once if there is room, and otherwise when it is polled; with interceptors, as soon as
+    /// they let it pass.
     pub(crate) fn make(engine: &Arc<Engine>, shard: usize, request: Result<Request, Error>) -> Self {
         match request {
             Err(error) => Self::refused(engine, shard, error),
-            Ok(request) => Self::try_make(engine, shard, &request.wish(false)).unwrap_or_else(|| {
-                let waiting = Waiting { request, blocks: false, listener: None };
-                Self::of(engine, shard, State::Waiting(Box::new(waiting)))
-            }),
+            Ok(request) if is_intercepted(engine, request.patience) => {
+                Self::intercept(engine, shard, request)
+            }
+            Ok(request) => Self::make_plainly(engine, shard, request),
         }
     }
 
-    /// The same of a borrowed request, which is copied only if there is no room.
+    /// The same of a borrowed request, which is copied only if there is no room, or for interceptors.
     pub(crate) fn make_wish(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Self {
-        Self::try_make(engine, shard, wish).unwrap_or_else(|| {
+        if is_intercepted(engine, wish.patience) {
+            return Self::intercept(engine, shard, wish.keep());
+        }
+        Self::place_now(engine, shard, wish).unwrap_or_else(|| {
             let waiting = Waiting { request: wish.keep(), blocks: wish.blocks, listener: None };
             Self::of(engine, shard, State::Waiting(Box::new(waiting)))
         })
     }
 
-    /// Makes a call only if there is room now.
+    /// Makes a call only if there is room now. With interceptors, room is looked for first, so that they are not asked about a
+    /// call that is given back; another call may take it while they wait, and then this one waits for its place too.
     pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
+        if is_intercepted(engine, wish.patience) {
+            let has_room = engine.handles.iter().any(|handle| handle.has_room());
+            return has_room.then(|| Self::intercept(engine, shard, wish.keep()));
+        }
+        Self::place_now(engine, shard, wish)
+    }
+
+    #[cold]
+    fn intercept(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
+        let placing = Arc::clone(engine);
+        let place = move |body, patience| {
+            let request = Request { body, patience, mailbox: None };
+            Call::<RawAnswer>::make_plainly(&placing, shard, request)
+        };
+        let begun = Intercepted::begin(engine, request.body, request.patience, place);
+        Self::of(engine, shard, State::Intercepted(begun))
+    }
+
+    /// Makes a call that no interceptor sees.
+    pub(super) fn make_plainly(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
+        Self::place_now(engine, shard, &request.wish(false)).unwrap_or_else(|| {
+            let waiting = Waiting { request, blocks: false, listener: None };
+            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        })
+    }
+
+    /// The call in its place, or with why it will never have one; `None` while there is no room.
+    fn place_now(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
         match place(engine, shard, wish, T::is_typed()) {
             Ok((shard, key)) => Some(Self::of(engine, shard, State::Placed { key })),
             Err(Refused::Full) => None,
@@ -256,6 +312,11 @@ impl<T: Answer> Future for Call<T> {
                             }
                         },
                     }
+                }
+                State::Intercepted(intercepted) => {
+                    let outcome = ready!(intercepted.poll(cx));
+                    this.state = State::Done;
+                    return Poll::Ready(outcome.and_then(T::of));
                 }
                 State::Refused(error) => {
                     let error = error.take().expect("a call is not polled after its answer");

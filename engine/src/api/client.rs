@@ -99,7 +99,9 @@ impl Client {
         self.make(call.borrow(), false)
     }
 
-    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error.
+    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error. With
+    /// [interceptors](crate::Interceptor) the place is looked for before they are asked, and the call waits for another if it
+    /// is gone when they have let it pass.
     ///
     /// # Errors
     /// [`Full`] with the call, when the windows and queues are full.
@@ -210,13 +212,19 @@ impl Client {
         offload("volley-close", move || engine.close_blocking()).await;
     }
 
+    /// A client of parts that run already, or never will.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn of(engine: Arc<Engine>) -> Self {
+        Self { engine, turn: Arc::default() }
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
     /// Sends a body of whatever making.
     pub(super) fn send(&self, body: Result<Body, Error>, patience: Patience) -> Call<RawAnswer> {
-        let request = body.map(|body| Request { body: body.into_bytes(), patience, mailbox: None });
+        let request = body.map(|body| Request { body, patience, mailbox: None });
         Call::make(&self.engine, self.next_shard(), request)
     }
 
@@ -235,8 +243,11 @@ impl Client {
         let call = match ToolCall::write(&mut body, tool, arguments) {
             Ok(()) => {
                 let patience = self.engine.config.patience();
-                let wish = Wish { body: &body, patience, mailbox: None, blocks };
-                Call::make_wish(&self.engine, self.next_shard(), &wish)
+                let written = Body::of(std::mem::take(&mut body));
+                let wish = Wish { body: &written, patience, mailbox: None, blocks };
+                let call = Call::make_wish(&self.engine, self.next_shard(), &wish);
+                body = written.into_bytes();
+                call
             }
             Err(error) => Call::refused(&self.engine, 0, error),
         };
@@ -255,7 +266,7 @@ impl Client {
 
     fn wish_of<'a>(&self, call: &'a ToolCall, blocks: bool) -> Wish<'a> {
         let patience = call.patience(self.engine.config.patience());
-        Wish { body: call.body(), patience, mailbox: None, blocks }
+        Wish { body: call.request(), patience, mailbox: None, blocks }
     }
 }
 

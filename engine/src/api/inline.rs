@@ -103,6 +103,12 @@ impl Inline {
     /// that cannot be resolved.
     pub fn connect(endpoint: &Endpoint, config: &Config) -> Result<Self, Error> {
         let values = &config.values;
+        if !values.interceptors.is_empty() {
+            // One that guards something must not be left out in silence.
+            let context =
+                format!("{} interceptors are registered, and Inline asks none", values.interceptors.len());
+            return Err(Error::config(context));
+        }
         let connections = values.connections;
         let window = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.in_flight.into());
         let window = u32::try_from(window).ok().filter(|window| *window < SLOTS_MAX).ok_or_else(|| {

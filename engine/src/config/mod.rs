@@ -27,6 +27,7 @@ use crate::{
     model::{
         elicitation::{ElicitForm, ElicitResult, ElicitUrl},
         inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
+        interceptor::{Interceptor, Link},
         root::Root,
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
@@ -89,6 +90,8 @@ pub struct ConfigBuilder {
     pub(crate) input_rounds_max: u32,
     pub(crate) subscriptions_max: u32,
     pub(crate) arrays: arrays::ArrayValues,
+    /// In the order in which they were registered.
+    pub(crate) interceptors: Vec<Arc<dyn Link>>,
     /// The caller's own capabilities, until they are checked.
     capabilities: Value,
     /// What all capabilities together declare; known once it is built.
@@ -130,6 +133,7 @@ impl Default for ConfigBuilder {
             input_rounds_max: 8,
             subscriptions_max: 8,
             arrays: arrays::ArrayValues::default(),
+            interceptors: Vec::new(),
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
         }
@@ -301,6 +305,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn timeout_at_most(mut self, at_most: Duration) -> Self {
         self.timeout_at_most = Some(at_most);
+        self
+    }
+
+    /// Has every call pass this interceptor, after those registered before. Default: none, and then calls cost what they cost
+    /// without interceptors. [`Interceptor`] says what one can do, and which calls go through them.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
         self
     }
 

@@ -11,8 +11,8 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
+pub(crate) use crate::model::answer::RawAnswer;
 use crate::{
-    base::buffer::Frame,
     error::{Error, RpcError},
     model::tool::ToolResult,
 };
@@ -73,25 +73,7 @@ pub(crate) fn tool_result(bytes: &mut [u8]) -> Result<ToolResult, Error> {
     }
 }
 
-/// An answer that nobody has read yet: one JSON-RPC response, as it came.
-///
-/// Cheap to keep and to pass on; decoding happens where and when it is asked for.
-#[derive(Clone, Debug)]
-pub struct RawAnswer {
-    pub(crate) frame: Frame,
-}
-
 impl RawAnswer {
-    /// The whole response message, without its line feed.
-    pub fn message(&self) -> &[u8] {
-        &self.frame
-    }
-
-    /// The bytes, with the chunk that they were received in.
-    pub fn into_frame(self) -> Frame {
-        self.frame
-    }
-
     /// The `result`, decoded into any type.
     ///
     /// # Errors

@@ -167,6 +167,10 @@ impl ToolCall {
         }
     }
 
+    pub(crate) fn into_body(self) -> Body {
+        self.body
+    }
+
     pub(crate) fn body(&self) -> &[u8] {
         self.body.bytes()
     }

@@ -216,6 +216,11 @@ impl ShardHandle {
         self.room.notify(1);
     }
 
+    /// Would a call get a place just now, or be told that none will ever?
+    pub(crate) fn has_room(&self) -> bool {
+        !self.slab.is_full() || self.slab.is_exhausted() || self.is_refusing()
+    }
+
     /// Does it take no new calls any more?
     pub(crate) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Acquire)
