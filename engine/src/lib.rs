@@ -67,13 +67,14 @@ pub use api::{
     subscription::Subscription,
 };
 pub use base::buffer::Frame;
-pub use config::http::{HttpEndpoint, HttpVersion};
+pub use config::http::{HttpEndpoint, HttpReuse, HttpVersion};
 #[cfg(feature = "tls")]
 pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
     credentials::{Challenge, Credentials, CredentialsError},
     endpoint::{Command, Endpoint},
+    window::Window,
 };
 pub use decode::answer::RawAnswer;
 pub use error::{Error, ErrorKind, Phase, RpcError};

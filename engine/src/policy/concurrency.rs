@@ -101,7 +101,9 @@ pub(crate) enum Change {
     /// Cut because more in flight brought no more answers, or only longer round trips.
     Flat,
     /// Cut by a pushback. No call is to be sent during the pause.
-    Pushed { pause: Duration },
+    Pushed {
+        pause: Duration,
+    },
 }
 
 /// What a doubling has to bring: BBR's quarter.
@@ -308,8 +310,12 @@ impl Concurrency {
         }
         self.pause = Duration::ZERO;
         // A queue that shortens by itself: another client takes its calls out to see the server idle. Together they do.
-        let others_drain = self.round_trip_ns < DIP * before_ns && before_ns > QUEUE_STANDS * self.shortest_ns;
-        if others_drain && now >= self.join_at && matches!(self.phase, Phase::Base { .. } | Phase::Trial { .. }) {
+        let others_drain =
+            self.round_trip_ns < DIP * before_ns && before_ns > QUEUE_STANDS * self.shortest_ns;
+        if others_drain
+            && now >= self.join_at
+            && matches!(self.phase, Phase::Base { .. } | Phase::Trial { .. })
+        {
             self.drain_at = now;
             self.phase = Phase::Base { up: true };
         }

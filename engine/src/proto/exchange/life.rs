@@ -26,6 +26,9 @@ const BUSY_RETRIES_MAX: u32 = 3;
 /// Probes on one transport: the first, and once more in a revision that the server listed.
 pub(super) const PROBES_MAX: u32 = 2;
 
+/// Between two looks at all connections lies at least so much for each of them: 1 ms for a thousand.
+const CARE_NS_PER_CONNECTION: u64 = 1_000;
+
 /// A connection is suspect when this many timed-out calls, or half its window, have met nothing but silence.
 const SILENT_CALLS_MIN: usize = 64;
 
@@ -143,7 +146,9 @@ impl Exchange {
     /// Another shard may have found out the era, or somebody brought a token.
     pub(crate) fn handle_news(&mut self) {
         self.heed_token();
-        self.want_transports();
+        if self.waits_for_era {
+            self.want_transports();
+        }
     }
 
     /// Time has passed: ends calls whose time is over and takes care of the connections.
@@ -166,7 +171,10 @@ impl Exchange {
             let debt = self.settings.orphan_debt;
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, idle));
-            self.next_care = deadlines.min().unwrap_or(Instant::NEVER);
+            let next = deadlines.min().unwrap_or(Instant::NEVER);
+            // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
+            let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
+            self.next_care = next.max(now.after(Duration::from_nanos(spacing)));
         }
     }
 
@@ -184,6 +192,7 @@ impl Exchange {
             } else if !matches!(conn.state(), State::Closing | State::Closed) {
                 let had_transport =
                     conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
+                self.leave_ready(now, connection, false);
                 self.end_calls_on(now, connection, Some(why), sink);
                 let idle = self.is_idle();
                 let conn = &mut self.connections[connection as usize];
@@ -219,11 +228,15 @@ impl Exchange {
             || self.settings.revision.is_some_and(|pinned| pinned.era() == Era::Legacy && self.ever_ready);
         let mut may_probe = self.memory.may_probe() || self.ever_ready;
         may_probe &= !self.connections.iter().any(|conn| conn.dialling || conn.state().is_opening());
+        self.waits_for_era = false;
         for (n, conn) in self.connections.iter_mut().enumerate() {
-            if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe))
-            {
-                conn.dialling = true;
-                self.wanted.push_back(n as u32 * self.lanes);
+            if conn.state() == State::Starting && !conn.dialling {
+                if known || std::mem::take(&mut may_probe) {
+                    conn.dialling = true;
+                    self.wanted.push_back(n as u32 * self.lanes);
+                } else {
+                    self.waits_for_era = true;
+                }
             }
         }
     }
@@ -418,11 +431,14 @@ impl Exchange {
         (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
+        self.ready += 1;
         self.list(connection);
         if self.memory.recall() != Some(revision) {
             self.memory.remember(Some(revision));
         }
-        self.want_transports();
+        if self.waits_for_era {
+            self.want_transports();
+        }
     }
 
     /// The opening failed, and the same would happen again on the next transport for all we know.
@@ -456,15 +472,17 @@ impl Exchange {
         if event == Event::Lost {
             self.down_why = Why::Unreachable;
         }
+        let was_ready = self.connections[connection as usize].state() == State::Ready;
+        self.leave_ready(now, connection, event == Event::Lost);
+        self.count_noise(connection);
         self.end_calls_on(now, connection, None, sink);
         if self.is_http(connection) {
             self.shut_all(connection);
             self.http(connection).forget_session();
         }
         let conn = &mut self.connections[connection as usize];
-        self.noise_before.0 += conn.framing.counters().noise_lines;
-        self.noise_before.1 += conn.framing.counters().blank_lines;
-        let (never_proven, was_ready) = (conn.attempts > 0, conn.state() == State::Ready);
+        conn.counted = (0, 0);
+        let never_proven = conn.attempts > 0;
         conn.inbox.clear(&mut self.pool);
         self.stats.notifications_unsent += conn.forget_transport(frame_bytes_max);
         let before = conn.state();
@@ -614,6 +632,7 @@ impl Exchange {
         if self.is_http(connection) {
             self.http_care(now, connection, sink);
         }
+        self.wake_up(now, connection);
         self.list(connection);
         let conn = &mut self.connections[connection as usize];
         if conn.write_again_at <= now {

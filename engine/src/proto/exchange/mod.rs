@@ -12,13 +12,17 @@
 //! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
 //! Proof: `tests/simulation`.
 
+mod adapting;
 mod asked;
 mod http;
 mod life;
+mod picking;
 mod receive;
 mod standing;
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
+
+use picking::Roster;
 
 use super::{
     connection::Connection,
@@ -35,7 +39,7 @@ use crate::{
         limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
-    policy::backoff::Backoff,
+    policy::{backoff::Backoff, concurrency::Pushback},
     slab::{
         key::{Key, KeyLayout},
         magazine::Magazine,
@@ -48,6 +52,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) connections: u32,
     pub(crate) window: NonZeroU32,
+    /// Where an adaptive window begins; `window` is its end. `None`: it is fixed.
+    pub(crate) window_min: Option<u32>,
     pub(crate) frame_bytes_max: usize,
     /// A revision to insist on; `None` finds out.
     pub(crate) revision: Option<Revision>,
@@ -135,8 +141,15 @@ pub(crate) struct Exchange {
     connections: Vec<Connection>,
     /// Lines of each connection: one on a stream, one for each lane over HTTP.
     lanes: u32,
-    /// Connections that had room when they were listed; checked again when they come up.
-    open: VecDeque<u32>,
+    /// Connections that have room.
+    open: Roster,
+    /// Connections that are ready, and those of them that rest.
+    ready: usize,
+    resting: usize,
+    /// How calls end matters to windows, or to the choice between connections.
+    learns: bool,
+    /// Some connection waits for the era to be known, or for its turn to find it out.
+    waits_for_era: bool,
     /// Lines with output.
     dirty: Vec<u32>,
     /// Carriers that could take something apart only after something was written.
@@ -166,8 +179,6 @@ pub(crate) struct Exchange {
     held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
-    /// Noise and blank lines counted by framings that are gone.
-    noise_before: (u64, u64),
     rng: fastrand::Rng,
     /// Where requests over HTTP are encoded before their length is known.
     scratch: Vec<u8>,
@@ -228,7 +239,11 @@ impl Exchange {
             magazine,
             standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
-            open: VecDeque::with_capacity(connections.len()),
+            open: Roster::new(connections.len(), seeds.u64(..)),
+            ready: 0,
+            resting: 0,
+            learns: false,
+            waits_for_era: true,
             dirty: Vec::with_capacity(connections.len()),
             unheard: Vec::new(),
             waiting: VecDeque::new(),
@@ -247,12 +262,12 @@ impl Exchange {
             held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
-            noise_before: (0, 0),
             rng: seeds,
             stats: Stats::default(),
             connections,
             settings,
         };
+        exchange.adapt();
         exchange.want_transports();
         exchange
     }
@@ -268,6 +283,7 @@ impl Exchange {
         patience: &Patience,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Key, Full> {
+        self.last_now = now;
         let connection = self.pick().ok_or(Full)?;
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
@@ -466,20 +482,10 @@ impl Exchange {
 
     // Inside.
 
-    /// The next connection with room, in turn.
+    /// A connection with room for the next call.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
-        if self.held {
-            return None;
-        }
-        loop {
-            let &connection = self.open.front()?;
-            if self.connections[connection as usize].has_room() {
-                return Some(connection);
-            }
-            self.open.pop_front();
-            self.connections[connection as usize].listed = false;
-        }
+        if self.held { None } else { self.open.pick(&mut self.connections) }
     }
 
     /// Lists a connection that may have room again.
@@ -488,7 +494,7 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if !conn.listed && conn.has_room() {
             conn.listed = true;
-            self.open.push_back(connection);
+            self.open.add(connection);
         }
     }
 
@@ -555,10 +561,7 @@ impl Exchange {
         }
         let had_room = conn.window.take();
         debug_assert!(had_room, "picked a connection without room");
-        if self.open.len() > 1 {
-            // In turn: the next call goes to the next connection.
-            self.open.rotate_left(1);
-        }
+        self.begin(connection);
         self.mark_dirty(connection);
     }
 
@@ -645,6 +648,13 @@ impl Exchange {
             conn.window.give_back();
             conn.orphans.add_free(now, key);
         }
+        if self.learns {
+            if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
+                self.push_back(now, row.connection, Pushback::TimedOut);
+            }
+            self.left_unanswered(now, row.connection);
+        }
+        let conn = &mut self.connections[row.connection as usize];
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             encode::cancelled(conn.outbox.bytes(), key, reason);

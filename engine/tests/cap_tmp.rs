@@ -1,0 +1,2 @@
+#[path = "../../tests/simulation/capacity/mod.rs"]
+mod capacity;
