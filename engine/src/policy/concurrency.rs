@@ -8,7 +8,7 @@
 //!   second. That is how BBR finds a full pipe;
 //! - **cruise**: a trial epoch with an eighth more or less. More is adopted if the rate gained at least a tenth of what a server with
 //!   room would have given, less is adopted if hardly anything was lost. So the window stands at the left end of the plateau;
-//! - **flat**: if a round trip takes more than three times the shortest known (which is measured with two calls in flight now and then,
+//! - **flat**: if a round trip takes more than three times the shortest known (which is measured with few calls in flight now and then,
 //!   so that a queue that never empties is not taken for the server's own time), an eighth is taken away, unless this connection
 //!   has hardly a call in the queue: then it is others who fill it. This is what bounds clients that share a server, who each
 //!   would gain by taking more;
@@ -133,13 +133,15 @@ const QUEUED_FEW: f64 = 4.0;
 /// What is left of a window after a pushback, in eighths.
 const LEFT_EIGHTHS: u32 = 7;
 
-/// How long the shortest round trip is believed: ten seconds as in BBR, or so many round trips; then it is measured with a window of
-/// two, for so many of the round trips there are at present. Clients that share a server see it idle at the same time, which sets their
+/// How long the shortest round trip is believed: ten seconds as in BBR, or so many round trips; then it is measured with a quarter of
+/// the window, or with two calls where round trips are half as long again, for so many of the round trips there are at present. Clients that share a server see it idle at the same time, which sets their
 /// clocks alike: the next time they look together, and see it without the queue of the others.
 const DRAIN_EVERY: Duration = Duration::from_secs(10);
 const DRAIN_EVERY_ROUNDS: f64 = 400.0;
 const DRAIN_ROUNDS: f64 = 10.0;
-const DRAIN_WINDOW: u32 = 2;
+const DRAIN_PART: u32 = 4;
+const DRAIN_WINDOW_MIN: u32 = 2;
+const DRAIN_ALL: f64 = 1.5;
 
 /// Round trips that have become so much shorter, and were so much longer than the shortest, are a sign that another client drains.
 const DIP: f64 = 0.8;
@@ -287,7 +289,7 @@ impl Concurrency {
             (self.answers, self.places, self.timed_out) = (0, 0, 0);
             self.due = match self.phase {
                 Phase::Rise { .. } => (2 * self.limit).max(ANSWERS_RISE),
-                Phase::Drain { .. } => ANSWERS_DRAIN,
+                Phase::Drain { .. } => (2 * self.limit).max(ANSWERS_DRAIN),
                 Phase::Base { .. } | Phase::Trial { .. } => (ROUNDS * self.limit).max(ANSWERS_MIN),
             };
             return None;
@@ -401,7 +403,7 @@ impl Concurrency {
             }
             Phase::Drain { up, .. } => {
                 self.believe(now);
-                self.go(self.settled, Phase::Base { up }, DRAIN_WINDOW);
+                self.go(self.settled, Phase::Base { up }, before);
                 Some(Change::Trial)
             }
         }
@@ -424,7 +426,8 @@ impl Concurrency {
 
     /// Shows the server's own time by taking the queue away for a moment.
     fn drain(&mut self, now: Instant, up: bool, is_used: bool) -> Option<Change> {
-        let window = DRAIN_WINDOW.clamp(self.min, self.max);
+        let part = if self.stretch() > DRAIN_ALL { self.settled } else { DRAIN_PART };
+        let window = (self.settled / part).max(DRAIN_WINDOW_MIN).clamp(self.min, self.max);
         if !is_used || self.settled <= window {
             // There is hardly a queue of ours in what was measured just now.
             self.shortest_ns = self.round_trip_ns;
