@@ -1,6 +1,7 @@
 //! What holds one connection back beside its window's number: the law that moves the number, and pauses.
 //!
-//! Owner: one connection; [`Exchange`](super::exchange::Exchange) makes the decisions, in `exchange/adapting.rs`.
+//! Pure data; the exchange makes the decisions, in `exchange/adapting.rs`. Owner: one connection, on one thread. Always: while `until` is
+//! set, the window's limit is 0. Proof: `tests/simulation/capacity`.
 
 use crate::{base::time::Instant, policy::concurrency::Concurrency};
 

@@ -49,7 +49,7 @@ impl Exchange {
     pub(super) fn begin(&mut self, connection: u32) {
         if self.learns {
             let conn = &mut self.connections[connection as usize];
-            if conn.window.in_flight() == 1
+            if conn.window.calls() == 1
                 && let Some(law) = &mut conn.pacing.law
             {
                 law.begun(self.last_now);
@@ -118,7 +118,7 @@ impl Exchange {
     /// A call has left the window without an answer.
     pub(super) fn left_unanswered(&mut self, now: Instant, connection: u32) {
         let conn = &mut self.connections[connection as usize];
-        if conn.window.in_flight() == 0
+        if conn.window.calls() == 0
             && let Some(law) = &mut conn.pacing.law
         {
             law.emptied(now);
@@ -181,6 +181,8 @@ impl Exchange {
         conn.pacing.until = None;
         let limit = conn.pacing.law.as_ref().map_or(max, |law| law.limit());
         conn.window.set_limit(limit);
+        // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
+        self.changed = true;
         self.list(connection);
     }
 

@@ -536,8 +536,24 @@ impl Exchange {
         }
         if self.is_closed() {
             self.down_until = Some(now.after(self.settings.backoff_cap));
+            if self.memory.may_probe() && self.memory.recall().is_none() {
+                self.memory.set_given_up(self.reason.clone());
+            }
             self.fail_unplaced(now, self.down_why, sink);
         }
+    }
+
+    /// Connections of this exchange wait for another one to find out the era. If that one has given up, so has this: else its calls
+    /// would wait until their time is over, and not hear why.
+    pub(super) fn heed_first(&mut self, now: Instant, sink: &mut impl Sink) {
+        if self.down_until.is_some() || self.ready > 0 || self.memory.may_probe() {
+            return;
+        }
+        let Some(reason) = self.memory.given_up() else { return };
+        self.blame(reason);
+        self.changed = true;
+        self.down_until = Some(now.after(self.settings.backoff_cap));
+        self.fail_unplaced(now, Why::Unreachable, sink);
     }
 
     pub(super) fn is_down(&mut self, now: Instant) -> bool {
@@ -564,6 +580,9 @@ impl Exchange {
     pub(super) fn revive(&mut self) {
         (self.down_until, self.down_why) = (None, Why::Unreachable);
         self.memory.remember(None);
+        if self.memory.may_probe() {
+            self.memory.set_given_up(None);
+        }
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
                 conn.attempts = 0;
@@ -628,6 +647,8 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         for _ in 0..conn.orphans.expire(now, debt, ttl) {
             conn.window.settle();
+            // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
+            self.changed = true;
         }
         if self.is_http(connection) {
             self.http_care(now, connection, sink);
@@ -671,7 +692,7 @@ impl Exchange {
     fn suspect(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         let silence = self.settings.silence;
         let conn = &self.connections[connection as usize];
-        let bound = SILENT_CALLS_MIN.max(self.settings.window.get() as usize / 2);
+        let bound = SILENT_CALLS_MIN.max(conn.window.limit() as usize / 2);
         if now.since(conn.last_heard) >= silence && conn.orphans.unheard_for(now, silence) > bound {
             self.stats.retired += 1;
             self.unwanted.push_back(connection);

@@ -85,6 +85,12 @@ pub(crate) trait EraMemory {
     fn remember(&self, revision: Option<Revision>);
     /// May this exchange open its first connection while nothing is known?
     fn may_probe(&self) -> bool;
+    /// The exchange that finds out the era has given up before it knew, for this reason; or `None`: it tries again.
+    fn set_given_up(&self, _reason: Option<Reason>) {}
+    /// Has it?
+    fn given_up(&self) -> Option<Reason> {
+        None
+    }
     /// Tells what the server said of itself.
     fn introduce(&self, info: ServerInfo);
     /// Does the server speak HTTP+SSE only?
@@ -173,7 +179,7 @@ pub(crate) struct Exchange {
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
-    /// A connection became ready or was lost; whoever watches is told at the end of the turn.
+    /// A connection became ready or was lost, or has room that no event brought; whoever watches is told at the end of the turn.
     changed: bool,
     /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
     held: bool,
@@ -386,6 +392,9 @@ impl Exchange {
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
         self.heed_token();
+        if self.waits_for_era {
+            self.heed_first(now, sink);
+        }
         while let Some(line) = self.unheard.pop() {
             self.hear_carrier(now, line, sink);
         }

@@ -1,2 +1,0 @@
-#[path = "../../tests/simulation/capacity/mod.rs"]
-mod capacity;
