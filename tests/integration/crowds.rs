@@ -182,12 +182,7 @@ fn http_sockets_are_used_newest_or_oldest_first() {
         let mut later = peers.lock()[4..].to_vec();
         later.sort_unstable();
         later.dedup();
-        assert_eq!(
-            later.len() >= used,
-            true,
-            "{reuse:?}: {} sockets carried one call at a time",
-            later.len()
-        );
+        assert!(later.len() >= used, "{reuse:?}: {} sockets carried one call at a time", later.len());
         assert!(reuse == HttpReuse::Oldest || later.len() <= 2, "{reuse:?}: {later:?}");
     }
 }

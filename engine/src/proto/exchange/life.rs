@@ -579,9 +579,11 @@ impl Exchange {
     /// Tries again after having given up.
     pub(super) fn revive(&mut self) {
         (self.down_until, self.down_why) = (None, Why::Unreachable);
-        self.memory.remember(None);
-        if self.memory.may_probe() {
-            self.memory.set_given_up(None);
+        if self.is_closed() {
+            self.memory.remember(None);
+            if self.memory.may_probe() {
+                self.memory.set_given_up(None);
+            }
         }
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
