@@ -51,7 +51,11 @@ sim worlds="20000" seed="":
 # Installs the pinned real servers and calls each of them 20,000 times, over stdio and HTTP, in each era (about a quarter of an hour).
 real-servers calls="20000" profile="release":
     tests/real-servers/install
-    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx
+    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx --skip windows
+
+# Adaptive windows against fixed ones from 1 to 256, on the Python SDK's server; needs `tests/real-servers/install` and a quiet machine.
+windows calls="8000" profile="release":
+    VOLLEY_WINDOW_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 windows
 
 # nginx with TLS between the engine and a real server, 100,000 calls in each era. Installs Debian's nginx if it can.
 nginx:
@@ -96,6 +100,12 @@ million:
 thousand:
     cargo build --release --bin loadgen
     target/release/loadgen run -c 1000 -p 1 -z 60s
+
+# Ten thousand connections on one engine, one call in flight on each; needs 20,000 descriptors for either side.
+ten-thousand duration="30s":
+    cargo build --release --bin loadgen
+    ulimit -n 20000 && target/release/loadgen run -c 10000 -p 1 -z {{duration}}
+    ulimit -n 20000 && target/release/loadgen run --transport unix -c 10000 -p 1 -z {{duration}}
 
 # A short load on the embedded target.
 load *args="-z 5s":

@@ -69,7 +69,7 @@ pub use api::{
     subscription::Subscription,
 };
 pub use base::buffer::Frame;
-pub use config::http::{HttpEndpoint, HttpVersion};
+pub use config::http::{HttpEndpoint, HttpReuse, HttpVersion};
 #[cfg(feature = "tls")]
 pub use config::tls::TlsConfig;
 pub use config::{
@@ -77,6 +77,7 @@ pub use config::{
     credentials::{Challenge, Credentials, CredentialsError},
     driver::Driver,
     endpoint::{Command, Endpoint},
+    window::Window,
 };
 pub use error::{Error, ErrorKind, Phase, RpcError};
 pub use model::{

@@ -24,8 +24,10 @@ pub(crate) struct Plan {
     pub(crate) revision: Option<&'static str>,
     /// Connections in all, `shards <= connections`.
     pub(crate) connections: u32,
-    /// Calls in flight on each connection.
+    /// Calls in flight on each connection; the most, if the window is adaptive.
     pub(crate) in_flight: u32,
+    /// The engine finds out how many calls in flight the server is good for.
+    pub(crate) adaptive: bool,
     /// Generator threads.
     pub(crate) shards: u32,
     /// What ends the measured phase.
@@ -99,8 +101,15 @@ impl Plan {
     pub(crate) fn from_words(words: &RunArgs) -> Result<Self, Refusal> {
         let target = target(words)?;
         let connections = bounded(CONNECTIONS, &words.connections)?;
+        let adaptive = words.in_flight.as_deref().and_then(|text| text.strip_prefix(AUTO));
         let in_flight = match &words.in_flight {
-            Some(text) => bounded(IN_FLIGHT, text)?,
+            Some(_) if adaptive == Some("") => match target.transport().is_http() {
+                true => IN_FLIGHT_AUTO_HTTP,
+                false => IN_FLIGHT_AUTO,
+            },
+            Some(text) => {
+                bounded(IN_FLIGHT, adaptive.map_or(text, |most| most.strip_prefix(':').unwrap_or(text)))?
+            }
             // Over HTTP/1.1 each call in flight is a socket, so how many is for the user to say.
             None if target.transport().is_http() => 1,
             None => IN_FLIGHT_DEFAULT,
@@ -127,6 +136,7 @@ impl Plan {
             revision: revision(&words.revision)?,
             connections,
             in_flight,
+            adaptive: adaptive.is_some(),
             shards,
             stop: stop(words)?,
             warmup: warmup(&words.warmup)?,
@@ -300,6 +310,10 @@ fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Resu
 const CONNECTIONS: Bounded = ("--connections", 1 << 16);
 const IN_FLIGHT: Bounded = ("--in-flight", 1 << 18);
 const IN_FLIGHT_DEFAULT: u32 = 64;
+/// The word for an adaptive window, and its bound where none is given; over HTTP/1.1 each call is a socket.
+const AUTO: &str = "auto";
+const IN_FLIGHT_AUTO: u32 = 1024;
+const IN_FLIGHT_AUTO_HTTP: u32 = 64;
 const SHARDS: Bounded = ("--shards", 256);
 /// What one shard of the engine takes; the fullest one is checked.
 const CALLS_IN_FLIGHT_MAX: u64 = 1 << 18;
@@ -387,6 +401,23 @@ pub(crate) mod tests {
             (&["tls+tcp://h:1"], 64),
         ] {
             assert_eq!(plan(words).unwrap().in_flight, in_flight, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_adaptive_window_has_a_bound() {
+        for (words, expected) in [
+            (&["-p", "auto"][..], (true, 1024)),
+            (&["-p", "auto:32"], (true, 32)),
+            (&["-p", "auto", "http://h/mcp"], (true, 64)),
+            (&["-p", "auto:1k", "http://h/mcp"], (true, 1000)),
+            (&["-p", "32"], (false, 32)),
+        ] {
+            let plan = plan(words).unwrap();
+            assert_eq!((plan.adaptive, plan.in_flight), expected, "{words:?}");
+        }
+        for wrong in ["auto:", "auto:0", "automatic", "auto32"] {
+            assert!(refused(&["-p", wrong]).starts_with("--in-flight"), "{wrong}");
         }
     }
 

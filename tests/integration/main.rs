@@ -5,6 +5,7 @@
 
 mod authorization;
 mod calls;
+mod crowds;
 mod eras;
 mod http2;
 mod http2_losses;

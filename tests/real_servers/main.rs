@@ -20,6 +20,7 @@ mod servers;
 mod session_tap;
 mod sessions;
 mod volleys;
+mod windows;
 
 use std::time::{Duration, Instant};
 

@@ -110,11 +110,12 @@ impl Inline {
             return Err(Error::config(context));
         }
         let connections = values.connections;
-        let window = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.in_flight.into());
+        let window =
+            u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.window.max().into());
         let window = u32::try_from(window).ok().filter(|window| *window < SLOTS_MAX).ok_or_else(|| {
             Error::config(format!(
                 "in_flight {} on {connections} connections are {window} calls in flight, at most {} on one thread",
-                values.in_flight,
+                values.window.max(),
                 SLOTS_MAX - 1
             ))
         })?;
@@ -296,7 +297,6 @@ impl Inline {
 
     /// All counters.
     pub fn stats(&mut self) -> Stats {
-        self.shard.exchange.gather_counts();
         *self.shard.exchange.stats()
     }
 

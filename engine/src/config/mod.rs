@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod tls;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;
+pub(crate) mod window;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use driver::Driver;
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
-use self::http::HttpVersion;
+use self::{
+    http::{HttpReuse, HttpVersion},
+    window::Window,
+};
 use crate::{
     base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX, SUBSCRIPTIONS_MAX},
     error::{Error, RpcError},
@@ -61,7 +65,7 @@ pub struct ConfigBuilder {
     pub(crate) driver: Driver,
     pub(crate) shards: usize,
     pub(crate) connections: usize,
-    pub(crate) in_flight: u32,
+    pub(crate) window: Window,
     pub(crate) queue: Option<u32>,
     pub(crate) timeout: Duration,
     pub(crate) timeout_at_most: Option<Duration>,
@@ -104,7 +108,7 @@ impl Default for ConfigBuilder {
             driver: Driver::Thread,
             shards: 1,
             connections: 1,
-            in_flight: 64,
+            window: Window::Fixed(64),
             queue: None,
             timeout: Duration::from_secs(30),
             timeout_at_most: None,
@@ -145,7 +149,7 @@ impl fmt::Debug for ConfigBuilder {
         f.debug_struct("Config")
             .field("shards", &self.shards)
             .field("connections", &self.connections)
-            .field("in_flight", &self.in_flight)
+            .field("window", &self.window)
             .field("timeout", &self.timeout)
             .field("revision", &self.revision)
             .field("frame_bytes_max", &self.frame_bytes_max)
@@ -164,9 +168,9 @@ impl Config {
         self.values.connections
     }
 
-    /// Calls that one connection may have unanswered.
+    /// Calls that one connection may have unanswered; of an adaptive window, the most.
     pub fn in_flight(&self) -> u32 {
-        self.values.in_flight
+        self.values.window.max()
     }
 
     /// Event loops, each on a thread of its own.
@@ -214,7 +218,7 @@ impl Config {
 
     /// Calls that the connections of one shard may have unanswered together.
     pub(crate) fn window_of(&self, shard: usize) -> u32 {
-        self.connections_of(shard) as u32 * self.values.in_flight
+        self.connections_of(shard) as u32 * self.values.window.max()
     }
 
     pub(crate) fn settings(&self, shard: usize, seed: u64) -> Settings {
@@ -222,7 +226,8 @@ impl Config {
         let name = |text: &str| serde_json::Value::from(text).to_string();
         Settings {
             connections: self.connections_of(shard) as u32,
-            window: NonZeroU32::new(values.in_flight).unwrap_or(NonZeroU32::MIN),
+            window: NonZeroU32::new(values.window.max()).unwrap_or(NonZeroU32::MIN),
+            window_min: values.window.moves_from(),
             frame_bytes_max: values.frame_bytes_max,
             revision: values.revision,
             client_info: format!(
@@ -280,7 +285,15 @@ impl ConfigBuilder {
     /// few enough that a slow one is not buried.
     #[must_use]
     pub fn in_flight(mut self, calls: u32) -> Self {
-        self.in_flight = calls;
+        self.window = Window::Fixed(calls);
+        self
+    }
+
+    /// Calls that one connection may have unanswered: always the same number, as [`Self::in_flight`], or one that follows the
+    /// server. Over HTTP/1.1 each is a socket. Default: 64, fixed.
+    #[must_use]
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = window;
         self
     }
 
@@ -439,6 +452,13 @@ impl ConfigBuilder {
     #[must_use]
     pub fn http_idle_timeout(mut self, timeout: Duration) -> Self {
         self.http.idle_timeout = timeout;
+        self
+    }
+
+    /// Which of the free sockets of HTTP takes the next call. Default: the one that was used last.
+    #[must_use]
+    pub fn http_reuse(mut self, reuse: HttpReuse) -> Self {
+        self.http.reuse = reuse;
         self
     }
 
@@ -655,7 +675,7 @@ impl ConfigBuilder {
         };
         within("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;
         within("connections", self.connections as u64, 1, CONNECTIONS_MAX as u64)?;
-        within("in_flight", u64::from(self.in_flight), 1, u64::from(SLOTS_MAX / 4))?;
+        self.window.check()?;
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
         within("input_rounds_max", self.input_rounds_max.into(), 0, 1_000_000)?;
@@ -669,14 +689,16 @@ impl ConfigBuilder {
                 self.shards, self.connections
             )));
         }
-        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.in_flight);
+        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.window.max());
         let queue = self.queue.map_or(per_shard, u64::from);
         let slots = 1 + 2 * per_shard + queue + u64::from(self.subscriptions_max);
         if slots > u64::from(SLOTS_MAX) {
             return Err(Error::config(format!(
                 "in_flight {} on {} connections over {} shards and a queue of {queue} need {slots} slots a shard, at most {SLOTS_MAX}: \
                  use more shards or a smaller window",
-                self.in_flight, self.connections, self.shards
+                self.window.max(),
+                self.connections,
+                self.shards
             )));
         }
         for (name, value) in [
@@ -733,6 +755,9 @@ mod tests {
         refused(new().shards(0), "shards");
         refused(new().connections(0), "connections");
         refused(new().in_flight(0), "in_flight");
+        refused(new().window(Window::Adaptive { min: 0, max: 9 }), "min");
+        refused(new().window(Window::Adaptive { min: 10, max: 9 }), "max is 9");
+        refused(new().window(Window::Adaptive { min: 1, max: 1 << 20 }), "max");
         refused(new().shards(2), "each shard");
         refused(new().connections(1000).in_flight(1024), "slots");
         refused(new().timeout(Duration::ZERO), "timeout");

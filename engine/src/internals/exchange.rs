@@ -85,6 +85,8 @@ pub struct View {
     pub epoch: u32,
     /// Calls in its window.
     pub in_flight: u32,
+    /// Its window in force, pauses included.
+    pub limit: u32,
     /// Places in its window that are free.
     pub room: u32,
     /// Calls that nobody waits for any more and that are remembered.
@@ -321,7 +323,6 @@ impl Core {
 
     /// All counters.
     pub fn stats(&mut self) -> Stats {
-        self.exchange.gather_counts();
         *self.exchange.stats()
     }
 
@@ -333,6 +334,7 @@ impl Core {
             closed: conn.state() == State::Closed,
             epoch: conn.epoch,
             in_flight: conn.window.in_flight(),
+            limit: conn.window.limit(),
             room: conn.window.room(),
             orphans: conn.orphans.len(),
             orphan_entries: conn.orphans.entries(),

@@ -111,6 +111,7 @@ impl Loopback {
         let settings = Settings {
             connections: 1,
             window: NonZeroU32::new(window).expect("a window of at least one"),
+            window_min: None,
             frame_bytes_max: 1 << 24,
             revision: None,
             client_info: r#"{"name":"volley","version":"0"}"#.to_owned(),

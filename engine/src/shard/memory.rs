@@ -55,6 +55,8 @@ pub(crate) struct Memory {
     /// 0: nothing is known; otherwise the place of the revision in the table, plus one.
     revision: AtomicU8,
     info: Mutex<Option<Arc<ServerInfo>>>,
+    /// Why the first shard has given up finding out, if it has.
+    given_up: Mutex<Option<Reason>>,
     /// Over HTTP: it speaks HTTP+SSE only.
     events_only: AtomicBool,
     /// Over HTTP: which parameters of which tools are mirrored.
@@ -220,6 +222,18 @@ impl EraMemory for ShardMemory {
 
     fn may_probe(&self) -> bool {
         self.may_probe
+    }
+
+    fn set_given_up(&self, reason: Option<Reason>) {
+        let is_news = reason.is_some();
+        *self.memory.given_up.lock() = reason;
+        if let (true, Some(tell)) = (is_news, self.memory.tell.get()) {
+            tell();
+        }
+    }
+
+    fn given_up(&self) -> Option<Reason> {
+        self.memory.given_up.lock().clone()
     }
 
     fn introduce(&self, info: ServerInfo) {

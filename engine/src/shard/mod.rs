@@ -39,7 +39,7 @@ use crate::{
         time::Instant,
     },
     config::dial::Dial,
-    proto::{event::Sink, exchange::Exchange, lifecycle::State},
+    proto::{event::Sink, exchange::Exchange},
     transport::{self, Stream, Transport},
 };
 
@@ -471,9 +471,7 @@ impl Shard {
 
     /// How many connections take calls.
     pub(crate) fn ready(&self) -> usize {
-        (0..self.exchange.connections() as u32)
-            .filter(|n| self.exchange.connection(*n).state() == State::Ready)
-            .count()
+        self.exchange.ready_connections()
     }
 }
 

@@ -66,7 +66,10 @@ impl<'a> Engine<'a> {
 fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
     let mut builder = Config::builder()
         .connections(connections as usize)
-        .in_flight(plan.in_flight)
+        .window(match plan.adaptive {
+            true => volley::Window::Adaptive { min: 1, max: plan.in_flight },
+            false => volley::Window::Fixed(plan.in_flight),
+        })
         .timeout(plan.timeout)
         .timeout_at_most(plan.timeout)
         .spin(plan.spin)
@@ -180,6 +183,10 @@ impl Shard for EngineShard {
             sessions_lost: stats.sessions_lost,
             streams_resumed: stats.streams_resumed,
         }
+    }
+
+    fn window(&mut self) -> u64 {
+        self.inline_mut().stats().window
     }
 
     fn revision(&self) -> String {

@@ -55,6 +55,8 @@ pub(crate) struct Measured {
     pub(crate) revision: String,
     /// What it cost in HTTP, from the first connection to the last answer.
     pub(crate) http: HttpCounts,
+    /// Calls that all connections together might have in flight at the end.
+    pub(crate) window: u64,
     /// Whether Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
@@ -86,6 +88,7 @@ struct Left {
     measured: Option<Done>,
     revision: String,
     http: HttpCounts,
+    window: u64,
     fault: Option<String>,
 }
 
@@ -173,6 +176,7 @@ impl<C: Connect> Run<'_, C> {
         seat.meet();
         left.measured = self.phase(&mut worker, &self.measured, self.plan.stop);
         left.http = worker.http();
+        left.window = worker.window();
         seat.meet();
         seat.meet();
         // The shard closes its connections here, when the processes have been looked at.
@@ -210,6 +214,7 @@ impl Measured {
             self.revision = left.revision;
         }
         self.http += left.http;
+        self.window += left.window;
         if let Some(done) = left.warmup {
             self.warmup += done.summary.tally;
             self.specimens.merge(done.specimens);

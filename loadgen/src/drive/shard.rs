@@ -56,6 +56,11 @@ pub(crate) trait Shard {
         HttpCounts::default()
     }
 
+    /// Calls that its connections may have in flight now, all together.
+    fn window(&mut self) -> u64 {
+        0
+    }
+
     /// The revision that the server and the engine agreed on.
     fn revision(&self) -> String;
 }

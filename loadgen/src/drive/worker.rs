@@ -87,6 +87,11 @@ impl<'a, S: Shard> Worker<'a, S> {
         self.shard.revision()
     }
 
+    /// Calls that its connections may have in flight now.
+    pub(super) fn window(&mut self) -> u64 {
+        self.shard.window()
+    }
+
     /// What its connections cost in HTTP so far.
     pub(super) fn http(&mut self) -> HttpCounts {
         self.shard.http()

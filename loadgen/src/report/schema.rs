@@ -41,6 +41,9 @@ pub(crate) struct RunResult {
     pub(crate) connections: u32,
     /// Calls in flight on each connection.
     pub(crate) in_flight: u32,
+    /// With an adaptive window: the calls that all connections together might have in flight at the end.
+    #[serde(default)]
+    pub(crate) adaptive_window: Option<u64>,
     /// Generator threads.
     pub(crate) shards: u32,
     /// How long the engine polled before it slept; 0 is off.
@@ -158,6 +161,7 @@ impl RunResult {
             revision: measured.revision,
             connections: plan.connections,
             in_flight: plan.in_flight,
+            adaptive_window: plan.adaptive.then_some(measured.window),
             shards: plan.shards,
             spin_us: plan.spin.as_nanos() as f64 / 1e3,
             timeout_s: plan.timeout.as_secs_f64(),

@@ -75,10 +75,19 @@ fn load(result: &RunResult) -> String {
         _ => "without warm-up".to_owned(),
     };
     let spin = if result.spin_us > 0.0 { format!(", polling {} us", result.spin_us) } else { String::new() };
+    let in_flight = match result.adaptive_window {
+        Some(window) => {
+            format!(
+                "auto:{} in flight (at the end {} in all)",
+                grouped(result.in_flight.into()),
+                grouped(window)
+            )
+        }
+        None => format!("{} in flight", grouped(result.in_flight.into())),
+    };
     format!(
-        "{} x {} in flight, {}{spin}, tool {}, {warmup}",
+        "{} x {in_flight}, {}{spin}, tool {}, {warmup}",
         several(result.connections, "connection"),
-        grouped(u64::from(result.in_flight)),
         several(result.shards, "shard"),
         result.tool
     )

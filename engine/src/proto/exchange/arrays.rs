@@ -154,9 +154,7 @@ impl Exchange {
         for _ in elements {
             let had_room = self.connections[connection as usize].window.take();
             debug_assert!(had_room, "an array of more calls than the window has room for");
-        }
-        if self.open.len() > 1 {
-            self.open.rotate_left(1);
+            self.begin(connection);
         }
         if elements.len() > 1 {
             self.stats.arrays_sent += 1;

@@ -12,14 +12,18 @@
 //! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
 //! Proof: `tests/simulation`.
 
+mod adapting;
 mod arrays;
 mod asked;
 mod http;
 mod life;
+mod picking;
 mod receive;
 mod standing;
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
+
+use picking::Roster;
 
 use super::{
     batch::{ArrayRules, ArrayVerdict, Gathering},
@@ -37,7 +41,7 @@ use crate::{
         limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
-    policy::backoff::Backoff,
+    policy::{backoff::Backoff, concurrency::Pushback},
     slab::{
         key::{Key, KeyLayout},
         magazine::Magazine,
@@ -50,6 +54,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) connections: u32,
     pub(crate) window: NonZeroU32,
+    /// Where an adaptive window begins; `window` is its end. `None`: it is fixed.
+    pub(crate) window_min: Option<u32>,
     pub(crate) frame_bytes_max: usize,
     /// A revision to insist on; `None` finds out.
     pub(crate) revision: Option<Revision>,
@@ -85,6 +91,12 @@ pub(crate) trait EraMemory {
     fn remember(&self, revision: Option<Revision>);
     /// May this exchange open its first connection while nothing is known?
     fn may_probe(&self) -> bool;
+    /// The exchange that finds out the era has given up before it knew, for this reason; or `None`: it tries again.
+    fn set_given_up(&self, _reason: Option<Reason>) {}
+    /// Has it?
+    fn given_up(&self) -> Option<Reason> {
+        None
+    }
     /// Tells what the server said of itself.
     fn introduce(&self, info: ServerInfo);
     /// Does the server speak HTTP+SSE only?
@@ -153,8 +165,15 @@ pub(crate) struct Exchange {
     connections: Vec<Connection>,
     /// Lines of each connection: one on a stream, one for each lane over HTTP.
     lanes: u32,
-    /// Connections that had room when they were listed; checked again when they come up.
-    open: VecDeque<u32>,
+    /// Connections that have room.
+    open: Roster,
+    /// Connections that are ready, and those of them that rest.
+    ready: usize,
+    resting: usize,
+    /// How calls end matters to windows, or to the choice between connections.
+    learns: bool,
+    /// Some connection waits for the era to be known, or for its turn to find it out.
+    waits_for_era: bool,
     /// Lines with output.
     dirty: Vec<u32>,
     /// Carriers that could take something apart only after something was written.
@@ -178,14 +197,12 @@ pub(crate) struct Exchange {
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
-    /// A connection became ready or was lost; whoever watches is told at the end of the turn.
+    /// A connection became ready or was lost, or has room that no event brought; whoever watches is told at the end of the turn.
     changed: bool,
     /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
     held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
-    /// Noise and blank lines counted by framings that are gone.
-    noise_before: (u64, u64),
     rng: fastrand::Rng,
     /// Where requests over HTTP, and arrays, are encoded before their length is known.
     scratch: Vec<u8>,
@@ -248,7 +265,11 @@ impl Exchange {
             magazine,
             standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
-            open: VecDeque::with_capacity(connections.len()),
+            open: Roster::new(connections.len(), seeds.u64(..)),
+            ready: 0,
+            resting: 0,
+            learns: false,
+            waits_for_era: true,
             dirty: Vec::with_capacity(connections.len()),
             unheard: Vec::new(),
             waiting: VecDeque::new(),
@@ -267,12 +288,12 @@ impl Exchange {
             held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
-            noise_before: (0, 0),
             rng: seeds,
             stats: Stats::default(),
             connections,
             settings,
         };
+        exchange.adapt();
         exchange.want_transports();
         exchange
     }
@@ -288,6 +309,7 @@ impl Exchange {
         patience: &Patience,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Key, Full> {
+        self.last_now = now;
         let connection = self.pick().ok_or(Full)?;
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
@@ -390,6 +412,9 @@ impl Exchange {
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
         self.heed_token();
+        if self.waits_for_era {
+            self.heed_first(now, sink);
+        }
         while let Some(line) = self.unheard.pop() {
             self.hear_carrier(now, line, sink);
         }
@@ -493,20 +518,10 @@ impl Exchange {
 
     // Inside.
 
-    /// The next connection with room, in turn.
+    /// A connection with room for the next call.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
-        if self.held {
-            return None;
-        }
-        loop {
-            let &connection = self.open.front()?;
-            if self.connections[connection as usize].has_room() {
-                return Some(connection);
-            }
-            self.open.pop_front();
-            self.connections[connection as usize].listed = false;
-        }
+        if self.held { None } else { self.open.pick(&mut self.connections) }
     }
 
     /// Lists a connection that may have room again.
@@ -515,7 +530,7 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if !conn.listed && conn.has_room() {
             conn.listed = true;
-            self.open.push_back(connection);
+            self.open.add(connection);
         }
     }
 
@@ -582,10 +597,7 @@ impl Exchange {
         }
         let had_room = conn.window.take();
         debug_assert!(had_room, "picked a connection without room");
-        if self.open.len() > 1 {
-            // In turn: the next call goes to the next connection.
-            self.open.rotate_left(1);
-        }
+        self.begin(connection);
         self.mark_dirty(connection);
     }
 
@@ -672,6 +684,13 @@ impl Exchange {
             conn.window.give_back();
             conn.orphans.add_free(now, key);
         }
+        if self.learns {
+            if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
+                self.push_back(now, row.connection, Pushback::TimedOut);
+            }
+            self.left_unanswered(now, row.connection);
+        }
+        let conn = &mut self.connections[row.connection as usize];
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             encode::cancelled(conn.outbox.bytes(), key, reason);

@@ -90,6 +90,7 @@ impl Exchange {
                     inbox.consume(consumed);
                     inbox.rest(&mut self.pool);
                     conn.inbox = inbox;
+                    self.count_noise(connection);
                     return;
                 }
             }
@@ -168,6 +169,7 @@ impl Exchange {
             if lane != NO_LANE {
                 self.http_answered(now, connection, lane);
             }
+            self.learn(now, connection, &outcome);
             let conn = &mut self.connections[connection as usize];
             conn.window.give_back();
             conn.orphans.server_is_alive();
@@ -315,15 +317,18 @@ impl Exchange {
         }
     }
 
-    /// Folds the framing's counts into the exchange's; the driver calls it before it publishes them.
-    pub(crate) fn gather_counts(&mut self) {
-        let mut noise = (0, 0);
-        for conn in &self.connections {
-            let counters = conn.framing.counters();
-            noise = (noise.0 + counters.noise_lines, noise.1 + counters.blank_lines);
+    /// Folds what a framing has counted since the last time into the exchange's counts. Not once a turn for all connections: there
+    /// may be ten thousand.
+    #[inline]
+    pub(super) fn count_noise(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        let counters = conn.framing.counters();
+        let counts = (counters.noise_lines, counters.blank_lines);
+        if counts != conn.counted {
+            self.stats.noise_lines += counts.0 - conn.counted.0;
+            self.stats.blank_lines += counts.1 - conn.counted.1;
+            conn.counted = counts;
         }
-        self.stats.noise_lines = self.noise_before.0 + noise.0;
-        self.stats.blank_lines = self.noise_before.1 + noise.1;
     }
 
     /// Why a connection failed, kept for the errors that callers see.

@@ -2,7 +2,7 @@
 //! lane.
 //!
 //! A connection over HTTP is one session with the server (or, in the modern era, none) over as many sockets as calls are in
-//! flight, opened as demand asks. Free lanes are used last in, first out: the fewest sockets stay busy, and those at the
+//! flight, opened as demand asks. Free lanes are used last in, first out (or, if so configured, first in, first out): the fewest sockets stay busy, and those at the
 //! bottom of the pile are the ones that go when they have been idle for long.
 //!
 //! Lanes: one for each call of the window, one for each subscription, and [`SPARE_LANES`] for what must not wait behind either
@@ -45,8 +45,9 @@ pub(crate) enum Dialect {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) lanes: Vec<Lane>,
-    /// Free lanes with an open socket.
-    idle: Vec<u32>,
+    /// Free lanes with an open socket, the one that has been free for longest in front.
+    idle: VecDeque<u32>,
+    oldest_first: bool,
     /// The server speaks HTTP/2.
     pub(crate) multiplexes: bool,
     /// Lanes whose sockets carry others.
@@ -127,7 +128,8 @@ impl Pool {
     pub(crate) fn new(settings: &HttpSettings, places: u32, frame_bytes_max: usize) -> Self {
         Self {
             lanes: (0..lanes_for(settings, places)).map(|_| Lane::new(frame_bytes_max)).collect(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
+            oldest_first: settings.oldest_first,
             multiplexes: false,
             carriers: Vec::new(),
             streams_told: None,
@@ -190,7 +192,8 @@ impl Pool {
 
     /// A lane for another exchange: one with an open socket if there is any. It leaves the pile.
     pub(crate) fn take_lane(&mut self) -> Option<u32> {
-        match self.idle.pop() {
+        let idle = if self.oldest_first { self.idle.pop_front() } else { self.idle.pop_back() };
+        match idle {
             Some(lane) => Some(lane),
             None if self.multiplexes => self.has_spare_lane().then(|| self.free_lane()).flatten(),
             None if self.may_dial => self.free_lane(),
@@ -238,7 +241,7 @@ impl Pool {
     pub(crate) fn rest(&mut self, lane: u32, now: Instant) {
         debug_assert!(!self.idle.contains(&lane));
         self.lanes[lane as usize].idle_since = now;
-        self.idle.push(lane);
+        self.idle.push_back(lane);
     }
 
     /// A lane has lost its socket.
@@ -249,7 +252,7 @@ impl Pool {
 
     /// The free lane that has been free for longest.
     pub(crate) fn oldest_idle(&self) -> Option<(u32, Instant)> {
-        let lane = *self.idle.first()?;
+        let lane = *self.idle.front()?;
         Some((lane, self.lanes[lane as usize].idle_since))
     }
 

@@ -268,6 +268,7 @@ mod tests {
             may_multiplex: false,
             prior_knowledge: false,
             idle_timeout: Duration::from_secs(60),
+            oldest_first: false,
         })
     }
 

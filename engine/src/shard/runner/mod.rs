@@ -208,7 +208,6 @@ impl Runner {
 
     /// Stored numbers first, wakes after: whoever is woken sees counters that include its own call.
     fn publish(&mut self, relays: bool) {
-        self.shard.exchange.gather_counts();
         self.desk.add_counts(self.shard.exchange.stats_mut());
         self.handle.stats.publish(self.shard.exchange.stats());
         let status = &self.handle.status;

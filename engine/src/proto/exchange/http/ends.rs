@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::time::Instant,
+    policy::concurrency::Pushback,
     proto::{
         correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
@@ -37,6 +38,7 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let was = self.connections[connection as usize].state();
+        self.leave_ready(now, connection, false);
         self.end_calls_on(now, connection, Some(why), sink);
         self.http_close(now, connection, was == State::Ready);
         let conn = &mut self.connections[connection as usize];
@@ -176,6 +178,9 @@ impl Exchange {
         if has_lane && matches!(why, Why::TimedOut { .. }) {
             self.suspect_carrier(line);
         }
+        if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
+            self.push_back(now, connection, Pushback::TimedOut);
+        }
         self.stats.cancellations_sent += 1;
         if modern {
             // Closing the stream is the cancellation.
@@ -198,6 +203,7 @@ impl Exchange {
                 self.connections[connection as usize].window.give_back();
             }
         }
+        self.left_unanswered(now, connection);
         self.fail(now, key, why, Fate::Unknown, sink);
         self.board(now, connection);
         self.list(connection);

@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::Exchange;
 use crate::{
     base::time::Instant,
+    policy::concurrency::Pushback,
     proto::{
         batch::ArrayVerdict,
         correlation::Standing,
@@ -106,10 +107,7 @@ impl Exchange {
         }
         let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
-        if self.open.len() > 1 {
-            // In turn: the next call goes to the next connection.
-            self.open.rotate_left(1);
-        }
+        self.begin(connection);
     }
 
     /// Puts a POST of `json` on a free lane, which is opened if need be.
@@ -439,7 +437,9 @@ impl Exchange {
             // The server has accepted it; the answer comes on the stream.
             self.set_no_lane(key);
         } else {
+            self.push_back(now, connection, Pushback::Lost);
             self.connections[connection as usize].window.give_back();
+            self.left_unanswered(now, connection);
             self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
         }
     }

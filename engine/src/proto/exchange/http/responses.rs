@@ -419,6 +419,8 @@ impl Exchange {
         if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
                 let proves_session = names_call || status != 400;
+                let wait_s = self.lane(line).retry_after_s;
+                self.heed_refusal(now, connection, status, wait_s);
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
                 if !proves_session {
                     self.connections[connection as usize].attempts = attempts;
@@ -429,8 +431,11 @@ impl Exchange {
         let why = Why::Http { status, retry_after_s: self.lane(line).retry_after_s };
         // A gateway that gave up waiting may have passed the call on.
         let fate = if matches!(status, 408 | 500 | 502 | 504) { Fate::Unknown } else { Fate::Answered };
+        let wait_s = self.lane(line).retry_after_s;
+        self.heed_refusal(now, connection, status, wait_s);
         self.lane(line).load = Load::Answered;
         self.connections[connection as usize].window.give_back();
+        self.left_unanswered(now, connection);
         self.list(connection);
         self.fail(now, key, why, fate, sink);
     }
