@@ -30,6 +30,7 @@ features:
     cargo check -p mcp-volley --no-default-features --features http2
     cargo check -p mcp-volley --no-default-features --features websocket
     cargo check -p mcp-volley --no-default-features --features oauth
+    cargo check -p mcp-volley --no-default-features --features tokio
     cargo check -p mcp-volley --features internals
 
 # Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice).

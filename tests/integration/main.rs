@@ -16,6 +16,7 @@ mod many;
 mod oauth;
 mod protocol;
 mod rounds;
+mod runtime;
 mod servers;
 mod sessions;
 mod subscriptions;

@@ -314,6 +314,10 @@ impl<I: Iterator<Item = ToolCall>> Iterator for BlockingBulk<I> {
     type Item = (u64, Result<RawAnswer, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        pollster::block_on(self.0.next())
+        // Most outcomes come with others, and nobody has to wait for them.
+        match self.0.pop() {
+            Some((index, taken)) => Some((index, self.0.outcome(taken))),
+            None => pollster::block_on(self.0.next()),
+        }
     }
 }

@@ -40,7 +40,8 @@ use crate::{
 
 /// A client of one MCP server, over as many connections as configured. Clones share everything.
 ///
-/// It works in any async executor, since all the work is done by its own threads; [`crate::blocking`] has it without async.
+/// It works in any async executor, since all the work is done by its own threads (or, if the configuration says so, by tasks of
+/// the caller's runtime: [`Driver`](crate::Driver)); [`crate::blocking`] has it without async.
 ///
 /// ```no_run
 /// use serde_json::json;

@@ -55,6 +55,10 @@ pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
 /// Reads one connection may do in one turn before the next connection has its go.
 pub(crate) const READS_PER_TURN_MAX: usize = 1;
 
+/// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
+/// longer than any executor that is not overloaded takes to poll a task.
+pub(crate) const RELAY_WAIT_NS_MAX: u64 = 1_000_000;
+
 /// Submissions one turn takes from the ring.
 pub(crate) const SUBMISSIONS_PER_TURN_MAX: usize = 4096;
 

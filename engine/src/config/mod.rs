@@ -266,7 +266,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Event loops, each on its own thread, with the connections shared out among them. Default 1: one loop carries
+    /// Event loops, each on its own thread (or a task, [`Self::driver`]), with the connections shared out among them. Default 1: one loop carries
     /// millions of calls a second, and most servers need less.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {

@@ -20,9 +20,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How long wakers may lie here before the shard wakes them itself. The poll's own unit, and longer than any runtime that is
-/// not overloaded takes to poll a task.
-pub(crate) const RELAY_WAIT_MAX: Duration = Duration::from_millis(1);
+use crate::base::limits::RELAY_WAIT_NS_MAX;
+
+/// How long wakers may lie here before the shard wakes them itself.
+pub(crate) const RELAY_WAIT_MAX: Duration = Duration::from_nanos(RELAY_WAIT_NS_MAX);
 
 /// Wakers on their way.
 #[derive(Debug, Default)]

@@ -37,11 +37,17 @@ const NOTES_MAX: usize = INBOUND_QUEUE_MAX;
 /// Jobs of one shard at a time; a further one waits for nothing but memory, so this is a bound on the tag only.
 const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
 
+/// A job's consumer is woken when its outcomes are this part of what is still in flight: a quarter of a window costs
+/// one wake instead of the two to four of its slices, and the claims that wait keep the wire busy meanwhile.
+const WAKE_SHARE: u64 = 4;
+
 struct Job {
     shared: Arc<JobShared>,
     claim: Option<Claim>,
     batch: Batch,
     in_flight: u64,
+    /// Outcomes that were handed over since its consumer was last woken.
+    unwoken: u64,
 }
 
 /// Where outcomes go.
@@ -83,7 +89,7 @@ impl Desk {
     // Bulk jobs.
 
     pub(super) fn open_job(&mut self, shared: Arc<JobShared>) {
-        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0 };
+        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0 };
         match self.jobs.iter().position(Option::is_none) {
             Some(place) => self.jobs[place] = Some(job),
             None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
@@ -213,12 +219,18 @@ impl Desk {
         stats.notifications_dropped = self.notifications_dropped;
     }
 
-    /// Hands everything out that was gathered during the turn; wakes of tasks of another thread's go by the relay.
-    pub(super) fn hand_out(&mut self, relays: bool) {
+    /// Hands everything out that was gathered during the turn. Wakes of tasks of another thread's go by the relay. A bulk job's
+    /// consumer is woken when there is enough for it, or when the turn had nothing to read: `more` may come otherwise.
+    pub(super) fn hand_out(&mut self, more: bool, relays: bool) {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
+                job.unwoken += job.batch.len() as u64;
                 let spare = job.shared.spare_batches.pop().unwrap_or_default();
-                job.shared.deliver(std::mem::replace(&mut job.batch, spare));
+                job.shared.push(std::mem::replace(&mut job.batch, spare));
+            }
+            if job.unwoken > 0 && (!more || job.unwoken * WAKE_SHARE >= job.in_flight) {
+                job.unwoken = 0;
+                job.shared.wake();
             }
         }
         if relays {
@@ -335,7 +347,7 @@ impl Sink for Desk {
     fn owes(&self) -> bool {
         !self.wakers.is_empty()
             || !self.blocked.is_empty()
-            || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
+            || self.jobs.iter().flatten().any(|job| job.unwoken > 0 || !job.batch.is_empty())
     }
 
     fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {

@@ -85,6 +85,10 @@ impl Batch {
         self.items.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>) {
         let mut answer = |frame: &FrameRef<'_>, error| {
             // Frames of one read share their chunk, so looking at the last one is enough.
@@ -164,8 +168,12 @@ impl JobShared {
         self.gone.load(Ordering::Acquire)
     }
 
-    pub(crate) fn deliver(&self, batch: Batch) {
+    /// Hands a batch over; its consumer is to be woken soon.
+    pub(crate) fn push(&self, batch: Batch) {
         self.batches.push(batch);
+    }
+
+    pub(crate) fn wake(&self) {
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -188,7 +196,8 @@ impl JobShared {
             }
         }
         if !batch.is_empty() {
-            self.deliver(batch);
+            self.push(batch);
+            self.wake();
         }
     }
 }

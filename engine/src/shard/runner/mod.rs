@@ -129,7 +129,7 @@ impl Runner {
             let now = self.shard.clock.now();
             self.shard.exchange.close(now, why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
-            self.publish(false);
+            self.publish(false, false);
         }));
         drop(self.shard);
         self.desk.abandon_jobs();
@@ -166,7 +166,7 @@ impl Runner {
         if self.draining && !self.closing && self.shard.exchange.is_idle() && self.desk.is_idle() {
             self.close();
         }
-        self.publish(sleeps);
+        self.publish(has_read, sleeps);
         Ok(pace)
     }
 
@@ -207,7 +207,7 @@ impl Runner {
     }
 
     /// Stored numbers first, wakes after: whoever is woken sees counters that include its own call.
-    fn publish(&mut self, relays: bool) {
+    fn publish(&mut self, more: bool, relays: bool) {
         self.desk.add_counts(self.shard.exchange.stats_mut());
         self.handle.stats.publish(self.shard.exchange.stats());
         let status = &self.handle.status;
@@ -223,7 +223,7 @@ impl Runner {
             status.down.store(down, Ordering::Release);
             status.changed.notify(usize::MAX);
         }
-        self.desk.hand_out(relays);
+        self.desk.hand_out(more, relays);
     }
 
     fn take_calls(&mut self) {
