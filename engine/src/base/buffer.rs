@@ -142,7 +142,8 @@ impl ReceiveBuffer {
         let want = READ_SLICE_BYTES.max(unread.min(16 * READ_SLICE_BYTES));
         let mut chunk = self.chunk.take().unwrap_or_else(|| pool.take());
         if let Some(Chunk(bytes)) = Arc::get_mut(&mut chunk) {
-            if self.end + want > bytes.len() {
+            // Once for a frame at most: behind the move it stands at the front, and the chunk grows instead.
+            if self.end + want > bytes.len() && self.start > 0 {
                 bytes.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, unread);
             }
@@ -157,7 +158,9 @@ impl ReceiveBuffer {
         }
         let Chunk(bytes) = Arc::get_mut(self.chunk.insert(chunk)).expect("unique by now");
         if self.end + want > bytes.len() {
-            bytes.resize((bytes.len() * 2).max(self.end + want), 0);
+            // The vector doubles its capacity; what is touched is what the next read may fill. Zeroing 8 MiB at once would hold up
+            // all connections of the shard for milliseconds.
+            bytes.resize(self.end + want, 0);
         }
         &mut bytes[self.end..self.end + want]
     }

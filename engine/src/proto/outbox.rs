@@ -8,6 +8,9 @@
 
 use crate::base::limits::OUTBOX_BYTES_KEPT;
 
+/// A rest of the output that is moved to the front as soon as as much has left; some 10 us.
+const OUTBOX_TAIL_BYTES_MOVED: usize = 4 * OUTBOX_BYTES_KEPT;
+
 /// The output of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -60,13 +63,22 @@ impl Outbox {
             if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
                 self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
             }
-        } else if self.left >= self.bytes.len() / 2 && self.left >= OUTBOX_BYTES_KEPT {
-            // Moving the tail costs at most what was written since the last move.
+        } else if self.is_tail_cheap() {
             self.bytes.copy_within(self.left.., 0);
             self.bytes.truncate(self.bytes.len() - self.left);
             self.base += self.left as u64;
             self.left = 0;
         }
+    }
+
+    /// Is the rest to be moved to the front? It is no longer than what was written since the last move, so that moves cost at most
+    /// as much as the writing; and it is either short, or a small part of what lies here: a request of 10 MiB is not
+    /// moved to and fro while the other connections wait.
+    fn is_tail_cheap(&self) -> bool {
+        let tail = self.bytes.len() - self.left;
+        self.left >= OUTBOX_BYTES_KEPT
+            && tail <= self.left
+            && (tail <= OUTBOX_TAIL_BYTES_MOVED || 4 * tail <= self.left)
     }
 
     /// The connection is gone; offsets start afresh.

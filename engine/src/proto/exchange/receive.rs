@@ -52,6 +52,16 @@ impl Exchange {
         }
     }
 
+    /// Nothing was there to be read: the room is given back, so that lines which were looked at in vain hold no memory.
+    pub(crate) fn read_nothing(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let conn = &mut self.connections[connection as usize];
+        match &mut conn.http {
+            Some(http) => http.lanes[lane].inbox.rest(&mut self.pool),
+            None => conn.inbox.rest(&mut self.pool),
+        }
+    }
+
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
     pub(crate) fn handle_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         if self.settings.http.is_some() {

@@ -62,6 +62,10 @@ impl Gate for InboxGate<'_> {
     fn woke(&self) {
         self.handle.woke();
     }
+
+    fn has_news(&self) -> bool {
+        self.handle.has_news(self.claims_seen)
+    }
 }
 
 impl Runner {
