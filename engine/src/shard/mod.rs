@@ -32,7 +32,7 @@ use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
-        limits::{READ_SLICE_BYTES, READS_PER_TURN_MAX},
+        limits::{READS_PER_TURN_MAX, WRITE_SLICE_BYTES},
         time::Instant,
     },
     config::dial::Dial,
@@ -93,6 +93,8 @@ pub(crate) struct Shard {
     close_grace: Duration,
     on_stderr: Option<SeeStderr>,
     turns: u32,
+    /// When the last turn began.
+    pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
     has_looked: bool,
 }
@@ -116,9 +118,6 @@ struct Line {
     /// There was more on stderr than one turn takes.
     stderr_more: bool,
 }
-
-/// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
-const WRITE_SLICE_BYTES: usize = 4 * READ_SLICE_BYTES;
 
 /// Pieces of 4 KiB of one child's stderr that one turn reads.
 const STDERR_PIECES_PER_TURN: usize = 16;
@@ -150,6 +149,7 @@ impl Shard {
             close_grace,
             on_stderr,
             turns: 0,
+            turned_at: Instant::default(),
             has_looked: false,
         })
     }
@@ -166,6 +166,7 @@ impl Shard {
         gate: &impl Gate,
     ) -> io::Result<bool> {
         let now = self.clock.now();
+        self.turned_at = now;
         self.has_looked = false;
         if now >= self.exchange.poll_deadline() {
             self.exchange.handle_time(now, sink);
@@ -192,7 +193,9 @@ impl Shard {
         if !self.spin.is_zero() && self.spin_for_bytes(sink, gate)? {
             return Ok(true);
         }
-        let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(self.clock.now());
+        // The turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
+        let now = if self.spin.is_zero() { now } else { self.clock.now() };
+        let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(now);
         // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
         let is_told = !self.exchange.take_changed() && !sink.owes();
         let may_sleep = is_told && !self.exchange.has_work() && !self.stderr_more && gate.may_sleep();

@@ -83,8 +83,7 @@ impl Transport {
         awaits: bool,
     ) -> io::Result<()> {
         let Self::Unix(socket) = self else { return Ok(()) };
-        let interest =
-            if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         socket.reregister(registry, token(connection, Stream::Main), interest)
     }
 
