@@ -259,8 +259,7 @@ impl Inline {
     ) -> Result<bool, Error> {
         let mut sink = InlineSink(sink);
         let progress = self.shard.turn(wait_max, &mut sink, &NoGate).map_err(|error| internal(&error))?;
-        let now = self.shard.clock.now();
-        match self.shard.exchange.refuses_own(now) {
+        match self.shard.exchange.refuses_own(self.shard.turned_at) {
             Some(why) => {
                 let reason = self.shard.exchange.down_reason().map(|reason| &**reason);
                 Err(Error::from_failure(Failure { why, fate: Fate::NotSent }, reason))

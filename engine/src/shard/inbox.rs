@@ -286,11 +286,16 @@ impl ShardHandle {
     /// About to sleep; `claims_seen` is what [`Self::claims`] said when the jobs were looked at.
     pub(crate) fn may_sleep(&self, claims_seen: u64) -> bool {
         self.bell.lie_down();
-        let quiet = self.ring.is_empty() && self.commands.is_empty() && self.claims() == claims_seen;
+        let quiet = !self.has_news(claims_seen);
         if !quiet {
             self.bell.get_up();
         }
         quiet
+    }
+
+    /// Has anything been pushed that the shard has not taken? `claims_seen` as above.
+    pub(crate) fn has_news(&self, claims_seen: u64) -> bool {
+        !self.ring.is_empty() || !self.commands.is_empty() || self.claims() != claims_seen
     }
 
     pub(crate) fn woke(&self) {

@@ -16,7 +16,7 @@ use crate::{
     base::{limits::ARRAY_PROBES_LOST_MAX, time::Instant},
     proto::{
         batch::{self, ArrayVerdict, Assembly, Element, Fit, Probe},
-        correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
+        correlation::{NO_CONNECTION, NO_LANE, Row, Standing, timeout_ns},
         event::{Owner, OwnerKind, Patience, Sink},
         http::lane::Load,
         lifecycle::State,
@@ -282,7 +282,7 @@ fn row(now: Instant, key: Key, owner: Owner, patience: &Patience) -> Row {
         lane: NO_LANE,
         tries: 0,
         refusals: 0,
-        timeout: patience.timeout,
+        timeout_ns: timeout_ns(patience.timeout),
         limit: now.after(patience.at_most),
         progress: patience.progress,
         standing: Standing::No,

@@ -164,7 +164,7 @@ impl Exchange {
             self.correlation.expired(now, &mut expired);
             for key in expired.drain(..) {
                 if let Some(row) = self.correlation.get(key) {
-                    let after = row.timeout;
+                    let after = row.timeout();
                     self.abort(now, key, Why::TimedOut { after }, "timed out", sink);
                 }
             }

@@ -28,7 +28,7 @@ use picking::Roster;
 use super::{
     batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing},
+    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing, timeout_ns},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
@@ -314,15 +314,7 @@ impl Exchange {
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
-        self.put(
-            now,
-            connection,
-            key,
-            owner,
-            patience,
-            now.after(patience.timeout.min(patience.at_most)),
-            body,
-        );
+        self.put(now, connection, key, owner, patience, body);
         Ok(key)
     }
 
@@ -347,7 +339,7 @@ impl Exchange {
             lane: NO_LANE,
             tries: 0,
             refusals: 0,
-            timeout: patience.timeout,
+            timeout_ns: timeout_ns(patience.timeout),
             limit: now.after(patience.at_most),
             progress: patience.progress,
             standing: if patience.standing { Standing::Asked } else { Standing::No },
@@ -545,10 +537,6 @@ impl Exchange {
 
     /// Encodes a call onto `connection`, which has room.
     #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one call; a struct would be built for this line only"
-    )]
     fn put(
         &mut self,
         now: Instant,
@@ -556,10 +544,12 @@ impl Exchange {
         key: Key,
         owner: Owner,
         patience: &Patience,
-        deadline: Instant,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        let row = Row {
+        let timeout_ns = timeout_ns(patience.timeout);
+        let limit = now.after(patience.at_most);
+        let deadline = now.after_ns(timeout_ns).min(limit);
+        let mut row = Row {
             key,
             owner,
             connection: NO_CONNECTION,
@@ -568,20 +558,24 @@ impl Exchange {
             lane: NO_LANE,
             tries: 0,
             refusals: 0,
-            timeout: patience.timeout,
-            limit: now.after(patience.at_most),
+            timeout_ns,
+            limit,
             progress: patience.progress,
             standing: Standing::No,
         };
-        self.correlation.insert(row, deadline);
-        if self.is_http(connection) {
+        let conn = &mut self.connections[connection as usize];
+        if conn.http.is_some() {
+            self.correlation.insert(row, deadline);
             self.put_http(connection, key, patience.progress, body);
             return;
         }
-        let conn = &mut self.connections[connection as usize];
-        let start = conn.outbox.end();
+        // Entered once it is known where the frame stands: the row is written once.
+        row.connection = connection;
+        row.start = conn.outbox.end();
         encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);
-        self.settle_in(connection, key, start);
+        row.len = (conn.outbox.end() - row.start) as u32;
+        self.correlation.insert(row, deadline);
+        self.take_place(connection);
     }
 
     /// The call's frame stands in the connection's outbox from `start` on: it is in flight now.
@@ -595,7 +589,13 @@ impl Exchange {
                 conn.window.widen();
             }
         }
-        let had_room = conn.window.take();
+        self.take_place(connection);
+    }
+
+    /// A call on a stream takes its place in the window, and its frame is to be written.
+    #[inline]
+    fn take_place(&mut self, connection: u32) {
+        let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
         self.begin(connection);
         self.mark_dirty(connection);

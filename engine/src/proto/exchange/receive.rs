@@ -52,6 +52,16 @@ impl Exchange {
         }
     }
 
+    /// Nothing was there to be read: the room is given back, so that lines which were looked at in vain hold no memory.
+    pub(crate) fn read_nothing(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let conn = &mut self.connections[connection as usize];
+        match &mut conn.http {
+            Some(http) => http.lanes[lane].inbox.rest(&mut self.pool),
+            None => conn.inbox.rest(&mut self.pool),
+        }
+    }
+
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
     pub(crate) fn handle_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         if self.settings.http.is_some() {
@@ -67,6 +77,8 @@ impl Exchange {
         self.stats.bytes_in += bytes as u64;
         // Out of the connection while frames point into it, so that handling them may borrow everything else.
         let mut inbox = std::mem::take(&mut conn.inbox);
+        let Some((chunk, origin)) = inbox.origin() else { return };
+        let (unread, mut at) = (inbox.unread(), 0);
         loop {
             let conn = &mut self.connections[connection as usize];
             if conn.epoch != epoch {
@@ -74,20 +86,23 @@ impl Exchange {
                 inbox.clear(&mut self.pool);
                 return;
             }
-            match conn.framing.split(inbox.unread()) {
+            match conn.framing.split(&unread[at..]) {
                 Split::Frame { frame, consumed } => {
-                    if let Some((chunk, origin)) = inbox.origin() {
-                        let frame = FrameRef { chunk, start: origin + frame.start, len: frame.len() };
-                        self.handle_frame(now, connection, frame, sink);
+                    let frame = FrameRef { chunk, start: origin + at + frame.start, len: frame.len() };
+                    at += consumed;
+                    match envelope::plain_answer(frame.bytes()) {
+                        Some((Kind::Result, id)) => {
+                            self.handle_answer(now, connection, id, Outcome::Result(frame), sink);
+                        }
+                        _ => self.handle_frame(now, connection, frame, sink),
                     }
-                    inbox.consume(consumed);
                 }
                 Split::Oversized { line, consumed } => {
-                    inbox.consume(consumed);
+                    at += consumed;
                     self.handle_oversized(now, connection, &line, sink);
                 }
                 Split::NeedMore { consumed } => {
-                    inbox.consume(consumed);
+                    inbox.consume(at + consumed);
                     inbox.rest(&mut self.pool);
                     conn.inbox = inbox;
                     self.count_noise(connection);
@@ -97,7 +112,6 @@ impl Exchange {
         }
     }
 
-    #[inline]
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -109,7 +123,6 @@ impl Exchange {
     }
 
     /// As [`Self::handle_frame`], for a frame whose envelope has been looked at.
-    #[inline]
     pub(super) fn handle_scanned(
         &mut self,
         now: Instant,

@@ -63,6 +63,7 @@ pub(crate) enum Load {
 /// One socket and its exchange.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// This and `load` change through the pool only, which counts them.
     pub(crate) socket: Socket,
     pub(crate) load: Load,
     /// HTTP/2 is spoken on its socket.
@@ -197,8 +198,8 @@ impl Lane {
         &self.request[self.body_at..]
     }
 
-    /// The exchange is over; the request's memory is kept if it is small.
-    pub(crate) fn unload(&mut self) -> Load {
+    /// The exchange is over (`Pool::unload`); the request's memory is kept if it is small.
+    pub(super) fn unload(&mut self) -> Load {
         self.request.clear();
         if self.request.capacity() > REQUEST_BYTES_KEPT {
             self.request.shrink_to(REQUEST_BYTES_KEPT);

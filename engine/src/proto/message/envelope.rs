@@ -76,6 +76,12 @@ pub(crate) fn scan(frame: &[u8]) -> Envelope {
     scan_other_shapes(frame)
 }
 
+/// As [`scan`], for an answer as nearly all servers write it, and for nothing else: the case that is worth a way of its own.
+#[inline]
+pub(crate) fn plain_answer(frame: &[u8]) -> Option<(Kind, u64)> {
+    plain_opening(frame)
+}
+
 /// Finds the id in a line of which only the edges are known, if it is an answer. An id in quotes will do.
 pub(crate) fn id_at_edges(head: &[u8], tail: &[u8]) -> Option<u64> {
     response_by_edges(head, tail, decimal, decimal_before)

@@ -92,6 +92,10 @@ impl Gate for InboxGate<'_> {
             self.handle.woke();
         }
     }
+
+    fn has_news(&self) -> bool {
+        self.handle.has_news(self.claims_seen)
+    }
 }
 
 impl Runner {

@@ -31,7 +31,7 @@ use crate::{
         exchange::Exchange,
         framing::newline::Oversized,
         http::{
-            lane::{Load, Together},
+            lane::{Load, Socket, Together},
             pool::Dialect,
         },
         message::{
@@ -115,9 +115,8 @@ impl Exchange {
 
     /// Every call of the array is dealt with; the rest of its response may still come.
     fn array_is_over(&mut self, line: u32) {
-        let place = self.lane(line);
-        place.load = Load::Answered;
-        place.array.clear();
+        self.set_load(line, Load::Answered);
+        self.lane(line).array.clear();
     }
 
     /// A lane's array has moved to another lane.
@@ -392,10 +391,10 @@ impl Exchange {
     fn leave_lane(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
         self.alight(line);
-        let place = self.lane(line);
-        place.unload();
-        if place.socket == crate::proto::http::lane::Socket::Open {
-            self.http(connection).rest(lane as u32, now);
+        let pool = self.http(connection);
+        pool.unload(lane as u32);
+        if pool.lanes[lane].socket == Socket::Open {
+            pool.rest(lane as u32, now);
         }
     }
 
@@ -417,7 +416,7 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let lane = self.lane(line);
         let (status, again, has_session) = (lane.status, lane.again, lane.session.is_some());
-        lane.load = Load::Answered;
+        self.set_load(line, Load::Answered);
         if again {
             self.forget_probe();
         } else if status == 404 && has_session {
@@ -432,7 +431,7 @@ impl Exchange {
     pub(in crate::proto::exchange) fn leave_probe(&mut self, connection: u32, lane: u32) {
         let line = self.line_of(connection, lane);
         if self.lane(line).load == Load::ArrayProbe {
-            self.lane(line).load = Load::Answered;
+            self.set_load(line, Load::Answered);
             let until = self.last_now.after(REST_OF_RESPONSE);
             self.set_until(connection, lane, until);
         }

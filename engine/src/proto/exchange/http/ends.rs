@@ -53,11 +53,10 @@ impl Exchange {
     pub(in crate::proto::exchange) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         self.alight(line);
-        let place = self.lane(line);
-        place.unload();
-        let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
+        self.unload(line);
+        let stood = matches!(self.lane(line).socket, Socket::Open | Socket::Dialling);
         if stood {
-            place.socket = Socket::Shutting;
+            self.set_socket(line, Socket::Shutting);
         }
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
@@ -91,7 +90,7 @@ impl Exchange {
     pub(in crate::proto::exchange) fn free(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
         if self.lane(line).rides.is_some() {
-            self.lane(line).unload();
+            self.unload(line);
             self.alight(line);
             self.board(now, connection);
             self.pump_errands(connection);
@@ -101,8 +100,8 @@ impl Exchange {
         let place = self.lane(line);
         // A server may answer before it has read the whole request; what it makes of the rest is its secret.
         let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
-        place.unload();
         place.served += 1;
+        self.unload(line);
         if keep {
             self.http(connection).rest(lane as u32, now);
         } else {
@@ -164,9 +163,8 @@ impl Exchange {
             // Nothing of it has left, nor will: the server need not know.
             self.connections[connection as usize].window.give_back();
             self.alight(line);
-            let place = self.lane(line);
-            place.unload();
-            if place.socket == Socket::Open {
+            self.unload(line);
+            if self.lane(line).socket == Socket::Open {
                 let (_, lane) = self.of_line(line);
                 self.http(connection).rest(lane as u32, now);
             }
@@ -194,8 +192,7 @@ impl Exchange {
             self.http_errand(connection, message);
             if has_lane {
                 let debt = self.settings.orphan_debt;
-                let place = self.lane(line);
-                place.load = Load::Orphan(key);
+                self.set_load(line, Load::Orphan(key));
                 let (_, lane) = self.of_line(line);
                 self.set_until(connection, lane as u32, now.after(debt));
                 self.connections[connection as usize].window.owe();

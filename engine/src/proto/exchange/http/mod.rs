@@ -72,6 +72,22 @@ impl Exchange {
         &mut self.http(connection).lanes[lane]
     }
 
+    pub(super) fn set_load(&mut self, line: u32, load: Load) {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).set_load(lane as u32, load);
+    }
+
+    pub(super) fn set_socket(&mut self, line: u32, socket: Socket) {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).set_socket(lane as u32, socket);
+    }
+
+    /// The exchange of a line is over; what was it about?
+    pub(super) fn unload(&mut self, line: u32) -> Load {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).unload(lane as u32)
+    }
+
     pub(super) fn mark_line_dirty(&mut self, line: u32) {
         let lane = self.lane(line);
         if !lane.dirty {
@@ -139,9 +155,10 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
+        pool.set_load(lane, load);
         let Pool { lanes, template, plans, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        (place.load, place.token) = (load, *token);
+        place.token = *token;
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -159,7 +176,7 @@ impl Exchange {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
                 if !self.http(connection).multiplexes {
-                    self.lane(line).socket = Socket::Dialling;
+                    self.set_socket(line, Socket::Dialling);
                     self.wanted.push_back(line);
                 } else if !self.ride(self.last_now, connection, lane) {
                     self.dial_carrier(line);
@@ -231,7 +248,7 @@ impl Exchange {
                 return None;
             }
             let lane = pool.free_lane()?;
-            pool.lanes[lane as usize].socket = Socket::Dialling;
+            pool.set_socket(lane, Socket::Dialling);
             line = self.line_of(connection, lane);
         }
         let lane = self.lane(line);
@@ -259,7 +276,7 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         if self.lane(line).load == Load::Orphan(key) {
             self.stats.late += 1;
-            self.lane(line).load = Load::Answered;
+            self.set_load(line, Load::Answered);
             self.settle(connection);
         } else if !self.array_stray(connection, key) {
             self.stats.unknown += 1;
@@ -290,7 +307,8 @@ impl Exchange {
         if place.socket != Socket::Dialling {
             return;
         }
-        place.socket = Socket::Open;
+        self.set_socket(line, Socket::Open);
+        let place = self.lane(line);
         (place.served, place.idle_since, place.dial_until) = (0, now, Instant::NEVER);
         let has_load = place.load != Load::Nothing;
         let is_h2 = is_h2 || self.settings.http.as_ref().is_some_and(|http| http.prior_knowledge);
@@ -322,7 +340,7 @@ impl Exchange {
             place.keep_alive = false;
             self.http_read(now, line, sink);
             if self.lane(line).socket != Socket::Open {
-                self.lane(line).socket = Socket::None;
+                self.set_socket(line, Socket::None);
                 return;
             }
         }
@@ -330,10 +348,10 @@ impl Exchange {
             let (connection, lane) = self.of_line(line);
             self.stats.http_idle_closed += u64::from(!self.lane(line).expects());
             self.carrier_lost(now, line, reason, sink);
-            self.lane(line).unload();
+            self.unload(line);
             self.reset_lane(line);
             self.http(connection).leave(lane as u32);
-            self.lane(line).socket = Socket::None;
+            self.set_socket(line, Socket::None);
             if self.connections[connection as usize].state() == State::Closing {
                 self.finish_closing(connection);
             }
@@ -365,10 +383,10 @@ impl Exchange {
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
-        let load = place.unload();
+        let load = self.unload(line);
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
-        self.lane(line).socket = Socket::None;
+        self.set_socket(line, Socket::None);
         let opening = self.connections[connection as usize].state().is_opening()
             || self.connections[connection as usize].state() == State::Starting;
         match load {
@@ -460,9 +478,8 @@ impl Exchange {
     /// The driver has shut a line.
     pub(super) fn http_gone(&mut self, line: u32) {
         let (connection, _) = self.of_line(line);
-        let lane = self.lane(line);
-        if lane.socket == Socket::Shutting {
-            lane.socket = Socket::None;
+        if self.lane(line).socket == Socket::Shutting {
+            self.set_socket(line, Socket::None);
         }
         if self.connections[connection as usize].state() == State::Closing {
             self.finish_closing(connection);

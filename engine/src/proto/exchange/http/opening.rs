@@ -124,7 +124,7 @@ impl Exchange {
             self.hold_opening(line);
             return;
         }
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         let conn = &mut self.connections[connection as usize];
         conn.opening = Key::NONE;
         let stage = self.http(connection).stage;

@@ -108,9 +108,8 @@ impl Exchange {
         self.stats.malformed += 1;
         self.http_exchange_lost(now, line, reason, true, sink);
         // It has been taken for gone, and is still to be shut.
-        let lane = self.lane(line);
-        if lane.socket == Socket::None {
-            lane.socket = Socket::Shutting;
+        if self.lane(line).socket == Socket::None {
+            self.set_socket(line, Socket::Shutting);
             self.unwanted.push_back(line);
         }
     }
@@ -280,8 +279,9 @@ impl Exchange {
         if self.array_answered(connection, lane) {
             return;
         }
-        let place = &mut self.http(connection).lanes[lane as usize];
-        place.load = Load::Answered;
+        let pool = self.http(connection);
+        pool.set_load(lane, Load::Answered);
+        let place = &mut pool.lanes[lane as usize];
         if place.is_sent() {
             place.request.clear();
             (place.left, place.body_at) = (0, 0);
@@ -370,7 +370,7 @@ impl Exchange {
         if self.http(connection).dialect == Dialect::Events {
             // Accepted; the answer comes, or came, on the stream.
             self.set_no_lane(key);
-            self.lane(line).load = Load::Answered;
+            self.set_load(line, Load::Answered);
             return;
         }
         let last_event = self.lane(line).last_event.take();
@@ -433,7 +433,7 @@ impl Exchange {
         let fate = if matches!(status, 408 | 500 | 502 | 504) { Fate::Unknown } else { Fate::Answered };
         let wait_s = self.lane(line).retry_after_s;
         self.heed_refusal(now, connection, status, wait_s);
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         self.connections[connection as usize].window.give_back();
         self.left_unanswered(now, connection);
         self.list(connection);
@@ -495,7 +495,7 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let tries = self.correlation.get(key).map_or(0, |row| row.tries);
         let json = self.lane(line).body().to_vec();
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         if tries >= TRIES_MAX {
             let why = Why::Http { status: self.lane(line).status, retry_after_s: None };
             self.connections[connection as usize].window.give_back();
