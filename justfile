@@ -71,7 +71,7 @@ bench *args:
 bench-once:
     cargo bench -p volley-bench --bench wall -- --test
 
-# All measurements of whole calls, and the report on them in results/reports (half an hour; `just perf --quick`: minutes; `just perf --help`).
+# All measurements of whole calls, and the report on them in results/reports (40 minutes; `just perf --quick`: minutes; `just perf --help`).
 perf *args:
     cargo build --release -p volley-bench --bins
     target/release/perf {{args}}

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use volley::{Client, Config, ToolCall, ToolResult};
 
-use super::Place;
 use super::inline::OPEN_MAX;
+use super::place::Place;
 use crate::call::MESSAGE;
 use crate::contestant::{Course, Failure};
 use crate::counted;

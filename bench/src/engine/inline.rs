@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use volley::{Config, Inline, InlineOutcome, Tool};
 
-use super::{Place, arguments};
+use super::place::{Place, arguments};
 use crate::contestant::{Course, Failure};
 use crate::meter::{Idle, Latencies, Run, warm_up};
 

@@ -22,7 +22,7 @@ use crate::peer::wrk::Wrk;
 
 /// Measures whole calls: the floor, the engine in each of its ways, and other clients, in turns, against one fast target.
 ///
-/// Without words it measures everything (about half an hour, five minutes of it the soak) and writes
+/// Without words it measures everything (about 40 minutes, six of them the soak) and writes
 /// results/reports/DATE-hot-path.md, .json and two charts. Everybody runs in a process of its own, in turns (A B C,
 /// A B C, ...). Build all programs of the package before: `cargo build --release -p volley-bench --bins`. The exit code
 /// is 1 if anybody failed to run; a bar that was missed stands in the verdict and changes no exit code.
@@ -245,6 +245,7 @@ impl Cli {
             soak_seconds: self.soak_seconds.unwrap_or(few.soak_seconds),
             soak_drives: self.soak_drives.clone(),
             big_reply_bytes: big.iter().map(|mib| (*mib as usize) << 20).collect(),
+            quick: self.quick,
         }
     }
 }

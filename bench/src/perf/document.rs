@@ -83,8 +83,6 @@ pub struct Machine {
     pub cores: usize,
     /// The kernel's release.
     pub kernel: String,
-    /// The commit that was measured, if git knows it, and whether the tree had changes.
-    pub revision: Option<String>,
 }
 
 /// One call of the program.
@@ -94,6 +92,8 @@ pub struct Invocation {
     pub arguments: Vec<String>,
     /// Seconds since 1970.
     pub begun_unix_s: u64,
+    /// The commit that was measured, if git knows it, and whether the tree had changes.
+    pub revision: Option<String>,
     /// The machine's load over the minute before; what exceeds 0 was somebody else's.
     pub load_before: f64,
     /// How long it took, when it had ended.
@@ -144,7 +144,8 @@ impl Report {
     /// Notes that measuring begins.
     pub fn begin(&mut self, arguments: Vec<String>) {
         let load_before = load().unwrap_or(f64::NAN);
-        self.invocations.push(Invocation { arguments, begun_unix_s: unix_s(), load_before, seconds: None });
+        let (begun_unix_s, revision) = (unix_s(), revision());
+        self.invocations.push(Invocation { arguments, begun_unix_s, revision, load_before, seconds: None });
     }
 
     /// Takes a row in, in the place of one of the same course.
@@ -208,7 +209,6 @@ impl Machine {
             cpu: cpu.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: of_file("/proc/sys/kernel/osrelease").trim().to_owned(),
-            revision: revision(),
         }
     }
 }

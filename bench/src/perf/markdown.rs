@@ -87,20 +87,17 @@ fn head(text: &mut String, report: &Report) {
     );
     let _ = writeln!(
         text,
-        "**Method.** `just perf`, {}, on {} cores ({}), Linux {}, revision {}. Every contestant of a row runs in a process of its own against a fresh fast target, in turns (A B C, A B C, ...); figures are medians, with the range in brackets. Shares are of the floor of the same row: the best median of its modes. s/M are CPU seconds per million calls, of the client and of the target. All runs are in the JSON beside this page; [docs/performance.md](../../docs/performance.md) says how to read it.\n",
-        report.date,
-        machine.cores,
-        machine.cpu,
-        machine.kernel,
-        machine.revision.as_deref().unwrap_or("unknown")
+        "**Method.** `just perf`, {}, on {} cores ({}), Linux {}. Every contestant of a row runs in a process of its own against a fresh fast target, in turns (A B C, A B C, ...); figures are medians, with the range in brackets. Shares are of the floor of the same row: the best median of its modes. s/M are CPU seconds per million calls, of the client and of the target. All runs are in the JSON beside this page; [docs/performance.md](../../docs/performance.md) says how to read it.\n",
+        report.date, machine.cores, machine.cpu, machine.kernel
     );
     for invocation in &report.invocations {
         let took =
             invocation.seconds.map_or("was cut short".to_owned(), |seconds| format!("took {seconds:.0} s"));
         let _ = writeln!(
             text,
-            "- `perf {}` {took}; load of the machine before: {:.2}",
+            "- `perf {}` at revision {} {took}; load of the machine before: {:.2}",
             invocation.arguments.join(" "),
+            invocation.revision.as_deref().unwrap_or("unknown"),
             invocation.load_before
         );
     }

@@ -116,6 +116,7 @@ fn bursts(
             if !settings.wants(name) || resume && report.bursts.iter().any(is_there) {
                 continue;
             }
+            let place = format!("burst, {transport}, {drive:?}");
             match process::ask::<burst::Outcome>(&Job::Burst(plan)) {
                 Ok(outcome) => {
                     watch.say(&format!(
@@ -125,8 +126,9 @@ fn bursts(
                     ));
                     report.bursts.retain(|outcome| !is_there(outcome));
                     report.bursts.push(outcome);
+                    well(report, &place);
                 }
-                Err(error) => fail(report, watch, format!("burst, {transport}, {drive:?}: {error}")),
+                Err(error) => fail(report, watch, &place, &error),
             }
             watch.grown(report)?;
         }
@@ -162,18 +164,19 @@ fn big_replies(
                 if !settings.wants("volley inline") || resume && report.big_replies.iter().any(is_there) {
                     continue;
                 }
-                let place = format!("{reply_bytes} bytes, {course}");
+                let place = format!("long reply, {reply_bytes} bytes, {course}");
                 match process::ask::<big_reply::Outcome>(&Job::BigReply(plan)) {
                     Ok(outcome) => {
                         watch.say(&format!(
-                            "long reply, {place}: p99 of small calls {:.2} times, meanwhile {:.2} times",
+                            "{place}: p99 of small calls {:.2} times, meanwhile {:.2} times",
                             outcome.factor().unwrap_or(f64::NAN),
                             outcome.factor_meanwhile().unwrap_or(f64::NAN)
                         ));
                         report.big_replies.retain(|outcome| !is_there(outcome));
                         report.big_replies.push(outcome);
+                        well(report, &place);
                     }
-                    Err(error) => fail(report, watch, format!("long reply, {place}: {error}")),
+                    Err(error) => fail(report, watch, &place, &error),
                 }
                 watch.grown(report)?;
             }
@@ -209,20 +212,22 @@ fn soaks(
         if !settings.wants(name) || resume && report.soaks.iter().any(is_there) {
             continue;
         }
-        watch.say(&format!("soak, {drive:?}, {transport}: {:.0} s", 1.25 * settings.soak_seconds));
+        let place = format!("soak, {transport}, {drive:?}");
+        watch.say(&format!("{place}: {:.0} s", 1.25 * settings.soak_seconds));
         let begun = Instant::now();
         match process::ask::<soak::Outcome>(&Job::Soak(plan)) {
             Ok(outcome) => {
                 watch.say(&format!(
-                    "soak, {drive:?}, {transport}: {:.0} s, the last minute by the first {:.3}, {} bytes more",
+                    "{place}: {:.0} s, the last minute by the first {:.3}, {} bytes more",
                     begun.elapsed().as_secs_f64(),
                     outcome.last_by_first().unwrap_or(f64::NAN),
                     outcome.growth_bytes()
                 ));
                 report.soaks.retain(|outcome| outcome.plan.drive != drive);
                 report.soaks.push(outcome);
+                well(report, &place);
             }
-            Err(error) => fail(report, watch, format!("soak, {drive:?}, {transport}: {error}")),
+            Err(error) => fail(report, watch, &place, &error),
         }
         watch.grown(report)?;
     }
@@ -232,7 +237,14 @@ fn soaks(
 /// The window at full speed.
 const SOAK_IN_FLIGHT: usize = 1024;
 
-fn fail(report: &mut Report, watch: &mut impl Watch, what: String) {
+fn fail(report: &mut Report, watch: &mut impl Watch, place: &str, error: &Failure) {
+    well(report, place);
+    let what = format!("{place}: {error}");
     watch.say(&format!("failed: {what}"));
     report.failures.push(what);
+}
+
+/// What failed there before has no place in the report any more.
+fn well(report: &mut Report, place: &str) {
+    report.failures.retain(|what| !what.starts_with(place));
 }

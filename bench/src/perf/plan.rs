@@ -35,6 +35,8 @@ pub struct Settings {
     pub soak_drives: Vec<soak::Drive>,
     /// Lengths of long replies.
     pub big_reply_bytes: Vec<usize>,
+    /// Counts only the widest window.
+    pub quick: bool,
 }
 
 /// One row that is to be run.
@@ -112,7 +114,8 @@ impl Settings {
     fn counts(&self) -> Vec<RowPlan> {
         let mut rows = Vec::new();
         for &transport in &self.transports {
-            for &calls in &self.in_flight {
+            let widest = self.in_flight.iter().copied().max();
+            for &calls in self.in_flight.iter().filter(|calls| !self.quick || Some(**calls) == widest) {
                 let course = Course {
                     seconds: self.seconds.min(COUNTED_SECONDS),
                     ..self.course(transport, Cores::Free, calls)
@@ -224,7 +227,11 @@ impl Settings {
                     Course { array: ARRAY, ..plain }
                 };
                 for course in [arrays, plain] {
-                    let names = registry::able(&course).into_iter().filter(|name| !name.starts_with("rmcp"));
+                    let compared =
+                        ["floor", "volley inline", "volley client, bulk", "volley array", "jsonrpsee"];
+                    let names = registry::able(&course);
+                    let names =
+                        names.into_iter().filter(|name| compared.iter().any(|one| name.starts_with(one)));
                     rows.push(self.row(Section::Arrays, course, names.collect(), self.rounds));
                 }
             }
@@ -294,6 +301,7 @@ pub(crate) mod tests {
             soak_seconds: 300.0,
             soak_drives: vec![soak::Drive::Inline],
             big_reply_bytes: vec![10 << 20],
+            quick: false,
         }
     }
 
