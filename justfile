@@ -76,17 +76,22 @@ bench *args:
 bench-once profile="bench":
     cargo bench -p volley-bench --bench wall --profile {{profile}} -- --test
 
-# The floor, the engine and the peer over real sockets, in turns.
+# All measurements of whole calls, and the report on them in results/reports (40 minutes; `just perf --quick`: minutes; `just perf --help`).
+perf *args:
+    cargo build --release -p volley-bench --bins
+    target/release/perf {{args}}
+
+# A view of `just perf`: tables of the floor, the engine and the peer over streams, unpinned. `--one-core` pins both sides.
 hot-path *args:
     cargo build --release -p volley-bench --bins
-    target/release/hot-path {{args}}
+    target/release/perf --table --sections matrix --transports tcp,stdio,unix --cores free {{args}}
 
-# The engine, wrk and the peer over HTTP, in turns. Needs wrk (`just install-wrk`); without it: `just wrk --only volley,rmcp`.
+# A view of `just perf`: tables of the engine, wrk and the peers over HTTP. Needs wrk (`just install-wrk`), or goes without it.
 wrk *args:
     cargo build --release -p volley-bench --bins
-    target/release/http-race {{args}}
+    target/release/perf --table --sections matrix --transports http --cores free --in-flight 64,1 {{args}}
 
-# The Debian package that `just wrk` needs.
+# The Debian package of wrk, which `just perf` and `just wrk` run if it is there.
 install-wrk:
     apt-get install -y wrk
 

@@ -237,7 +237,9 @@ fn every_file_is_somebodys_module() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         ["src/lib.rs", "src/main.rs"].iter().any(|root| path.ends_with(root))
             || folder.ends_with("/bin")
-            || ["/examples", "/benches", "/fuzz_targets"].iter().any(|kind| folder.ends_with(kind))
+            || ["/examples", "/benches", "/fuzz_targets", "bench/tests"]
+                .iter()
+                .any(|kind| folder.ends_with(kind))
             || name == "main.rs" && folder.starts_with("tests/")
     };
     let mut reached = BTreeSet::new();

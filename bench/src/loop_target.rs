@@ -1,5 +1,6 @@
-//! The fast target over HTTP: one thread, edge-triggered epoll, ten thousand connections.
+//! The fast target as one thread for all connections: edge-triggered epoll, ten thousand of them.
 //!
+//! This is how HTTP is served, and lines where the connections are many ([`crate::target`] gives few a thread each).
 //! An exchange over HTTP is a read and a write on either side and little else; what a target can spare
 //! is everything around them. Here a connection that is ready is read once (a short read has emptied
 //! the socket), its requests are answered into one buffer shared by all ([`Replier`]), and the buffer
@@ -8,47 +9,71 @@
 //! or replies its peer does not read. It is not read from while it holds such replies.
 //!
 //! Owner: the calling thread. A connection holds at most one unfinished request ([`crate::http`] has the
-//! bounds) and the replies of one read. Proof: `every_connection_is_answered`, below, and every run of
-//! `http-race`.
+//! bounds) and the replies of one read. Proof: `every_connection_is_answered`, `many_lines_are_answered`, below, and
+//! every run of `perf`.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
 
-use crate::http::Replier;
+use crate::http::{Replier, Turn};
+use crate::splice::Splicer;
 use crate::target::announce;
 
-/// Listens on a TCP address, says where, and serves until killed.
+/// Listens on a TCP address, says where, and serves HTTP until killed.
 pub fn serve(addr: SocketAddr, slice_bytes: usize) -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What is allowed is taken; if it is little, there will be fewer connections.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let listener = TcpListener::bind(addr)?;
     announce(&format!("http://{}/mcp", listener.local_addr()?))?;
-    Server::new(listener, slice_bytes)?.run()
+    Server::new(listener.into(), Wire::Http(Replier::new()), slice_bytes)?.run()
+}
+
+/// Listens on a TCP address, says where, and serves lines until killed.
+pub fn serve_tcp(addr: SocketAddr, slice_bytes: usize) -> io::Result<()> {
+    let listener = TcpListener::bind(addr)?;
+    announce(&format!("tcp://{}", listener.local_addr()?))?;
+    Server::new(listener.into(), Wire::Lines { tcp: true }, slice_bytes)?.run()
+}
+
+/// Listens on a Unix socket, says where, and serves lines until killed.
+pub fn serve_unix(path: &Path, slice_bytes: usize) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    announce(&format!("unix:{}", path.display()))?;
+    Server::new(listener.into(), Wire::Lines { tcp: false }, slice_bytes)?.run()
+}
+
+/// What is spoken on all connections.
+#[derive(Debug)]
+enum Wire {
+    /// HTTP, where nothing is remembered of a connection.
+    Http(Replier),
+    /// Lines, each connection with an era of its own.
+    Lines { tcp: bool },
 }
 
 /// The loop and all it owns.
 struct Server {
     epoll: OwnedFd,
-    listener: TcpListener,
+    listener: OwnedFd,
     /// By token.
     connections: Vec<Option<Connection>>,
     free: Vec<u64>,
-    replier: Replier,
+    wire: Wire,
     /// What the connection whose turn it is has sent, and what it gets; empty between turns.
     inbox: Vec<u8>,
     outbox: Vec<u8>,
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: OwnedFd,
+    /// Of a connection that carries lines.
+    splicer: Option<Box<Splicer>>,
     /// The head of an unfinished request.
     held: Vec<u8>,
     /// Replies the socket did not take, from `sent` on.
@@ -66,8 +91,8 @@ enum Life {
 }
 
 impl Server {
-    fn new(listener: TcpListener, slice_bytes: usize) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+    fn new(listener: OwnedFd, wire: Wire, slice_bytes: usize) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&listener, true)?;
         // Ten thousand clients may knock at once.
         rustix::net::listen(&listener, BACKLOG)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -77,7 +102,7 @@ impl Server {
             listener,
             connections: Vec::new(),
             free: Vec::new(),
-            replier: Replier::new(),
+            wire,
             inbox: Vec::with_capacity(slice_bytes),
             outbox: Vec::with_capacity(slice_bytes),
         })
@@ -103,14 +128,18 @@ impl Server {
 
     /// Takes in everyone who waits. Who cannot be taken in now waits on: the listener stays ready.
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        while let Ok(stream) = accept_with(&self.listener, SocketFlags::CLOEXEC) {
             let token = self.free.pop().unwrap_or(self.connections.len() as u64);
             let ready = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-            let added = stream
-                .set_nodelay(true)
-                .and_then(|()| Ok(epoll::add(&self.epoll, &stream, EventData::new_u64(token), ready)?));
-            let connection =
-                Connection { stream, held: Vec::new(), unsent: Vec::new(), sent: 0, ends: false };
+            let (splicer, tcp) = match &self.wire {
+                Wire::Http(_) => (None, true),
+                Wire::Lines { tcp } => (Some(Box::default()), *tcp),
+            };
+            let prompt = if tcp { sockopt::set_tcp_nodelay(&stream, true) } else { Ok(()) };
+            let added =
+                prompt.and_then(|()| epoll::add(&self.epoll, &stream, EventData::new_u64(token), ready));
+            let (held, unsent) = (Vec::new(), Vec::new());
+            let connection = Connection { stream, splicer, held, unsent, sent: 0, ends: false };
             // One that is gone already is dropped here, its token free again.
             let entry = added.is_ok().then_some(connection);
             if entry.is_none() {
@@ -128,7 +157,7 @@ impl Server {
     fn turn(&mut self, token: u64, flags: EventFlags) {
         let Some(Some(connection)) = self.connections.get_mut(token as usize) else { return };
         let hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        let life = connection.turn(hung_up, &mut self.replier, &mut self.inbox, &mut self.outbox);
+        let life = connection.turn(hung_up, &mut self.wire, &mut self.inbox, &mut self.outbox);
         if life != Ok(Life::Goes) {
             // Who fails is gone, like who has ended; there is nobody to tell.
             self.connections[token as usize] = None;
@@ -141,7 +170,7 @@ impl Connection {
     fn turn(
         &mut self,
         hung_up: bool,
-        replier: &mut Replier,
+        wire: &mut Wire,
         inbox: &mut Vec<u8>,
         outbox: &mut Vec<u8>,
     ) -> Result<Life, Errno> {
@@ -168,7 +197,15 @@ impl Connection {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error),
             };
-            let turn = replier.answer(bytes, outbox);
+            let turn = match (&mut self.splicer, &mut *wire) {
+                (Some(splicer), _) => Turn {
+                    used: splicer.answer(bytes, 0, outbox),
+                    wanted: 0,
+                    open: bytes.len() <= LINE_BYTES_MAX,
+                },
+                (None, Wire::Http(replier)) => replier.answer(bytes, outbox),
+                (None, Wire::Lines { .. }) => return Ok(Life::Over),
+            };
             if alone {
                 self.held.drain(..turn.used);
             } else {
@@ -203,7 +240,7 @@ impl Connection {
 }
 
 /// Writes what fits.
-fn write(stream: &TcpStream, mut bytes: &[u8]) -> Result<usize, Errno> {
+fn write(stream: &OwnedFd, mut bytes: &[u8]) -> Result<usize, Errno> {
     let all = bytes.len();
     while !bytes.is_empty() {
         match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -224,12 +261,16 @@ const EVENTS_MAX: usize = 1024;
 
 const BACKLOG: i32 = 4096;
 
+/// A line may have this many bytes; a longer one ends its connection.
+const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Room for the rest of a request whose length is not known yet.
 const PIECE_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
     use std::thread;
 
     use super::*;
@@ -260,8 +301,33 @@ mod tests {
     fn start() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        thread::spawn(move || Server::new(listener, 512).unwrap().run());
+        let wire = Wire::Http(Replier::new());
+        thread::spawn(move || Server::new(listener.into(), wire, 512).unwrap().run());
         addr
+    }
+
+    /// Lines over many connections: each in the era it opened with, a line longer than the slice among them.
+    #[test]
+    fn many_lines_are_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || Server::new(listener.into(), Wire::Lines { tcp: true }, 512).unwrap().run());
+        let mut streams: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for (n, stream) in streams.iter_mut().enumerate() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            if n % 2 == 0 {
+                stream.write_all(crate::call::INITIALIZE).unwrap();
+                assert!(lines.next().unwrap().unwrap().contains("2025-11-25"));
+            }
+            for length in [1, 2_000] {
+                let message = "m".repeat(length);
+                let call = crate::call::call(crate::call::Era::Legacy, n);
+                writeln!(stream, "{}", call.replace(crate::call::MESSAGE, &message)).unwrap();
+                let line = lines.next().unwrap().unwrap();
+                assert!(line.contains(&format!("\"id\":{n},")) && line.contains(&message), "{line}");
+                assert_eq!(line.contains("resultType"), n % 2 == 1);
+            }
+        }
     }
 
     /// Requests in one piece, in two, and longer than the slice, over connections that take turns; some

@@ -5,13 +5,12 @@
 //! reply. wrk has no warm-up: its run includes the opening of its connections. That every reply was the
 //! right one is seen from their bytes: all have one length, which no error has.
 
-use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 
-use super::racer::{Course, Kind, Racer};
-use crate::contestant::Failure;
-use crate::floor::{Era, MESSAGE};
+use crate::call::{Era, MESSAGE};
+use crate::contestant::{Contestant, Course, Failure, Kind};
 use crate::http::Replier;
+use crate::link::{Target, Transport};
 use crate::meter::{Meter, Run};
 
 /// wrk, with one thread.
@@ -28,26 +27,13 @@ struct Said {
 }
 
 impl Wrk {
-    /// Whether it can be run.
-    ///
-    /// # Errors
-    ///
-    /// When it is not installed, with what to do about it.
-    pub fn check() -> Result<(), Failure> {
-        // It has no way to say its version and succeed; that it starts is enough.
-        let started = Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        match started {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(
-                "wrk is not installed: `just install-wrk` installs the Debian package; `--only volley,rmcp` runs without it"
-                    .into(),
-            ),
-            Err(error) => Err(format!("wrk does not start: {error}").into()),
-        }
+    /// Whether it is installed. It has no way to say its version and succeed; that it starts is enough.
+    pub fn is_installed() -> bool {
+        Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     }
 }
 
-impl Racer for Wrk {
+impl Contestant for Wrk {
     fn name(&self) -> &'static str {
         "wrk -t1"
     }
@@ -56,15 +42,23 @@ impl Racer for Wrk {
         Kind::Wrk
     }
 
+    fn runs(&self, course: &Course) -> bool {
+        course.transport == Transport::Http && course.in_flight == 1 && course.array == 1
+    }
+
     fn run(&self, course: &Course) -> Result<Run, Failure> {
-        let connections = course.connections.get() as u64;
+        let target = Target::start(course.transport, course.connections)?;
+        let url = target.endpoint().ok_or("an HTTP target has an endpoint")?;
+        let connections = course.connections as u64;
+        // It knows whole seconds only.
+        let seconds = course.seconds.ceil().max(1.0);
         let mut command = Command::new("wrk");
-        command.arg("-t1").arg(format!("-c{connections}")).arg(format!("-d{}s", course.seconds));
-        command.args(["-s", SCRIPT]).arg(&course.url);
+        command.arg("-t1").arg(format!("-c{connections}")).arg(format!("-d{seconds}s"));
+        command.args(["-s", SCRIPT]).arg(&url);
         if course.era == Era::Legacy {
             command.args(["--", "legacy"]);
         }
-        let meter = Meter::begin_child(course.target_pid)?;
+        let meter = Meter::begin_child(target.pid())?;
         let output = command.stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let Some(said) = text.lines().find_map(Said::read).filter(|_| output.status.success()) else {
