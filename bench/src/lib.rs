@@ -2,7 +2,7 @@
 //!
 //! Two kinds of measurement live here. *Unit costs* are work on bytes in memory: [`corpus`] has
 //! the bytes as real servers send them, [`scenario`] the work, each with its expected answer, and
-//! `benches/` runs them under a clock or an instruction counter. *The hot path* is whole calls
+//! `benches/` runs them under a clock or an instruction counter, whose counts [`gate`] compares with their limits. *The hot path* is whole calls
 //! over real sockets: [`registry`] lists who runs, [`target`] answers all of them alike, [`floor`]
 //! says what the kernel leaves, [`meter`] what it cost, [`report`] makes the table; `hot-path` runs it.
 //! [`race`] does the same over HTTP, where the measure is wrk; `http-race` runs it.
@@ -13,6 +13,7 @@ pub mod contestant;
 pub mod corpus;
 pub mod engine;
 pub mod floor;
+pub mod gate;
 pub mod http;
 pub mod http_target;
 pub mod link;

@@ -175,9 +175,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        Call, Config, Interceptor, ToolCall,
-        api::client::Client,
+        api::{call::Call, client::Client},
+        config::Config,
         error::ErrorKind,
+        model::{interceptor::Interceptor, tool::ToolCall},
         proto::revision::{Era, Revision},
         shard::inbox::ReplyKind,
     };
