@@ -51,7 +51,7 @@ pub(crate) fn request(
     body: impl FnOnce(&mut Vec<u8>),
 ) {
     #[cfg(volley_planted_slowdown = "encode")]
-    crate::base::planted::spend::<8>();
+    crate::base::planted::spend::<7>();
     out.reserve(256);
     out.extend_from_slice(HEAD);
     out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());

@@ -71,7 +71,7 @@ pub(crate) struct Envelope {
 #[inline]
 pub(crate) fn scan(frame: &[u8]) -> Envelope {
     #[cfg(volley_planted_slowdown = "envelope")]
-    crate::base::planted::spend::<6>();
+    crate::base::planted::spend::<5>();
     if let Some((kind, id)) = plain_opening(frame) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
@@ -96,7 +96,7 @@ pub(crate) fn method(frame: &[u8]) -> Option<Cow<'_, str>> {
 #[inline(never)]
 fn scan_other_shapes(frame: &[u8]) -> Envelope {
     #[cfg(volley_planted_slowdown = "envelope")]
-    crate::base::planted::spend::<11>();
+    crate::base::planted::spend::<10>();
     if let Some((kind, id)) = response_by_edges(frame, frame, decimal, decimal_before) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
