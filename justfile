@@ -1,6 +1,8 @@
 # The table of contents. CI calls these recipes and nothing else.
 
 loom_flags := "--cfg volley_loom"
+gungraun_version := "0.20.0"
+gungraun := "target/ci-tools/bin/gungraun-runner"
 
 # List the recipes.
 default:
@@ -73,8 +75,34 @@ bench *args:
     cargo bench -p volley-bench --bench wall -- {{args}}
 
 # Every bench once, to see that its answers are right.
-bench-once profile="bench":
-    cargo bench -p volley-bench --bench wall --profile {{profile}} -- --test
+bench-once:
+    cargo bench -p volley-bench --bench wall -- --test
+
+# Instructions of the stages, counted and compared with `results/gates/instructions.toml`; fails if a line is broken.
+instr: instr-count
+    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- check
+
+# The counts of this tree become the baselines.
+instr-baseline: instr-count
+    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- baseline
+
+# Plants 5 % in encode, then in envelope, and sees the gate fail for each; then the tree as it is, which passes.
+instr-demo: instr-tools && instr
+    for stage in encode envelope; do \
+        rm -rf target/gungraun; \
+        RUSTC_WORKSPACE_WRAPPER="$PWD/bench/planted/$stage" GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null || exit 1; \
+        cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- planted $stage || exit 1; \
+    done
+
+# Counts only.
+instr-count: instr-tools
+    rm -rf target/gungraun
+    GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null
+
+# What counting needs: valgrind, a Debian package, and gungraun's runner in the version of its library, kept under `target/`.
+instr-tools:
+    command -v valgrind >/dev/null || apt-get install -y --no-install-recommends valgrind || { apt-get update && apt-get install -y --no-install-recommends valgrind; } || { echo "valgrind is not installed and cannot be: nothing was counted, nothing is gated" >&2; exit 1; }
+    {{gungraun}} --version 2>/dev/null | grep -qF {{gungraun_version}} || cargo install --quiet --debug --locked --version ={{gungraun_version}} --root target/ci-tools --target-dir target/ci-tools/build gungraun-runner
 
 # All measurements of whole calls, and the report on them in results/reports (40 minutes; `just perf --quick`: minutes; `just perf --help`).
 perf *args:
@@ -116,10 +144,6 @@ ten-thousand duration="30s":
 # A short load on the embedded target.
 load *args="-z 5s":
     cargo run --release --bin loadgen -- run {{args}}
-
-# The same for five seconds, built without link-time optimisation.
-load-once:
-    cargo run --profile testrelease --bin loadgen -- run -z 5s
 
 # Licences and advisories. Needs `cargo install cargo-deny`.
 deny:

@@ -182,7 +182,9 @@ fn bulk_with_interceptors_pulls_no_more_than_its_bound_and_can_be_dropped() {
         let client = server.connect(config);
         let pulled = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&pulled);
-        let calls = echoes(1_000).inspect(move |_| drop(counting.fetch_add(1, Ordering::SeqCst)));
+        let calls = echoes(1_000).inspect(move |_| {
+            counting.fetch_add(1, Ordering::SeqCst);
+        });
         let bulk = client.bulk(calls).buffer(10);
         let bulk = if ordered { bulk.ordered() } else { bulk };
         for (taken, (_, outcome)) in bulk.blocking().enumerate().take(500) {

@@ -175,10 +175,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        Call, Config, Interceptor, ToolCall,
-        api::client::Client,
+        api::{call::Call, client::Client},
         base::buffer::Chunk,
+        config::Config,
         error::ErrorKind,
+        model::{interceptor::Interceptor, tool::ToolCall},
         proto::revision::{Era, Revision},
         shard::inbox::ReplyKind,
     };

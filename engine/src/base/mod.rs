@@ -4,5 +4,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod limits;
+#[cfg(volley_planted_slowdown)]
+pub(crate) mod planted;
 pub(crate) mod sync;
 pub(crate) mod time;

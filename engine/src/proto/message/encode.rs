@@ -53,6 +53,8 @@ pub(crate) fn request(
     progress: bool,
     body: impl FnOnce(&mut Vec<u8>),
 ) {
+    #[cfg(volley_planted_slowdown = "encode")]
+    crate::base::planted::spend::<7>();
     // Put together on the stack, so that the outbox is asked for room once and not for each piece.
     let mut head = [b','; HEAD.len() + ID_BYTES_MAX];
     head[..HEAD.len()].copy_from_slice(HEAD);

@@ -70,6 +70,8 @@ pub(crate) struct Envelope {
 /// Finds kind and id of a frame.
 #[inline]
 pub(crate) fn scan(frame: &[u8]) -> Envelope {
+    #[cfg(volley_planted_slowdown = "envelope")]
+    crate::base::planted::spend::<5>();
     if let Some((kind, id)) = plain_opening(frame) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
@@ -99,6 +101,8 @@ pub(crate) fn method(frame: &[u8]) -> Option<Cow<'_, str>> {
 
 #[inline(never)]
 fn scan_other_shapes(frame: &[u8]) -> Envelope {
+    #[cfg(volley_planted_slowdown = "envelope")]
+    crate::base::planted::spend::<10>();
     if let Some((kind, id)) = response_by_edges(frame, frame, decimal, decimal_before) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
