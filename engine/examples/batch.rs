@@ -28,10 +28,7 @@ async fn main() -> Result<(), volley::Error> {
         }
     }
     let stats = client.stats();
-    println!(
-        "{} calls, {} of them in {} arrays",
-        stats.answered, stats.calls_in_arrays, stats.arrays_sent
-    );
+    println!("{} calls, {} of them in {} arrays", stats.answered, stats.calls_in_arrays, stats.arrays_sent);
     client.close().await;
     Ok(())
 }
