@@ -56,6 +56,9 @@ pub(crate) struct RunArgs {
     /// good for [default: 64, over HTTP 1]
     #[arg(short = 'p', long, value_name = "COUNT|auto[:MAX]", help_heading = "Load")]
     pub(crate) in_flight: Option<String>,
+    /// Calls sent together, as one JSON-RPC array where the target takes any (revision 2025-03-26), else one by one
+    #[arg(long, default_value = "1", value_name = "COUNT", help_heading = "Load")]
+    pub(crate) batch: String,
     /// Stop after this many calls, such as 10k or 1m
     #[arg(short = 'n', long, conflicts_with = "duration", value_name = "COUNT", help_heading = "Load")]
     pub(crate) calls: Option<String>,

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) in_flight: u32,
     /// The engine finds out how many calls in flight the server is good for.
     pub(crate) adaptive: bool,
+    /// Calls sent together; 1 is each by itself.
+    pub(crate) batch: u32,
     /// Generator threads.
     pub(crate) shards: u32,
     /// What ends the measured phase.
@@ -102,6 +104,7 @@ impl Plan {
         let target = target(words)?;
         let connections = bounded(CONNECTIONS, &words.connections)?;
         let adaptive = words.in_flight.as_deref().and_then(|text| text.strip_prefix(AUTO));
+        let batch = bounded(BATCH, &words.batch)?;
         let in_flight = match &words.in_flight {
             Some(_) if adaptive == Some("") => match target.transport().is_http() {
                 true => IN_FLIGHT_AUTO_HTTP,
@@ -111,9 +114,19 @@ impl Plan {
                 bounded(IN_FLIGHT, adaptive.map_or(text, |most| most.strip_prefix(':').unwrap_or(text)))?
             }
             // Over HTTP/1.1 each call in flight is a socket, so how many is for the user to say.
-            None if target.transport().is_http() => 1,
-            None => IN_FLIGHT_DEFAULT,
+            None if target.transport().is_http() => batch,
+            None => IN_FLIGHT_DEFAULT.max(batch),
         };
+        if batch > in_flight {
+            return Err(Refusal {
+                flag: "--batch",
+                value: words.batch.clone(),
+                wrong: format!(
+                    "more than the {in_flight} calls in flight on a connection, no batch would be whole"
+                ),
+                hint: "raise -p, or lower --batch",
+            });
+        }
         let shards = bounded(SHARDS, &words.shards)?;
         if u64::from(connections.div_ceil(shards)) * u64::from(in_flight) > CALLS_IN_FLIGHT_MAX {
             return Err(Refusal {
@@ -137,6 +150,7 @@ impl Plan {
             connections,
             in_flight,
             adaptive: adaptive.is_some(),
+            batch,
             shards,
             stop: stop(words)?,
             warmup: warmup(&words.warmup)?,
@@ -309,6 +323,7 @@ fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Resu
 
 const CONNECTIONS: Bounded = ("--connections", 1 << 16);
 const IN_FLIGHT: Bounded = ("--in-flight", 1 << 18);
+const BATCH: Bounded = ("--batch", 10_000);
 const IN_FLIGHT_DEFAULT: u32 = 64;
 /// The word for an adaptive window, and its bound where none is given; over HTTP/1.1 each call is a socket.
 const AUTO: &str = "auto";
@@ -388,6 +403,21 @@ pub(crate) mod tests {
         let url = plan(&["https://h/mcp"]).unwrap().target;
         assert_eq!(url.transport(), Transport::Https);
         assert!(refused(&["h:1"]).starts_with("TARGET `h:1`: it begins with none of"));
+    }
+
+    #[test]
+    fn a_batch_fits_the_window() {
+        assert_eq!(plan(&[]).unwrap().batch, 1);
+        for (words, window) in [
+            (&["--batch", "100"][..], 100),
+            (&["--batch", "10"], 64),
+            (&["http://h/", "--batch", "10"], 10),
+            (&["--batch", "10", "-p", "20"], 20),
+        ] {
+            assert_eq!(plan(words).unwrap().in_flight, window, "{words:?}");
+        }
+        assert!(refused(&["--batch", "100", "-p", "64"]).starts_with("--batch `100`"));
+        assert!(refused(&["--batch", "0"]).starts_with("--batch `0`"));
     }
 
     #[test]

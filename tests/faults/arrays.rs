@@ -245,7 +245,7 @@ fn an_array_that_was_too_long_does_not_end_arrays() {
         client.close().await;
         let stats = client.stats();
         assert_eq!((stats.arrays_refused, stats.array_fallbacks, stats.failed), (1, 40, 0), "{stats:?}");
-        assert!(stats.arrays_sent >= 1 + 5 * 5, "in twenties: {stats:?}");
+        assert!(stats.arrays_sent > 5 * 5, "in twenties: {stats:?}");
         adds_up(&stats);
     });
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod authorization;
+mod batches;
 mod calls;
 mod crowds;
 mod eras;

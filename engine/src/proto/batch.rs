@@ -85,6 +85,10 @@ impl ArrayVerdict {
     /// An array of so many calls came to nothing, although the server had answered smaller ones: half as many may do. Each time
     /// it is half of what failed, so a server that takes none after all has refused six arrays of a hundred.
     pub(crate) fn after_failure(self, calls: u32) -> Self {
+        if self == Self::UNKNOWN {
+            // It has been forgotten meanwhile, and is asked for anew.
+            return self;
+        }
         Self((calls / 2).clamp(Self::NONE.0, self.0.max(Self::NONE.0)))
     }
 }

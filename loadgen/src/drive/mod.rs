@@ -38,7 +38,7 @@ pub(crate) use specimen::{Specimen, Specimens};
 use worker::{Done, Halt, Worker};
 
 use crate::plan::{Plan, Stop};
-use crate::record::{HttpCounts, Summary, Tally};
+use crate::record::{ArrayCounts, HttpCounts, Summary, Tally};
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ pub(crate) struct Measured {
     pub(crate) http: HttpCounts,
     /// Calls that all connections together might have in flight at the end.
     pub(crate) window: u64,
+    /// How many of its calls left in arrays.
+    pub(crate) arrays: ArrayCounts,
     /// Whether Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
@@ -89,6 +91,7 @@ struct Left {
     revision: String,
     http: HttpCounts,
     window: u64,
+    arrays: ArrayCounts,
     fault: Option<String>,
 }
 
@@ -175,7 +178,7 @@ impl<C: Connect> Run<'_, C> {
         seat.meet();
         seat.meet();
         left.measured = self.phase(&mut worker, &self.measured, self.plan.stop);
-        left.http = worker.http();
+        (left.http, left.arrays) = (worker.http(), worker.arrays());
         left.window = worker.window();
         seat.meet();
         seat.meet();
@@ -215,6 +218,7 @@ impl Measured {
         }
         self.http += left.http;
         self.window += left.window;
+        self.arrays += left.arrays;
         if let Some(done) = left.warmup {
             self.warmup += done.summary.tally;
             self.specimens.merge(done.specimens);

@@ -90,6 +90,7 @@ fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
             ("revision", result.revision.clone()),
             ("connections", window.0),
             ("in_flight", window.1),
+            ("batch", result.batch.to_string()),
             ("shards", window.2),
             ("spin_us", result.spin_us.to_string()),
             ("tool", result.tool.clone()),

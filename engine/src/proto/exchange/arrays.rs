@@ -136,7 +136,9 @@ impl Exchange {
             return;
         }
         if self.is_http(connection) {
-            self.http_array(connection, text, elements);
+            if !self.http_array(connection, text, elements) {
+                return;
+            }
         } else {
             let outbox = &mut self.connections[connection as usize].outbox;
             let start = outbox.end();

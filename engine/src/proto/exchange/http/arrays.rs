@@ -6,7 +6,7 @@
 //! | response | the calls that were not answered |
 //! |---|---|
 //! | 400, 404, 405, 413, 415, 422 that names none of the calls; or nothing but an error -32600 or -32700 without an id | were not executed: each goes again, by itself |
-//! | 404 for a session, 401 while somebody brings another token | the same, and what the status means besides |
+//! | 404 for a session, 401 while somebody brings another token, 400 for a session with an error that is none of -32600, -32602, -32700 | the same, and what the status means besides; no word on arrays |
 //! | another status | end as a single call with that status would |
 //! | a success that answers some, or none | `ConnectionLost`, `Unknown` |
 //! | none: the socket was lost | `Unknown`; if no byte had left, they go again |
@@ -28,7 +28,7 @@ use crate::{
         batch::{ArrayVerdict, Element},
         correlation::{NO_LANE, Row},
         event::{Fate, Sink, Why},
-        exchange::Exchange,
+        exchange::{Exchange, Parked},
         framing::newline::Oversized,
         http::{
             lane::{Load, Socket, Together},
@@ -45,6 +45,8 @@ use crate::{
 /// The server could not make anything of the request as a whole (JSON-RPC 2.0, section 5.1).
 const INVALID_REQUEST: i64 = -32600;
 const PARSE_ERROR: i64 = -32700;
+/// What the Python SDK says to an array.
+const INVALID_PARAMS: i64 = -32602;
 
 #[derive(Deserialize)]
 struct Nameless {
@@ -57,17 +59,24 @@ struct Code {
 }
 
 impl Exchange {
-    /// Puts an array on a lane. There is one: the connection said that it has room.
+    /// Puts an array on a lane. There is one: the connection said that it has room. (If there is none after all, its calls wait
+    /// again, each by itself.)
     pub(in crate::proto::exchange) fn http_array(
         &mut self,
         connection: u32,
         text: &[u8],
         elements: &[Element],
-    ) {
+    ) -> bool {
         let load = if let [only] = elements { Load::Call(only.key) } else { Load::Array };
         let Some(lane) = self.http_place(connection, load, text) else {
             debug_assert!(false, "picked a connection without a lane");
-            return;
+            let revision = self.connections[connection as usize].revision;
+            let parked = elements.iter().map(|&Element { key, start, len }| {
+                let frame = text[start as usize..(start + len) as usize].to_vec();
+                Parked { key, revision, frame }
+            });
+            self.parked.extend(parked);
+            return false;
         };
         // What cannot be asked is off its lane already.
         let place = &mut self.http(connection).lanes[lane as usize];
@@ -82,6 +91,7 @@ impl Exchange {
                 (row.start, row.len) = (element.start.into(), element.len);
             }
         }
+        true
     }
 
     /// Is the call part of an array that is on a lane?
@@ -117,6 +127,12 @@ impl Exchange {
     fn array_is_over(&mut self, line: u32) {
         self.set_load(line, Load::Answered);
         self.lane(line).array.clear();
+    }
+
+    /// The rest of a response has a while to come; then its socket is given up.
+    fn let_rest_come(&mut self, now: Instant, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        self.set_until(connection, lane as u32, now.after(REST_OF_RESPONSE));
     }
 
     /// A lane's array has moved to another lane.
@@ -208,9 +224,12 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let (status, again) = (self.lane(line).status, self.lane(line).again);
         let calls = self.lane(line).array.keys.len();
-        if again || status == 404 && self.lane(line).session.is_some() {
+        let has_session = self.lane(line).session.is_some();
+        let is_gone = status == 404 && has_session;
+        if again || is_gone || status == 400 && has_session && is_no_word_on_arrays(frame) {
+            // (After a 400 the calls go again alone, and what that says of the session is theirs to find out.)
             self.take_array_back(now, line, sink);
-            if !again {
+            if is_gone && !again {
                 self.end_session(now, line, sink);
             }
             return;
@@ -226,6 +245,7 @@ impl Exchange {
         let rows = self.array_rows(line);
         let why = Why::Http { status, retry_after_s: self.lane(line).retry_after_s };
         self.array_is_over(line);
+        self.let_rest_come(now, line);
         let is_open = answered || matches!(status, 408 | 500 | 502 | 504);
         if matches!(status, 400..500) && !matches!(status, 401 | 403 | 408 | 429) {
             self.array_failed(calls);
@@ -258,6 +278,7 @@ impl Exchange {
         let (rows, body) = (self.array_rows(line), self.lane(line).body().to_vec());
         let status = self.lane(line).status;
         self.array_is_over(line);
+        self.let_rest_come(now, line);
         let mut taken = 0;
         for row in rows {
             if row.tries >= TRIES_MAX {
@@ -436,6 +457,12 @@ impl Exchange {
             self.set_until(connection, lane, until);
         }
     }
+}
+
+/// Is this an error, and one about something else than the message? So some servers say that they have forgotten a session.
+fn is_no_word_on_arrays(frame: Option<FrameRef<'_>>) -> bool {
+    let said = frame.and_then(|frame| serde_json::from_slice::<Nameless>(frame.bytes()).ok());
+    said.is_some_and(|said| !matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR | INVALID_PARAMS))
 }
 
 /// A call's own text in that of its array.
