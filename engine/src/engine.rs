@@ -14,10 +14,8 @@ use std::{
     time::Duration,
 };
 
-use event_listener::{Event, Listener};
-use parking_lot::Mutex;
-
 use crate::{
+    base::sync::{Listener, Mutex},
     config::{
         Config,
         dial::Dial,
@@ -30,7 +28,7 @@ use crate::{
         exchange::Exchange,
         revision::Era,
     },
-    queue::completion::Cell,
+    queue::{completion::Cell, room::Room},
     shard::{
         Shard,
         inbox::{Command, ShardHandle, Standing},
@@ -50,7 +48,7 @@ pub(crate) struct Engine {
     pub(crate) memory: Arc<Memory>,
     pub(crate) porter: Arc<Porter>,
     /// A slot became free on some shard.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     /// Subscriptions that are open or being opened.
     pub(crate) subscriptions: AtomicU32,
     /// Tools that may not be called over HTTP, and why not.
@@ -85,7 +83,7 @@ impl Engine {
             Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);
         let pool = Pool::new(values.decode_workers).map_err(system)?;
-        let room = Arc::new(Event::new());
+        let room = Arc::new(Room::new());
         let (mut handles, mut runners) = (Vec::new(), Vec::new());
         for n in 0..values.shards {
             let window = config.window_of(n);
@@ -110,7 +108,11 @@ impl Engine {
             let on_stderr = values.on_stderr.clone();
             let shard = Shard::new(exchange, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
                 .map_err(system)?;
-            handle.set_waker(shard.waker().map_err(system)?);
+            let waker = shard.waker().map_err(system)?;
+            handle.set_waker(move || {
+                // Fails only when the shard's poll is gone, and the shard with it.
+                let _ = waker.wake();
+            });
             let desk = Desk::new(
                 Arc::clone(&handle),
                 Arc::clone(&porter),
@@ -149,6 +151,23 @@ impl Engine {
             threads: Mutex::new(threads),
             household,
         })
+    }
+
+    /// The callers' side of an engine whose shards somebody else runs, or nobody: for models.
+    #[cfg(all(test, any(volley_loom, volley_shuttle)))]
+    pub(crate) fn of_handles(handles: Vec<Arc<ShardHandle>>, config: Config, room: Arc<Room>) -> Self {
+        Self {
+            handles,
+            config,
+            memory: Arc::new(Memory::default()),
+            porter: Arc::new(Porter::new(None, None).expect("no thread without a handler")),
+            room,
+            subscriptions: AtomicU32::new(0),
+            excluded_tools: Mutex::default(),
+            over_http: false,
+            threads: Mutex::default(),
+            household: None,
+        }
     }
 
     /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.

@@ -52,7 +52,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 ];
 
 /// Above the house: they show it, and may look into every room.
-const ABOVE: [&str; 3] = ["fuzz_bodies", "internals", "lib"];
+const ABOVE: [&str; 4] = ["fuzz_bodies", "internals", "lib", "models"];
 
 /// The rooms of the protocol, which know no machine.
 const PURE: [&str; 4] = ["base", "slab", "proto", "policy"];

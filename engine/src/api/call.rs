@@ -8,8 +8,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use event_listener::EventListener;
-
 use crate::{
     base::buffer::Frame,
     decode::answer::{self, RawAnswer},
@@ -17,6 +15,7 @@ use crate::{
     error::Error,
     model::tool::ToolResult,
     proto::event::{Failure, Fate, Patience},
+    queue::room::Waiting,
     shard::{
         inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
         mailbox::Mailbox,
@@ -47,7 +46,7 @@ enum State {
     /// No place yet.
     Waiting {
         request: Request,
-        listener: Option<EventListener>,
+        listener: Option<Waiting>,
     },
     /// In a slot.
     Placed {

@@ -4,5 +4,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod limits;
+#[cfg(any(volley_loom, volley_shuttle))]
+pub(crate) mod modelled;
 pub(crate) mod sync;
 pub(crate) mod time;

@@ -10,18 +10,15 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    },
+    sync::{Arc, OnceLock},
 };
 
-use crossbeam::queue::{ArrayQueue, SegQueue};
-use event_listener::Event;
-use parking_lot::Mutex;
-
 use crate::{
-    base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
+    base::{
+        buffer::Frame,
+        limits::SLOT_BUFFER_BYTES_KEPT,
+        sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
+    },
     decode::answer,
     error::{Error, ErrorKind, Phase},
     model::tool::ToolResult,
@@ -32,6 +29,7 @@ use crate::{
     queue::{
         completion::{Cell, Delivered},
         doorbell::Doorbell,
+        room::Room,
     },
     slab::{Slab, key::Key, magazine::Magazine},
     telemetry::counters::SharedStats,
@@ -86,6 +84,9 @@ pub(crate) enum Command {
     Close,
 }
 
+/// Wakes the shard out of its poll.
+type Wake = Box<dyn Fn() + Send + Sync>;
+
 /// What a shard and its callers share.
 pub(crate) struct ShardHandle {
     pub(crate) slab: Slab<CallCell>,
@@ -95,12 +96,12 @@ pub(crate) struct ShardHandle {
     /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
     claims: AtomicU64,
     bell: Doorbell,
-    waker: OnceLock<mio::Waker>,
+    waker: OnceLock<Wake>,
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
     /// A slot became free, here or on another shard of the same engine.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     pub(crate) stats: SharedStats,
     pub(crate) status: Status,
 }
@@ -131,7 +132,7 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Event>) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Room>) -> Self {
         Self {
             slab,
             standing,
@@ -189,10 +190,9 @@ impl ShardHandle {
 
     pub(crate) fn ring_bell(&self) {
         if self.bell.must_ring()
-            && let Some(waker) = self.waker.get()
+            && let Some(wake) = self.waker.get()
         {
-            // Fails only when the shard's poll is gone, and the shard with it.
-            let _ = waker.wake();
+            wake();
         }
     }
 
@@ -202,11 +202,11 @@ impl ShardHandle {
             self.slab.renew(key);
             self.standing.free.lock().give_back(key);
             // Those that wait for a slot of a call may be woken first, and have no use for this one.
-            self.room.notify(usize::MAX);
+            self.room.tell_all();
             return;
         }
         self.slab.release(key);
-        self.room.notify(1);
+        self.room.tell_one();
     }
 
     /// Does it take no new calls any more?
@@ -221,7 +221,7 @@ impl ShardHandle {
     /// New calls are refused from now on.
     pub(crate) fn refuse(&self) {
         self.refusing.store(true, Ordering::Release);
-        self.room.notify(usize::MAX);
+        self.room.tell_all();
     }
 
     /// Puts a failure into words.
@@ -236,9 +236,9 @@ impl ShardHandle {
 
     // The shard.
 
-    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+    pub(crate) fn set_waker(&self, wake: impl Fn() + Send + Sync + 'static) {
         // Set once, before the handle is shared.
-        let _ = self.waker.set(waker);
+        let _ = self.waker.set(Box::new(wake));
     }
 
     pub(crate) fn pop_call(&self) -> Option<Key> {
@@ -281,7 +281,7 @@ impl ShardHandle {
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }
-        self.room.notify(usize::MAX);
+        self.room.tell_all();
         self.status.changed.notify(usize::MAX);
     }
 
