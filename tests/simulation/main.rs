@@ -6,6 +6,8 @@
 
 mod checks;
 mod driver;
+mod http_properties;
+mod http_world;
 mod ledger;
 mod nature;
 mod pipe;
