@@ -31,12 +31,16 @@ const FLOORS: &[(&str, &[&str])] = &[
         "shard",
         &["base", "slab", "queue", "telemetry", "proto", "error", "model", "config", "decode", "transport"],
     ),
-    ("engine", &["slab", "queue", "telemetry", "proto", "error", "config", "decode", "transport", "shard"]),
+    (
+        "engine",
+        &["base", "slab", "queue", "telemetry", "proto", "error", "config", "decode", "transport", "shard"],
+    ),
     (
         "api",
         &[
             "base",
             "slab",
+            "queue",
             "policy",
             "telemetry",
             "proto",
