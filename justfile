@@ -3,6 +3,9 @@
 loom_flags := "--cfg volley_loom"
 gungraun_version := "0.20.0"
 gungraun := "target/ci-tools/bin/gungraun-runner"
+shuttle_flags := "--cfg volley_shuttle"
+asan_target := "x86_64-unknown-linux-gnu"
+asan_flags := 'target.x86_64-unknown-linux-gnu.rustflags=["-Zsanitizer=address"]'
 
 # List the recipes.
 default:
@@ -35,15 +38,28 @@ features:
     cargo check -p mcp-volley --no-default-features --features tokio
     cargo check -p mcp-volley --features internals
 
-# Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice).
-loom preemptions="3":
-    LOOM_MAX_PREEMPTIONS={{preemptions}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --lib --release --target-dir target/loom loom_
+# Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice) and of callers with shards (two).
+loom preemptions="3" composed="2":
+    LOOM_MAX_PREEMPTIONS={{preemptions}} LOOM_COMPOSED_PREEMPTIONS={{composed}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --no-default-features --lib --release --target-dir target/loom loom_
+
+# Longer histories of callers and shards, under schedules drawn at random; a run prints its seed, `just shuttle N SEED` repeats it.
+shuttle schedules="2000" seed="":
+    VOLLEY_SHUTTLE_SCHEDULES={{schedules}} VOLLEY_SEED={{seed}} RUSTFLAGS="{{shuttle_flags}}" cargo test -p mcp-volley --no-default-features --lib --target-dir target/shuttle shuttle_ -- --nocapture --test-threads 1
+
+# A million calls each, inline and in bulk, over stdio, Unix, TCP and HTTP: how often they ask for memory.
+allocations calls="1000000":
+    VOLLEY_ALLOCATION_CALLS={{calls}} cargo test -p volley-tests --profile testrelease --test allocations -- --nocapture
+
+# The engine's unit tests under AddressSanitizer; `just asan integration` and `just asan faults`: those of volley-tests.
+asan suite="lib":
+    RUSTC_BOOTSTRAP=1 cargo test --config '{{asan_flags}}' --target {{asan_target}} --target-dir target/asan \
+        {{ if suite == "lib" { "-p mcp-volley --lib --features internals,websocket,oauth" } else { "-p volley-tests --test " + suite } }}
 
 # The fuzz targets' bodies on random bytes, without a fuzzer.
 fuzz-bodies seed="1":
-    VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals fuzz_bodies
+    VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals,websocket fuzz_bodies
 
-# A fuzz target for so many seconds: framing, envelope, http_head, chunked or event_stream. Needs `cargo install cargo-fuzz`.
+# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream, exchange, multiplexed or websocket. Needs `cargo install cargo-fuzz`.
 fuzz target seconds="60":
     cd engine && mkdir -p fuzz/corpus/{{target}} && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -dict=fuzz/json.dict -max_total_time={{seconds}}
 

@@ -14,10 +14,8 @@ use std::{
     time::Duration,
 };
 
-use event_listener::{Event, Listener};
-use parking_lot::Mutex;
-
 use crate::{
+    base::sync::{Listener, Mutex},
     config::{
         Config,
         dial::Dial,
@@ -31,7 +29,7 @@ use crate::{
         exchange::Exchange,
         revision::{Era, Revision},
     },
-    queue::completion::Cell,
+    queue::{completion::Cell, room::Room},
     shard::{
         Shard,
         alarm::Alarm,
@@ -55,7 +53,7 @@ pub(crate) struct Engine {
     pub(crate) memory: Arc<Memory>,
     pub(crate) porter: Arc<Porter>,
     /// A slot became free on some shard.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     /// Subscriptions that are open or being opened.
     pub(crate) subscriptions: AtomicU32,
     /// Tools that may not be called over HTTP, and why not.
@@ -90,7 +88,7 @@ impl Engine {
             Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);
         let pool = Pool::new(values.decode_workers).map_err(system)?;
-        let room = Arc::new(Event::new());
+        let room = Arc::new(Room::new());
         let (mut handles, mut runners) = (Vec::new(), Vec::new());
         for n in 0..values.shards {
             let window = config.window_of(n);
@@ -162,10 +160,16 @@ impl Engine {
         let slab = Slab::new(KeyLayout::for_slots(slots, 0, 1), slots, Cell::new);
         // Slot 0 is no call's, as in a client that runs.
         let standing = Standing { slots: 0..1, free: Mutex::new(slab.draw(1)) };
-        let room = Arc::new(Event::new());
+        let room = Arc::new(Room::new());
         let handle = ShardHandle::new(slab, slots, standing, Arc::clone(&room));
+        Self::of_handles(vec![Arc::new(handle)], config, room)
+    }
+
+    /// The callers' side of an engine whose shards somebody else runs, or nobody.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn of_handles(handles: Vec<Arc<ShardHandle>>, config: Config, room: Arc<Room>) -> Self {
         Self {
-            handles: vec![Arc::new(handle)],
+            handles,
             config,
             memory: Arc::default(),
             porter: Arc::new(Porter::new(None, None).expect("without a handler no thread is started")),

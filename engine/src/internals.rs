@@ -11,5 +11,9 @@ pub use tungstenite;
 
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
-    pub use crate::fuzz_bodies::{chunked, envelope, event_stream, framing, http_head};
+    #[cfg(feature = "http2")]
+    pub use crate::fuzz_bodies::multiplexed;
+    #[cfg(feature = "websocket")]
+    pub use crate::fuzz_bodies::websocket;
+    pub use crate::fuzz_bodies::{chunked, envelope, event_stream, exchange, framing, http_head};
 }

@@ -133,3 +133,6 @@ pub mod mcp {
 
 #[cfg(any(test, feature = "internals"))]
 pub mod internals;
+
+#[cfg(all(test, any(volley_loom, volley_shuttle)))]
+mod models;

@@ -7,6 +7,8 @@
 mod capacity;
 mod checks;
 mod driver;
+mod http_properties;
+mod http_world;
 mod ledger;
 mod nature;
 mod pipe;

@@ -6,16 +6,16 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{Ordering, fence},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use super::bulk_intercepted::{Intercepted, Terms};
 use crate::{
-    base::limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
+    base::{
+        limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
+        sync::{Ordering, fence},
+    },
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,

@@ -8,8 +8,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use event_listener::EventListener;
-
 use super::interceptor::Intercepted;
 use crate::{
     base::buffer::Chunk,
@@ -18,6 +16,7 @@ use crate::{
     error::Error,
     model::{body::Body, tool::ToolResult},
     proto::event::{Failure, Fate, Patience},
+    queue::room,
     shard::{
         inbox::{self, Command, Question, Refused, Reply, ReplyKind},
         mailbox::Mailbox,
@@ -65,7 +64,7 @@ enum State {
 struct Waiting {
     request: Request,
     blocks: bool,
-    listener: Option<EventListener>,
+    listener: Option<room::Waiting>,
 }
 
 /// What is to be sent.

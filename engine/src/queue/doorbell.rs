@@ -48,7 +48,10 @@ impl Doorbell {
     #[must_use = "a sleeper that nobody wakes sleeps on"]
     pub(crate) fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        // Who comes too late to ring leaves no store behind. (With a `swap` it left one, and loom, which orders stores of two threads
+        // only as far as these have met, let it hide a later `lie_down`. The standard does not.)
+        self.asleep.load(Ordering::Relaxed)
+            && self.asleep.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

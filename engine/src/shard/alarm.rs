@@ -20,6 +20,9 @@ pub(crate) enum Alarm {
     /// Of a task. The lock is taken once a sleep, by the one who rings, and once a turn by the task.
     #[cfg(feature = "tokio")]
     Task(Mutex<Waker>),
+    /// Of a shard that a model plays.
+    #[cfg(all(test, any(volley_loom, volley_shuttle)))]
+    Played(Box<dyn Fn() + Send + Sync>),
 }
 
 impl Alarm {
@@ -47,6 +50,8 @@ impl Alarm {
                 let waker = place.lock().clone();
                 waker.wake();
             }
+            #[cfg(all(test, any(volley_loom, volley_shuttle)))]
+            Self::Played(ring) => ring(),
         }
     }
 }

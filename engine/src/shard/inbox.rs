@@ -10,20 +10,14 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    },
+    sync::{Arc, OnceLock},
 };
-
-use crossbeam::queue::{ArrayQueue, SegQueue};
-use event_listener::Event;
-use parking_lot::Mutex;
 
 use crate::{
     base::{
         buffer::{Chunk, Frame},
         limits::SLOT_BUFFER_BYTES_KEPT,
+        sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
     },
     decode::answer,
     error::{Error, ErrorKind, Phase},
@@ -35,6 +29,7 @@ use crate::{
     queue::{
         completion::{Cell, Delivered},
         doorbell::Doorbell,
+        room::Room,
     },
     slab::{Slab, key::Key, magazine::Magazine},
     telemetry::counters::SharedStats,
@@ -107,7 +102,7 @@ pub(crate) struct ShardHandle {
     panicked: AtomicBool,
     refusing: AtomicBool,
     /// A slot became free, here or on another shard of the same engine.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     pub(crate) stats: SharedStats,
     pub(crate) status: Status,
 }
@@ -138,7 +133,7 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Event>) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Room>) -> Self {
         Self {
             slab,
             standing,
@@ -209,11 +204,11 @@ impl ShardHandle {
             self.slab.renew(key);
             self.standing.free.lock().give_back(key);
             // Those that wait for a slot of a call may be woken first, and have no use for this one.
-            self.room.notify(usize::MAX);
+            self.room.tell_all();
             return;
         }
         self.slab.release(key);
-        self.room.notify(1);
+        self.room.tell_one();
     }
 
     /// Would a call get a place just now, or be told that none will ever?
@@ -233,7 +228,7 @@ impl ShardHandle {
     /// New calls are refused from now on.
     pub(crate) fn refuse(&self) {
         self.refusing.store(true, Ordering::Release);
-        self.room.notify(usize::MAX);
+        self.room.tell_all();
     }
 
     /// Puts a failure into words.
@@ -317,7 +312,7 @@ impl ShardHandle {
             }
         }
         self.relay.hand_on();
-        self.room.notify(usize::MAX);
+        self.room.tell_all();
         self.status.changed.notify(usize::MAX);
     }
 

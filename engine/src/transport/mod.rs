@@ -11,7 +11,7 @@ pub(crate) mod stdio;
 mod tls;
 mod token;
 #[cfg(feature = "websocket")]
-mod websocket;
+pub(crate) mod websocket;
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 

@@ -88,7 +88,7 @@ impl Desk {
 
     // Bulk jobs.
 
-    pub(super) fn open_job(&mut self, shared: Arc<JobShared>) {
+    pub(crate) fn open_job(&mut self, shared: Arc<JobShared>) {
         let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0 };
         match self.jobs.iter().position(Option::is_none) {
             Some(place) => self.jobs[place] = Some(job),
@@ -98,7 +98,7 @@ impl Desk {
     }
 
     /// Puts calls of the jobs on connections that have room, in turn. Returns whether there are more and room for them.
-    pub(super) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
+    pub(crate) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
         self.send_notes(now, exchange);
         if self.jobs.iter().all(Option::is_none) {
             return false;
@@ -163,7 +163,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn fail_claims(&mut self, failure: Failure) {
+    pub(crate) fn fail_claims(&mut self, failure: Failure) {
         for job in self.jobs.iter_mut().flatten() {
             if let Some(claim) = job.claim.take() {
                 for &(index, _) in &claim.calls[claim.taken..] {
@@ -174,21 +174,21 @@ impl Desk {
         }
     }
 
-    pub(super) fn abandon_jobs(&mut self) {
+    pub(crate) fn abandon_jobs(&mut self) {
         for job in self.jobs.drain(..).flatten() {
             job.shared.abandon();
         }
     }
 
     /// Has no job a call that is not yet in flight?
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.jobs.iter().flatten().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
     }
 
     // Notifications of the caller.
 
     /// Takes a notification on; it is sent when a connection is ready.
-    pub(super) fn notify(&mut self, note: Note) {
+    pub(crate) fn notify(&mut self, note: Note) {
         if self.notes.len() < NOTES_MAX {
             self.notes.push(note);
         } else {
@@ -215,13 +215,13 @@ impl Desk {
     // The end of a turn.
 
     /// Adds the desk's own counts.
-    pub(super) fn add_counts(&self, stats: &mut Stats) {
+    pub(crate) fn add_counts(&self, stats: &mut Stats) {
         stats.notifications_dropped = self.notifications_dropped;
     }
 
     /// Hands everything out that was gathered during the turn. Wakes of tasks of another thread's go by the relay. A bulk job's
     /// consumer is woken when there is enough for it, or when the turn had nothing to read: `more` may come otherwise.
-    pub(super) fn hand_out(&mut self, more: bool, relays: bool) {
+    pub(crate) fn hand_out(&mut self, more: bool, relays: bool) {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
                 job.unwoken += job.batch.len() as u64;
@@ -242,7 +242,7 @@ impl Desk {
     }
 
     /// Fails a single call that the exchange does not know.
-    pub(super) fn fail(&mut self, key: Key, failure: Failure) {
+    pub(crate) fn fail(&mut self, key: Key, failure: Failure) {
         self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure));
     }
 

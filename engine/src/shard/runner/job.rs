@@ -8,20 +8,15 @@
 //!
 //! Bounds: the consumer never has more calls outstanding and unread than its own bound, so neither queue can hold more.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering, fence},
-    },
-    task::Waker,
-};
-
-use crossbeam::queue::SegQueue;
-use parking_lot::Mutex;
+use std::{sync::Arc, task::Waker};
 
 use crate::{
-    base::buffer::{Chunk, Frame, FrameRef},
+    base::{
+        buffer::{Chunk, Frame, FrameRef},
+        sync::{AtomicBool, Mutex, Ordering, fence},
+    },
     proto::event::{Ended, Failure, Fate, Outcome, Patience, Why},
+    queue::line::Line,
 };
 
 /// Some calls of a job, encoded.
@@ -132,10 +127,10 @@ impl Batch {
 /// What the two sides of a job share.
 #[derive(Debug, Default)]
 pub(crate) struct JobShared {
-    pub(crate) claims: SegQueue<Claim>,
-    pub(crate) spare_claims: SegQueue<Claim>,
-    pub(crate) batches: SegQueue<Batch>,
-    pub(crate) spare_batches: SegQueue<Batch>,
+    pub(crate) claims: Line<Claim>,
+    pub(crate) spare_claims: Line<Claim>,
+    pub(crate) batches: Line<Batch>,
+    pub(crate) spare_batches: Line<Batch>,
     waker: Mutex<Option<Waker>>,
     /// The consumer has gone.
     gone: AtomicBool,
