@@ -142,7 +142,7 @@ impl Splicer {
                 at += used;
                 true
             } else {
-                let end = value_end(line, at)?;
+                let end = value_end(line, at).filter(|_| line[at] != b',')?;
                 let element = &line[at..end];
                 at = end;
                 // An array in an array is no request; nobody may make us descend.
