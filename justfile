@@ -128,12 +128,12 @@ perf *args:
 # A view of `just perf`: tables of the floor, the engine and the peer over streams, unpinned. `--one-core` pins both sides.
 hot-path *args:
     cargo build --release -p volley-bench --bins
-    target/release/perf --table --sections matrix --transports tcp,stdio,unix --cores free {{args}}
+    target/release/perf --view streams {{args}}
 
 # A view of `just perf`: tables of the engine, wrk and the peers over HTTP. Needs wrk (`just install-wrk`), or goes without it.
 wrk *args:
     cargo build --release -p volley-bench --bins
-    target/release/perf --table --sections matrix --transports http --cores free --in-flight 64,1 {{args}}
+    target/release/perf --view http {{args}}
 
 # The Debian package of wrk, which `just perf` and `just wrk` run if it is there.
 install-wrk:

@@ -142,7 +142,7 @@ impl Splicer {
                 at += used;
                 true
             } else {
-                let end = value_end(line, at)?;
+                let end = value_end(line, at).filter(|_| line[at] != b',')?;
                 let element = &line[at..end];
                 at = end;
                 // An array in an array is no request; nobody may make us descend.
@@ -573,7 +573,8 @@ mod tests {
         let mut body = Vec::new();
         assert_eq!(Splicer::for_bodies().answer_body(array.as_bytes(), &mut body), Answered::Replied);
         let (first, second) = lines.split_once('\n').unwrap();
-        assert_eq!(first.as_bytes(), body);
+        // A body without metadata is legacy, a stream without a handshake is not.
+        assert_eq!(first.replace(r#","resultType":"complete""#, "").as_bytes(), body);
         assert!(second.contains("\"id\":5"));
         let values: Vec<serde_json::Value> = serde_json::from_str(first).unwrap();
         let ids: Vec<_> = values.iter().map(|value| value["id"].to_string()).collect();

@@ -38,22 +38,21 @@ struct Cli {
     /// Only contestants whose name has one of these in it
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     only: Vec<String>,
-    /// What carries the bytes
-    #[arg(long, value_delimiter = ',', default_value = "stdio,unix,tcp,http", value_name = "TRANSPORT,...")]
+    /// What carries the bytes [default: stdio,unix,tcp,http]
+    #[arg(long, value_delimiter = ',', value_name = "TRANSPORT,...")]
     transports: Vec<Transport>,
-    /// Calls in flight in the matrix; over HTTP, connections with one call each
+    /// Calls in flight in the matrix; over HTTP, connections with one call each [default: 1,64,1024]
     #[arg(
         long,
         short = 'c',
         alias = "connections",
         value_delimiter = ',',
-        default_value = "1,64,1024",
         value_name = "CALLS,...",
         value_parser = clap::value_parser!(u32).range(1..=65_536)
     )]
     in_flight: Vec<u32>,
-    /// Where the matrix is run: wherever the system puts both sides, or both on one core
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "free,one")]
+    /// Where the matrix is run: wherever the system puts both sides, or both on one core [default: free,one]
+    #[arg(long, value_enum, value_delimiter = ',')]
     cores: Vec<Cores>,
     /// The same as --cores one
     #[arg(long)]
@@ -95,9 +94,21 @@ struct Cli {
     /// Prints tables and writes no report
     #[arg(long)]
     table: bool,
-    /// With --table: keeps all runs in this file
-    #[arg(long, value_name = "FILE", requires = "table")]
+    /// Tables of the matrix alone, unpinned unless something else is said: what `just hot-path` and `just wrk` print
+    #[arg(long, value_enum)]
+    view: Option<View>,
+    /// Prints tables, writes no report, and keeps all runs in this file
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// A part of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum View {
+    /// Over streams
+    Streams,
+    /// Over HTTP, with 64 connections and with one
+    Http,
 }
 
 /// Runs it, or, as a child of itself, one job.
@@ -161,7 +172,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         invocation.seconds = Some(begun.elapsed().as_secs_f64());
     }
     files.write(&report)?;
-    if !cli.table {
+    if !cli.tables_only() {
         println!("{}", markdown::summary(&report));
         println!("written: {}.md", files.stem.display());
     }
@@ -225,19 +236,33 @@ const QUICK: Defaults =
 
 impl Cli {
     fn sections(&self) -> Vec<Section> {
-        if self.sections.is_empty() { Section::value_variants().to_vec() } else { self.sections.clone() }
+        match self.view {
+            _ if !self.sections.is_empty() => self.sections.clone(),
+            Some(_) => vec![Section::Matrix],
+            None => Section::value_variants().to_vec(),
+        }
+    }
+
+    /// Whether no report is written.
+    fn tables_only(&self) -> bool {
+        self.table || self.view.is_some() || self.json.is_some()
     }
 
     fn settings(&self) -> Settings {
         let few = if self.quick { QUICK } else { CLAIM };
         let big = if self.big_reply_mib.is_empty() { few.big_reply_mib } else { &self.big_reply_mib };
+        let (transports, in_flight, cores): (&[Transport], &[u32], &[Cores]) = match self.view {
+            None => (&Transport::ALL, &[1, 64, 1024], &[Cores::Free, Cores::One]),
+            Some(View::Streams) => (&Transport::ALL[..3], &[1, 64, 1024], &[Cores::Free]),
+            Some(View::Http) => (&[Transport::Http], &[64, 1], &[Cores::Free]),
+        };
         let connections_max = self.connections_max.unwrap_or(few.connections_max) as usize;
         Settings {
             rounds: self.rounds.unwrap_or(few.rounds),
             seconds: self.seconds.unwrap_or(few.seconds),
-            transports: self.transports.clone(),
-            in_flight: self.in_flight.iter().map(|calls| *calls as usize).collect(),
-            cores: if self.one_core { vec![Cores::One] } else { self.cores.clone() },
+            transports: or(&self.transports, transports),
+            in_flight: or(&self.in_flight, in_flight).into_iter().map(|calls| calls as usize).collect(),
+            cores: if self.one_core { vec![Cores::One] } else { or(&self.cores, cores) },
             only: self.only.clone(),
             era: self.era,
             in_flight_max: self.in_flight_max.unwrap_or(16_384) as usize,
@@ -248,6 +273,11 @@ impl Cli {
             quick: self.quick,
         }
     }
+}
+
+/// What was said, or what is meant by saying nothing.
+fn or<T: Copy>(said: &[T], meant: &[T]) -> Vec<T> {
+    if said.is_empty() { meant.to_vec() } else { said.to_vec() }
 }
 
 /// Where the report lies.
@@ -261,7 +291,7 @@ struct Files {
 
 impl Files {
     fn of(cli: &Cli) -> Result<Self, Failure> {
-        if cli.table {
+        if cli.tables_only() {
             return Ok(Self { stem: PathBuf::new(), json: cli.json.clone(), whole: false });
         }
         let name = format!("{}-hot-path{}", Report::new().date, if cli.quick { "-quick" } else { "" });
@@ -363,6 +393,12 @@ mod tests {
         assert_eq!(cli.settings().rounds, 2);
         assert_eq!(cli.settings().transports, [Transport::Tcp]);
         assert_eq!(cli.sections(), Section::value_variants());
+        // A view is a default: what is said besides counts.
+        let cli = Cli::try_parse_from(["perf", "--view", "http", "--in-flight", "8", "--one-core"]).unwrap();
+        let settings = cli.settings();
+        assert_eq!((cli.sections(), cli.tables_only()), (vec![Section::Matrix], true));
+        assert_eq!((settings.transports, settings.in_flight), (vec![Transport::Http], vec![8]));
+        assert_eq!(settings.cores, [Cores::One]);
         let cli =
             Cli::try_parse_from(["perf", "--quick", "--one-core", "-c", "7", "--sections", "in-flight,soak"])
                 .unwrap();
