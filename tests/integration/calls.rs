@@ -2,12 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use volley::{Config, Inline, InlineOutcome, Revision, Tool};
+
+use volley_tests::wait::PATIENCE;
 
 use crate::servers::{Account, Server, echo, echoes, message, pinned};
 
@@ -56,6 +63,37 @@ fn ordered_bulk_keeps_the_order_of_the_calls_when_answers_are_shuffled() {
     }
     pollster::block_on(client.close());
     account.close(&client.stats(), 0);
+}
+
+/// A consumer is not woken for each outcome, but for a good part of what is in flight. A part that never comes must not be
+/// waited for, not even while another job keeps the shard reading.
+#[test]
+fn a_job_hears_of_its_only_outcome_while_another_keeps_the_shard_busy() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder().in_flight(256));
+    let over = Arc::new(AtomicBool::new(false));
+    let (busy, stops) = (client.clone(), Arc::clone(&over));
+    let busy = thread::spawn(move || {
+        let calls = std::iter::from_fn(|| (!stops.load(Ordering::Relaxed)).then(|| echo(7)));
+        busy.bulk(calls).blocking().for_each(|(_, outcome)| drop(outcome.unwrap()));
+    });
+    let (tell, told) = mpsc::channel();
+    let few = client.clone();
+    let few = thread::spawn(move || {
+        let slow = volley::ToolCall::new("sleep", &json!({"ms": 60_000})).unwrap();
+        let mut job = few.bulk(std::iter::once(echo(1)).chain(std::iter::repeat_n(slow, 100)));
+        tell.send(pollster::block_on(job.next())).unwrap();
+    });
+    let first = told.recv_timeout(PATIENCE).expect("the outcome is told");
+    assert_eq!(
+        first.map(|(n, outcome)| (n, outcome.unwrap().tool_result().unwrap().text())),
+        Some((0, message(1)))
+    );
+    over.store(true, Ordering::Relaxed);
+    busy.join().unwrap();
+    few.join().unwrap();
+    pollster::block_on(client.close());
+    assert_eq!(client.stats().live, 0);
 }
 
 #[test]

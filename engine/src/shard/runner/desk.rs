@@ -41,6 +41,9 @@ const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
 /// one wake instead of the two to four of its slices, and the claims that wait keep the wire busy meanwhile.
 const WAKE_SHARE: u64 = 4;
 
+/// So many turns its outcomes wait for more of them: others may keep the shard busy for ever.
+const HELD_TURNS_MAX: u32 = 4;
+
 struct Job {
     shared: Arc<JobShared>,
     claim: Option<Claim>,
@@ -48,6 +51,8 @@ struct Job {
     in_flight: u64,
     /// Outcomes that were handed over since its consumer was last woken.
     unwoken: u64,
+    /// Turns since the first of them.
+    held: u32,
 }
 
 /// Where outcomes go.
@@ -89,7 +94,7 @@ impl Desk {
     // Bulk jobs.
 
     pub(crate) fn open_job(&mut self, shared: Arc<JobShared>) {
-        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0 };
+        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0, held: 0 };
         match self.jobs.iter().position(Option::is_none) {
             Some(place) => self.jobs[place] = Some(job),
             None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
@@ -220,7 +225,8 @@ impl Desk {
     }
 
     /// Hands everything out that was gathered during the turn. Wakes of tasks of another thread's go by the relay. A bulk job's
-    /// consumer is woken when there is enough for it, or when the turn had nothing to read: `more` may come otherwise.
+    /// consumer is woken when there is enough for it, when the turn had nothing to read (`more` may come otherwise), or after a few
+    /// turns.
     pub(crate) fn hand_out(&mut self, more: bool, relays: bool) {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
@@ -228,8 +234,12 @@ impl Desk {
                 let spare = job.shared.spare_batches.pop().unwrap_or_default();
                 job.shared.push(std::mem::replace(&mut job.batch, spare));
             }
-            if job.unwoken > 0 && (!more || job.unwoken * WAKE_SHARE >= job.in_flight) {
-                job.unwoken = 0;
+            if job.unwoken == 0 {
+                continue;
+            }
+            job.held += 1;
+            if !more || job.unwoken * WAKE_SHARE >= job.in_flight || job.held >= HELD_TURNS_MAX {
+                (job.unwoken, job.held) = (0, 0);
                 job.shared.wake();
             }
         }
