@@ -280,3 +280,22 @@ fn long_answers_are_whole_however_they_are_read() {
         client.close().await;
     });
 }
+
+/// A Unix socket takes some 200 KiB, a pipe at most 1 MiB: calls of 256 KiB, 64 in flight, are refused by the kernel again and again.
+/// A Unix socket is asked to tell of room only then; a request that nobody asked for would stay where it is.
+#[test]
+fn a_wire_that_was_full_goes_on_over_every_transport() {
+    let text = "x".repeat(256 * 1024);
+    for server in Server::targets() {
+        let client = server.connect(Config::builder());
+        let call = || volley::ToolCall::new("echo", &json!({ "message": text })).unwrap();
+        let mut answered = 0;
+        for (_, outcome) in client.bulk(std::iter::repeat_with(call).take(200)).blocking() {
+            let answer = outcome.unwrap_or_else(|error| panic!("{}: {error}", server.name));
+            assert!(answer.message().len() > text.len());
+            answered += 1;
+        }
+        assert_eq!(answered, 200);
+        pollster::block_on(client.close());
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
 
 /// One read asks for at most this. Both sides of a wire work at once only if a turn takes a slice of the window, not
 /// all of it: `bench hot-path` shows 2x between 16 KiB and 1 MiB at 1,024 in flight. Too small a slice costs system calls
-/// where both sides share a core: there the floor itself takes 68 ns a call with slices of 16 KiB, 56 with 32, 50 with 64.
+/// where both sides share a core: there the floor itself takes 61 ns a call with slices of 16 KiB, 56 with 32, 53 with 64.
 pub(crate) const READ_SLICE_BYTES: usize = 32 * 1024;
 
 /// Inside a long frame one read asks for as much as there is of it already, up to this.

@@ -50,7 +50,14 @@ impl Exchange {
     /// The connection and the lane of a line.
     #[inline]
     pub(super) fn of_line(&self, line: u32) -> (u32, usize) {
-        if self.lanes == 1 { (line, 0) } else { (line / self.lanes, (line % self.lanes) as usize) }
+        if self.lanes == 1 {
+            (line, 0)
+        } else if self.connections.len() == 1 {
+            // Asked a dozen times for each exchange, and divisions are slow.
+            (0, line as usize)
+        } else {
+            (line / self.lanes, (line % self.lanes) as usize)
+        }
     }
 
     pub(super) fn line_of(&self, connection: u32, lane: u32) -> u32 {
