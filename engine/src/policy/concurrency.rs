@@ -623,7 +623,7 @@ mod tests {
                 let at = Instant::from_ns(now);
                 match step {
                     0..=2 => {
-                        for _ in in_flight..law.limit() {
+                        while in_flight < law.limit() {
                             if in_flight == 0 { law.begun(at); }
                             in_flight += 1;
                         }

@@ -158,8 +158,8 @@ pub(crate) fn run(
         seq: 0,
         measured_from: ns(warm),
     };
-    for n in 0..demands.len() {
-        model.at(ns(demands[n].from), Event::Turn(n));
+    for (n, demand) in demands.iter().enumerate() {
+        model.at(ns(demand.from), Event::Turn(n));
     }
     model.go(ns(warm + measured));
     model.clients.iter_mut().map(|client| client.report(measured)).collect()
