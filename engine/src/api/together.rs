@@ -119,10 +119,12 @@ mod tests {
 
     use super::*;
 
+    type SharedWaker = Arc<Mutex<Option<Waker>>>;
+
     /// A future that is ready after so many wakes.
     struct Sleeper {
         wakes_left: u32,
-        waker: Arc<Mutex<Option<Waker>>>,
+        waker: SharedWaker,
         polls: Arc<Mutex<u32>>,
     }
 
@@ -149,7 +151,7 @@ mod tests {
         let mut together = Together::default();
         let polls = Arc::new(Mutex::new(0));
         // The model: who is still asleep, with the wakes it needs. It cannot be wrong, only slow.
-        let mut asleep: Vec<(u64, u32, Arc<Mutex<Option<Waker>>>)> = Vec::new();
+        let mut asleep: Vec<(u64, u32, SharedWaker)> = Vec::new();
         let (mut added, mut ended) = (0_u64, BTreeSet::new());
         let (mut useful, mut wakes) = (0_u32, 0_u32);
         while ended.len() < 2_000 {

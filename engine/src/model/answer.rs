@@ -17,7 +17,7 @@ impl RawAnswer {
     /// [`Interceptor`](crate::Interceptor) that answers a call itself or puts another answer in the place of the server's.
     ///
     /// ```
-    /// use volley::{RawAnswer, ToolResult};
+    /// use volley::RawAnswer;
     /// use serde_json::json;
     ///
     /// let answer = RawAnswer::from_result(&json!({"content": [{"type": "text", "text": "from the cache"}]}))?;

@@ -42,7 +42,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Instant;
-/// use volley::{Config, Error, InterceptedCall, Interceptor, RawAnswer, Revision, Verdict};
+/// use volley::{Config, Error, InterceptedCall, Interceptor, RawAnswer, Verdict};
 ///
 /// struct Watch;
 ///
