@@ -1,7 +1,7 @@
 //! The floor: what the kernel and the target leave to any client.
 //!
 //! It writes bytes that were made once, counts replies, and parses nothing; the others are divided by the best of its
-//! modes. [`one`] is one stream with a window, [`many`] many connections with one message in flight on each, which is
+//! modes. One module is one stream with a window, the other many connections with one message in flight on each, which is
 //! also how HTTP works.
 
 mod many;

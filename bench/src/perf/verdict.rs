@@ -1,6 +1,6 @@
 //! What must be reached, and whether it was: one table of thresholds, read against what was measured.
 //!
-//! Each [`Threshold`] says what it is about, the bar that must be held and the goal, and how to find its figure in a
+//! Each `Threshold` says what it is about, the bar that must be held and the goal, and how to find its figure in a
 //! report. A line whose figure is not there says so, and does not hold. Nothing here is a result: that is computed.
 
 use Bar::{AtLeast, AtMost};
