@@ -40,6 +40,7 @@ impl Doorbell {
     }
 
     /// The shard: has nobody rung since it lay down?
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_asleep(&self) -> bool {
         self.asleep.load(Ordering::Relaxed)
     }

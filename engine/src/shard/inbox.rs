@@ -257,6 +257,7 @@ impl ShardHandle {
     }
 
     /// Has somebody rung since the shard lay down?
+    #[cfg(feature = "tokio")]
     pub(crate) fn was_rung(&self) -> bool {
         !self.bell.is_asleep()
     }

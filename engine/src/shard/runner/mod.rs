@@ -43,8 +43,6 @@ pub(crate) struct Runner {
     in_hand: Option<Key>,
     /// Since when wakers have lain with the relay, and which.
     relayed: Option<(u64, Instant)>,
-    /// It was rung in its last turn.
-    rung: bool,
     closing: bool,
     draining: bool,
 }
@@ -57,8 +55,6 @@ struct InboxGate<'a> {
     sleeps: bool,
     /// It may sleep, and the bell says so; a task gets up again by itself.
     lies: Cell<bool>,
-    /// Somebody rang while it lay.
-    rung: Cell<bool>,
 }
 
 /// What a turn came to.
@@ -88,7 +84,6 @@ impl Gate for InboxGate<'_> {
 
     fn woke(&self) {
         if self.sleeps {
-            self.rung.set(self.lies.get() && self.handle.was_rung());
             self.handle.woke();
         }
     }
@@ -100,16 +95,7 @@ impl Gate for InboxGate<'_> {
 
 impl Runner {
     pub(crate) fn new(shard: Shard, desk: Desk, handle: Arc<ShardHandle>) -> Self {
-        Self {
-            shard,
-            desk,
-            handle,
-            in_hand: None,
-            relayed: None,
-            rung: false,
-            closing: false,
-            draining: false,
-        }
+        Self { shard, desk, handle, in_hand: None, relayed: None, closing: false, draining: false }
     }
 
     /// Runs until closed.
@@ -142,10 +128,6 @@ impl Runner {
 
     /// One turn. A shard that `sleeps` waits in it when there is nothing to do.
     fn turn(&mut self, sleeps: bool) -> std::io::Result<Pace> {
-        if std::mem::take(&mut self.rung) {
-            // Whoever rang is about to make more calls, or others of the same executor are: all of them leave together.
-            std::thread::yield_now();
-        }
         // Read first: what is announced from here on keeps the shard awake for another turn.
         let claims_seen = self.handle.claims();
         self.take_commands();
@@ -157,16 +139,9 @@ impl Runner {
         }
         let more = self.desk.feed(now, &mut self.shard.exchange);
         let wait = if more || self.closing { Duration::ZERO } else { self.look_after_relayed(now) };
-        let gate = InboxGate {
-            handle: &self.handle,
-            claims_seen,
-            sleeps,
-            lies: Cell::new(false),
-            rung: Cell::new(false),
-        };
+        let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
         let pace = Self::pace(&gate, &self.shard, has_read);
-        self.rung = gate.rung.get();
         if self.draining && !self.closing && self.shard.exchange.is_idle() && self.desk.is_idle() {
             self.close();
         }
