@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("slab", &["base"]),
     ("queue", &["base"]),
-    ("policy", &[]),
+    ("policy", &["base"]),
     ("telemetry", &[]),
     ("proto", &["base", "slab", "policy", "telemetry"]),
     ("error", &["proto"]),
