@@ -40,7 +40,7 @@ features:
 
 # Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice) and of callers with shards (two).
 loom preemptions="3" composed="2":
-    LOOM_MAX_PREEMPTIONS={{preemptions}} LOOM_COMPOSED_PREEMPTIONS={{composed}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --no-default-features --lib --release --target-dir target/loom loom_
+    LOOM_MAX_PREEMPTIONS={{preemptions}} LOOM_COMPOSED_PREEMPTIONS={{composed}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --no-default-features --lib --profile testrelease --target-dir target/loom loom_
 
 # Longer histories of callers and shards, under schedules drawn at random; a run prints its seed, `just shuttle N SEED` repeats it.
 shuttle schedules="2000" seed="":

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Model, Sleeper};
 use crate::{
+    base::buffer::Chunk,
     proto::event::{Failure, Fate, Why},
     shard::{
         inbox::{Command, ReplyKind, ShardHandle, question},
@@ -72,7 +73,7 @@ impl Echo {
                 } else {
                     seen.answered += 1;
                     wakers.extend(handle.deliver(key, |reply| {
-                        reply.short = body;
+                        Chunk::refill(&mut reply.short, &body);
                         reply.what = ReplyKind::Short { error: false };
                     }));
                 }
@@ -86,7 +87,8 @@ impl Echo {
                         seen.bulk += 1;
                         batch.fail(index, Failure { why: ECHOED, fate: Fate::Answered });
                     }
-                    job.deliver(batch);
+                    job.push(batch);
+                    job.wake();
                 }
             }
             wakers.into_iter().for_each(std::task::Waker::wake);
