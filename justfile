@@ -40,7 +40,7 @@ loom preemptions="3":
 fuzz-bodies seed="1":
     VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals fuzz_bodies
 
-# A fuzz target for so many seconds: framing, envelope, http_head, chunked or event_stream. Needs `cargo install cargo-fuzz`.
+# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream or decode. Needs `cargo install cargo-fuzz`.
 fuzz target seconds="60":
     cd engine && mkdir -p fuzz/corpus/{{target}} && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -dict=fuzz/json.dict -max_total_time={{seconds}}
 

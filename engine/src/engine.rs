@@ -49,6 +49,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) memory: Arc<Memory>,
     pub(crate) porter: Arc<Porter>,
+    pub(crate) pool: Pool,
     /// A slot became free on some shard.
     pub(crate) room: Arc<Event>,
     /// Subscriptions that are open or being opened.
@@ -142,6 +143,7 @@ impl Engine {
             config,
             memory,
             porter,
+            pool,
             room,
             over_http: matches!(endpoint, Endpoint::Http(_)),
             subscriptions: AtomicU32::new(0),

@@ -9,6 +9,7 @@
 //! `bent_seeds_find_no_difference`, below, which prints the number that repeats a run. Follows:
 //! differential testing as in W. M. McKeeman, Digital Technical Journal 10(1), 1998.
 
+use crate::decode::naive;
 use crate::proto::framing::newline;
 use crate::proto::http::{chunked, event_stream, head};
 use crate::proto::message::envelope;
@@ -56,6 +57,11 @@ pub fn event_stream(data: &[u8]) {
 /// The envelope against a JSON parser.
 pub fn envelope(data: &[u8]) {
     envelope::naive::assert_agrees(data);
+}
+
+/// The reader of answers against serde_json.
+pub fn decode(data: &[u8]) {
+    naive::assert_agrees(data);
 }
 
 /// The sizes of pieces: all at once for 0, else at random up to `pieces`.
@@ -107,6 +113,7 @@ mod tests {
             ("http_head", http_head),
             ("chunked", chunked),
             ("event_stream", event_stream),
+            ("decode", decode),
         ];
         for (target, body) in targets {
             let seeds = seeds(target);

@@ -10,5 +10,5 @@ pub use tungstenite;
 
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
-    pub use crate::fuzz_bodies::{chunked, envelope, event_stream, framing, http_head};
+    pub use crate::fuzz_bodies::{chunked, decode, envelope, event_stream, framing, http_head};
 }

@@ -61,6 +61,7 @@ mod transport;
 
 pub use api::{
     bulk::{BlockingBulk, Bulk},
+    bulk_decoded::{BlockingDecodedBulk, DecodedBulk},
     call::{Answer, Call},
     client::{Client, Full},
     inline::{Inline, InlineOutcome, WindowFull},

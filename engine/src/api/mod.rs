@@ -3,6 +3,7 @@
 pub(crate) mod blocking;
 mod blocking_mcp;
 pub(crate) mod bulk;
+pub(crate) mod bulk_decoded;
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod inline;

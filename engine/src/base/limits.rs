@@ -137,6 +137,12 @@ pub(crate) const SCHEMA_DEPTH_MAX: usize = 128;
 /// Pages of one list; more means that the server's cursor runs in a circle.
 pub(crate) const LIST_PAGES_MAX: usize = 10_000;
 
+/// Long answers that wait for a decode worker or are being read by one. Each is at least as long as the offload bound.
+pub(crate) const DECODE_QUEUE_MAX: usize = 64;
+
+/// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
+pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Calls in one claim of a bulk job.
 pub(crate) const CLAIM_CALLS_MAX: usize = 128;
 

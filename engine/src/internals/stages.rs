@@ -58,11 +58,11 @@ fn each_frame(bytes: &[u8], mut see: impl FnMut(&[u8])) {
     }
 }
 
-/// Reads a response as the engine does; spoils the bytes.
+/// Reads a response as the engine does.
 ///
 /// # Errors
 /// As [`crate::RawAnswer::tool_result`].
-pub fn decode(bytes: &mut [u8]) -> Result<ToolResult, Error> {
+pub fn decode(bytes: &[u8]) -> Result<ToolResult, Error> {
     answer::tool_result(bytes)
 }
 

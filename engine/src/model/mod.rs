@@ -5,6 +5,7 @@
 //! the way through. What every revision spells its own way, or what only some send, stays in `rest` and has a method that reads
 //! it. `tests/conformance/schema.rs` goes over all of them with the schema of each revision.
 
+pub(crate) mod block;
 pub(crate) mod body;
 pub(crate) mod cache;
 pub(crate) mod completion;

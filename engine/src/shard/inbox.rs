@@ -375,9 +375,9 @@ pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
     match std::mem::take(&mut reply.what) {
-        ReplyKind::Short { error: false } => answer::tool_result(&mut reply.short),
+        ReplyKind::Short { error: false } => answer::tool_result(&reply.short),
         ReplyKind::Short { error: true } => Err(answer::error(&reply.short)),
-        ReplyKind::Long { frame, error: false } => answer::tool_result(&mut frame.to_vec()),
+        ReplyKind::Long { frame, error: false } => answer::tool_result(&frame),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,
         ReplyKind::Failed(_) | ReplyKind::Nothing => {
