@@ -10,6 +10,7 @@ mod http2;
 mod http2_losses;
 mod inbound;
 mod lists;
+mod long_answers;
 mod many;
 mod oauth;
 mod protocol;
