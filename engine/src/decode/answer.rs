@@ -150,7 +150,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{ErrorKind, proto::event::Fate};
+    use crate::{error::ErrorKind, proto::event::Fate};
 
     const WHOLE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a\n\u00e9ä"},{"type":"image","data":"QQ==","mimeType":"image/png"}],"structuredContent":{"n":[1,-2.5e3,null,true]},"isError":false,"resultType":"complete"}}"#;
 
