@@ -1,6 +1,11 @@
 # The table of contents. CI calls these recipes and nothing else.
 
 loom_flags := "--cfg volley_loom"
+gungraun_version := "0.20.0"
+gungraun := "target/ci-tools/bin/gungraun-runner"
+shuttle_flags := "--cfg volley_shuttle"
+asan_target := "x86_64-unknown-linux-gnu"
+asan_flags := 'target.x86_64-unknown-linux-gnu.rustflags=["-Zsanitizer=address"]'
 
 # List the recipes.
 default:
@@ -30,17 +35,31 @@ features:
     cargo check -p mcp-volley --no-default-features --features http2
     cargo check -p mcp-volley --no-default-features --features websocket
     cargo check -p mcp-volley --no-default-features --features oauth
+    cargo check -p mcp-volley --no-default-features --features tokio
     cargo check -p mcp-volley --features internals
 
-# Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice).
-loom preemptions="3":
-    LOOM_MAX_PREEMPTIONS={{preemptions}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --lib --release --target-dir target/loom loom_
+# Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice) and of callers with shards (two).
+loom preemptions="3" composed="2":
+    LOOM_MAX_PREEMPTIONS={{preemptions}} LOOM_COMPOSED_PREEMPTIONS={{composed}} RUSTFLAGS="{{loom_flags}}" cargo test -p mcp-volley --no-default-features --lib --release --target-dir target/loom loom_
+
+# Longer histories of callers and shards, under schedules drawn at random; a run prints its seed, `just shuttle N SEED` repeats it.
+shuttle schedules="2000" seed="":
+    VOLLEY_SHUTTLE_SCHEDULES={{schedules}} VOLLEY_SEED={{seed}} RUSTFLAGS="{{shuttle_flags}}" cargo test -p mcp-volley --no-default-features --lib --target-dir target/shuttle shuttle_ -- --nocapture --test-threads 1
+
+# A million calls each, inline and in bulk, over stdio, Unix, TCP and HTTP: how often they ask for memory.
+allocations calls="1000000":
+    VOLLEY_ALLOCATION_CALLS={{calls}} cargo test -p volley-tests --profile testrelease --test allocations -- --nocapture
+
+# The engine's unit tests under AddressSanitizer; `just asan integration` and `just asan faults`: those of volley-tests.
+asan suite="lib":
+    RUSTC_BOOTSTRAP=1 cargo test --config '{{asan_flags}}' --target {{asan_target}} --target-dir target/asan \
+        {{ if suite == "lib" { "-p mcp-volley --lib --features internals,websocket,oauth" } else { "-p volley-tests --test " + suite } }}
 
 # The fuzz targets' bodies on random bytes, without a fuzzer.
 fuzz-bodies seed="1":
-    VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals fuzz_bodies
+    VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals,websocket fuzz_bodies
 
-# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream or decode. Needs `cargo install cargo-fuzz`.
+# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream, decode, exchange, multiplexed or websocket. Needs `cargo install cargo-fuzz`.
 fuzz target seconds="60":
     cd engine && mkdir -p fuzz/corpus/{{target}} && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -dict=fuzz/json.dict -max_total_time={{seconds}}
 
@@ -51,7 +70,11 @@ sim worlds="20000" seed="":
 # Installs the pinned real servers and calls each of them 20,000 times, over stdio and HTTP, in each era (about a quarter of an hour).
 real-servers calls="20000" profile="release":
     tests/real-servers/install
-    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx
+    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx --skip windows
+
+# Adaptive windows against fixed ones from 1 to 256, on the Python SDK's server; needs `tests/real-servers/install` and a quiet machine.
+windows calls="8000" profile="release":
+    VOLLEY_WINDOW_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 windows
 
 # nginx with TLS between the engine and a real server, 100,000 calls in each era. Installs Debian's nginx if it can.
 nginx:
@@ -71,17 +94,48 @@ bench *args:
 bench-once:
     cargo bench -p volley-bench --bench wall -- --test
 
-# The floor, the engine and the peer over real sockets, in turns.
+# Instructions of the stages, counted and compared with `results/gates/instructions.toml`; fails if a line is broken.
+instr: instr-count
+    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- check
+
+# The counts of this tree become the baselines.
+instr-baseline: instr-count
+    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- baseline
+
+# Plants 5 % in encode, then in envelope, and sees the gate fail for each; then the tree as it is, which passes.
+instr-demo: instr-tools && instr
+    for stage in encode envelope; do \
+        rm -rf target/gungraun; \
+        RUSTC_WORKSPACE_WRAPPER="$PWD/bench/planted/$stage" GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null || exit 1; \
+        cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- planted $stage || exit 1; \
+    done
+
+# Counts only.
+instr-count: instr-tools
+    rm -rf target/gungraun
+    GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null
+
+# What counting needs: valgrind, a Debian package, and gungraun's runner in the version of its library, kept under `target/`.
+instr-tools:
+    command -v valgrind >/dev/null || apt-get install -y --no-install-recommends valgrind || { apt-get update && apt-get install -y --no-install-recommends valgrind; } || { echo "valgrind is not installed and cannot be: nothing was counted, nothing is gated" >&2; exit 1; }
+    {{gungraun}} --version 2>/dev/null | grep -qF {{gungraun_version}} || cargo install --quiet --debug --locked --version ={{gungraun_version}} --root target/ci-tools --target-dir target/ci-tools/build gungraun-runner
+
+# All measurements of whole calls, and the report on them in results/reports (40 minutes; `just perf --quick`: minutes; `just perf --help`).
+perf *args:
+    cargo build --release -p volley-bench --bins
+    target/release/perf {{args}}
+
+# A view of `just perf`: tables of the floor, the engine and the peer over streams, unpinned. `--one-core` pins both sides.
 hot-path *args:
     cargo build --release -p volley-bench --bins
-    target/release/hot-path {{args}}
+    target/release/perf --view streams {{args}}
 
-# The engine, wrk and the peer over HTTP, in turns. Needs wrk (`just install-wrk`); without it: `just wrk --only volley,rmcp`.
+# A view of `just perf`: tables of the engine, wrk and the peers over HTTP. Needs wrk (`just install-wrk`), or goes without it.
 wrk *args:
     cargo build --release -p volley-bench --bins
-    target/release/http-race {{args}}
+    target/release/perf --view http {{args}}
 
-# The Debian package that `just wrk` needs.
+# The Debian package of wrk, which `just perf` and `just wrk` run if it is there.
 install-wrk:
     apt-get install -y wrk
 
@@ -96,6 +150,12 @@ million:
 thousand:
     cargo build --release --bin loadgen
     target/release/loadgen run -c 1000 -p 1 -z 60s
+
+# Ten thousand connections on one engine, one call in flight on each; needs 20,000 descriptors for either side.
+ten-thousand duration="30s":
+    cargo build --release --bin loadgen
+    ulimit -n 20000 && target/release/loadgen run -c 10000 -p 1 -z {{duration}}
+    ulimit -n 20000 && target/release/loadgen run --transport unix -c 10000 -p 1 -z {{duration}}
 
 # A short load on the embedded target.
 load *args="-z 5s":

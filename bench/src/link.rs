@@ -3,7 +3,7 @@
 //! [`Target`] is a fresh process of the fast target; it dies with its owner. [`Link`] is one
 //! connection to it as two descriptors, the same two for a socket. Writing never blocks (see
 //! [`Link::write`]); reading does, or does not, as the caller chose. Both ends of a stdio link are
-//! pipes of `PIPE_BYTES`; sockets keep the sizes the system gives them. Proof: every run of `hot-path`.
+//! pipes of `PIPE_BYTES`; sockets keep the sizes the system gives them. Proof: every run of `perf`.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Error, ErrorKind};
@@ -19,9 +19,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What carries the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A TCP connection over loopback, without Nagle.
@@ -30,6 +31,13 @@ pub enum Transport {
     Stdio,
     /// A Unix stream socket.
     Unix,
+    /// POSTs over TCP, one exchange at a time on each connection.
+    Http,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Stdio, Self::Unix, Self::Tcp, Self::Http];
 }
 
 impl fmt::Display for Transport {
@@ -38,6 +46,7 @@ impl fmt::Display for Transport {
             Self::Tcp => "tcp",
             Self::Stdio => "stdio",
             Self::Unix => "unix",
+            Self::Http => "http",
         })
     }
 }
@@ -50,7 +59,8 @@ impl FromStr for Transport {
             "tcp" => Ok(Self::Tcp),
             "stdio" => Ok(Self::Stdio),
             "unix" => Ok(Self::Unix),
-            _ => Err(format!("no transport {word:?}; there are tcp, stdio and unix")),
+            "http" => Ok(Self::Http),
+            _ => Err(format!("no transport {word:?}; there are stdio, unix, tcp and http")),
         }
     }
 }
@@ -71,39 +81,29 @@ enum Place {
 }
 
 impl Target {
-    /// Starts a fresh target and waits until it can be reached.
+    /// Starts a fresh target for so many connections, and waits until it can be reached.
+    ///
+    /// A few connections are served fastest by a thread each, many by one thread in a loop, as all are over HTTP.
     ///
     /// # Errors
     ///
     /// When the `fast-target` binary does not stand beside the running one, or does not start.
-    pub fn start(transport: Transport) -> io::Result<Self> {
-        let mut command = Self::command()?;
+    pub fn start(transport: Transport, connections: usize) -> io::Result<Self> {
+        let mut command = Command::new(Self::program()?);
+        command.arg("--with-parent").stdin(Stdio::null()).stdout(Stdio::piped());
+        if connections > THREADS_MAX && transport != Transport::Stdio {
+            command.arg("--in-loop");
+        }
         match transport {
             Transport::Tcp => command.args(["--tcp", "127.0.0.1:0"]),
             Transport::Unix => command.arg("--unix").arg(socket_path()),
+            Transport::Http => command.args(["--http", "127.0.0.1:0"]),
             Transport::Stdio => {
                 let child = command.stdin(Stdio::piped()).spawn()?;
                 return Ok(Self { child, place: Place::Stdio });
             }
         };
         Self::listening(command)
-    }
-
-    /// Starts a fresh target that speaks HTTP, and waits until it can be reached.
-    ///
-    /// # Errors
-    ///
-    /// As [`Target::start`].
-    pub fn start_http() -> io::Result<Self> {
-        let mut command = Self::command()?;
-        command.args(["--http", "127.0.0.1:0"]);
-        Self::listening(command)
-    }
-
-    fn command() -> io::Result<Command> {
-        let mut command = Command::new(Self::program()?);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        Ok(command)
     }
 
     /// Waits for the line that says where.
@@ -156,23 +156,35 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When connecting fails, the one stdio connection was given away before, or the target speaks HTTP:
-    /// a link carries lines.
+    /// When connecting fails, or the one stdio connection was given away before.
     pub fn connect(&mut self) -> io::Result<Link> {
         match &self.place {
-            Place::Tcp(addr) => {
-                let stream = TcpStream::connect(addr)?;
-                stream.set_nodelay(true)?;
-                Link::socket(stream.into())
-            }
-            Place::Unix(path) => Link::socket(UnixStream::connect(path)?.into()),
-            Place::Http(url) => Err(Error::new(ErrorKind::Unsupported, format!("no lines over {url}"))),
+            Place::Tcp(_) | Place::Http(_) | Place::Unix(_) => Link::socket(self.connect_socket()?),
             Place::Stdio => {
                 let write = self.child.stdin.take().ok_or_else(taken)?;
                 let read = self.child.stdout.take().ok_or_else(taken)?;
                 Link::pipes(read.into(), write.into())
             }
         }
+    }
+}
+
+impl Target {
+    /// Opens a connection to a target that listens, as a blocking socket.
+    ///
+    /// # Errors
+    ///
+    /// When connecting fails, or the target is reached over stdio.
+    pub fn connect_socket(&self) -> io::Result<OwnedFd> {
+        let addr = match &self.place {
+            Place::Tcp(addr) => addr,
+            Place::Http(url) => url.trim_start_matches("http://").trim_end_matches("/mcp"),
+            Place::Unix(path) => return Ok(UnixStream::connect(path)?.into()),
+            Place::Stdio => return Err(Error::new(ErrorKind::Unsupported, "no socket over stdio")),
+        };
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        Ok(stream.into())
     }
 }
 
@@ -196,7 +208,12 @@ pub struct Link {
 }
 
 impl Link {
-    fn socket(fd: OwnedFd) -> io::Result<Self> {
+    /// Over a connected socket.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left for its twin.
+    pub fn socket(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self { read: fd.try_clone()?, write: fd, socket: true })
     }
 
@@ -255,6 +272,11 @@ impl Link {
         }
     }
 
+    /// The socket itself, of a link over one.
+    pub fn into_socket(self) -> OwnedFd {
+        self.write
+    }
+
     /// What to read from and what to write to, non-blocking, for a runtime that wants to own them.
     /// A socket's two are duplicates: keep either.
     pub fn into_parts(self) -> io::Result<(OwnedFd, OwnedFd)> {
@@ -276,9 +298,37 @@ fn socket_path() -> PathBuf {
     std::env::temp_dir().join(format!("volley-bench-{}-{number}.sock", std::process::id()))
 }
 
+/// What a run of this process would leave behind if it was killed: sockets in the folder for temporary files.
+pub fn remove_sockets_of(pid: u32) {
+    let prefix = format!("volley-bench-{pid}-");
+    let Ok(folder) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in folder.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // Somebody else may have been tidier.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// How many descriptors this process may ask for.
+pub fn descriptors_possible() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// As many descriptors as this process may have; ten thousand connections need them.
+pub fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What is allowed is taken; if it is little, there will be fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 fn taken() -> Error {
     Error::other("the one stdio connection of this target was given away before")
 }
+
+/// Beyond so many connections the target serves all of them in one thread: 64 blocking threads are no trouble, a
+/// thousand are mostly switches from one to the other.
+const THREADS_MAX: usize = 64;
 
 /// What an unprivileged process may ask for. The default of 64 KiB holds a fifth of 1,024 calls.
 const PIPE_BYTES: usize = 1024 * 1024;

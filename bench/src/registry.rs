@@ -1,88 +1,56 @@
-//! Who runs in the table of the hot path, and under which conditions. A new contestant is a type that is a
-//! [`Contestant`] and a line in [`registry`].
+//! Who runs. A new contestant is a type that is a [`Contestant`] and a line in [`everyone`].
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
-
-use crate::contestant::{Contestant, Failure};
+use crate::contestant::{Contestant, Course};
 use crate::engine::{Drive, Engine};
-use crate::floor::{self, Era, Mode};
-use crate::link::Transport;
-use crate::meter::Run;
-use crate::peer::{self, Runtime};
+use crate::floor::{ManyConnections, Mode, OneStream};
+use crate::peer::Runtime;
+use crate::peer::jsonrpsee::Jsonrpsee;
+use crate::peer::rmcp::{Pool, Rmcp};
+use crate::peer::wrk::Wrk;
 
-/// Under which conditions all of them run.
-#[derive(Debug, Clone, Copy)]
-pub struct Conditions {
-    /// The era of the calls, the same for all.
-    pub era: Era,
-    /// Client and target share a core.
-    pub one_core: bool,
-}
-
-/// Everyone who runs, in the order in which they take turns.
-///
-/// On one core the floor is its coalesced mode alone: slices and spinning are ways to use a second one.
-pub fn registry(conditions: Conditions) -> Vec<Box<dyn Contestant>> {
-    let era = conditions.era;
-    let modes = if conditions.one_core { &Mode::ALL[..1] } else { &Mode::ALL[..] };
+/// Everyone there is, in the order in which they take turns.
+pub fn everyone() -> Vec<Box<dyn Contestant>> {
     let mut all: Vec<Box<dyn Contestant>> = Vec::new();
-    for &mode in modes {
-        all.push(Box::new(Floor { mode, era }));
+    for mode in Mode::FLOORS {
+        all.push(Box::new(OneStream { mode }));
     }
-    let mut drives = vec![Drive::Inline];
-    // Polling takes the core that the target would need, if there is only one.
-    if !conditions.one_core {
-        drives.push(Drive::InlineSpin);
+    all.push(Box::new(ManyConnections { spin: false }));
+    all.push(Box::new(ManyConnections { spin: true }));
+    all.push(Box::new(Wrk));
+    for drive in [
+        Drive::Inline,
+        Drive::InlineSpin,
+        Drive::Bulk,
+        Drive::Tasks(Runtime::CurrentThread),
+        Drive::Tasks(Runtime::MultiThread),
+        Drive::Blocking,
+    ] {
+        all.push(Box::new(Engine { drive }));
     }
-    drives.extend([Drive::Bulk, Drive::Tasks(Runtime::CurrentThread), Drive::Tasks(Runtime::MultiThread)]);
-    for drive in drives {
-        all.push(Box::new(Engine { drive, era }));
+    for pool in Pool::ALL {
+        for runtime in Runtime::ALL {
+            all.push(Box::new(Rmcp { pool, runtime }));
+        }
     }
-    all.push(Box::new(Rmcp { runtime: Runtime::CurrentThread, era }));
-    all.push(Box::new(Rmcp { runtime: Runtime::MultiThread, era }));
+    for runtime in Runtime::ALL {
+        all.push(Box::new(Jsonrpsee { runtime }));
+    }
     all
 }
 
-/// What the kernel and the target leave.
-#[derive(Debug)]
-struct Floor {
-    mode: Mode,
-    era: Era,
+/// Those who show what is saved by not doing as they do; they run where they are asked for.
+fn for_comparison() -> Vec<Box<dyn Contestant>> {
+    vec![Box::new(OneStream { mode: Mode::WriteEach }), Box::new(Engine { drive: Drive::InlineTurnEach })]
 }
 
-impl Contestant for Floor {
-    fn name(&self) -> &'static str {
-        self.mode.name()
-    }
-
-    fn is_floor(&self) -> bool {
-        true
-    }
-
-    fn run(&self, transport: Transport, in_flight: NonZeroUsize, duration: Duration) -> Result<Run, Failure> {
-        Ok(floor::measure(transport, self.mode, self.era, in_flight, duration)?)
-    }
+/// Names of all who can run a course, out of [`everyone`].
+pub fn able(course: &Course) -> Vec<&'static str> {
+    everyone().iter().filter(|one| one.runs(course)).map(|one| one.name()).collect()
 }
 
-/// The client of the official Rust SDK.
-#[derive(Debug)]
-struct Rmcp {
-    runtime: Runtime,
-    era: Era,
-}
-
-impl Contestant for Rmcp {
-    fn name(&self) -> &'static str {
-        match self.runtime {
-            Runtime::CurrentThread => "rmcp current-thread",
-            Runtime::MultiThread => "rmcp multi-thread",
-        }
-    }
-
-    fn run(&self, transport: Transport, in_flight: NonZeroUsize, duration: Duration) -> Result<Run, Failure> {
-        peer::measure(transport, self.runtime, self.era, in_flight, duration)
-    }
+/// The contestant of this name.
+pub fn find(name: &str) -> Option<Box<dyn Contestant>> {
+    everyone().into_iter().chain(for_comparison()).find(|one| one.name() == name)
 }
 
 #[cfg(test)]
@@ -90,14 +58,42 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::call::Era;
+    use crate::contestant::{Cores, Kind};
+    use crate::link::Transport;
 
     #[test]
-    fn names_are_unique_and_the_floor_comes_first() {
-        for one_core in [false, true] {
-            let all = registry(Conditions { era: Era::Modern, one_core });
-            let names: HashSet<_> = all.iter().map(|contestant| contestant.name()).collect();
-            assert_eq!(names.len(), all.len());
-            assert!(all[0].is_floor());
+    fn names_are_unique() {
+        let all: Vec<_> = everyone().into_iter().chain(for_comparison()).collect();
+        let names: HashSet<_> = all.iter().map(|one| one.name()).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(names.iter().all(|name| find(name).is_some_and(|one| one.name() == *name)));
+    }
+
+    /// A row without a floor would say nothing.
+    #[test]
+    fn every_row_has_a_floor_and_the_engine() {
+        for cores in [Cores::Free, Cores::One] {
+            for transport in Transport::ALL {
+                for calls in [1, 64, 1024] {
+                    let http = transport == Transport::Http;
+                    let course = Course {
+                        transport,
+                        era: Era::Modern,
+                        cores,
+                        connections: if http { calls } else { 1 },
+                        in_flight: if http { 1 } else { calls },
+                        array: 1,
+                        seconds: 1.0,
+                        latency: false,
+                    };
+                    let names = able(&course);
+                    for kind in [Kind::Floor, Kind::Volley, Kind::Rmcp] {
+                        let is_there = |name: &&&str| find(name).is_some_and(|one| one.kind() == kind);
+                        assert!(names.iter().any(|name| is_there(&name)), "{course}: no {kind:?}");
+                    }
+                }
+            }
         }
     }
 }

@@ -1,52 +1,51 @@
-//! From runs to a table: medians, spreads, ratios to the floor.
+//! From runs to rows: medians, spreads, ratios to the floor and to the peers of the same row.
 //!
-//! A *row* is one transport and one window. Its floor is the best median among the floor's modes of
-//! the same row, measured in the same rounds. Medians of an even number are the lower of the two,
-//! a value that was really seen.
+//! A *row* is one course and all who ran it, in turns. Its floor is the best median among the modes of the floor. Medians
+//! of an even number are the lower of the two, a value that was really seen. Who failed in a round is named with the
+//! reason and has no median.
 
 use std::fmt::Write;
-use std::io;
 
-use crate::floor::Era;
-use crate::link::Transport;
-use crate::meter::Run;
-use crate::registry::Conditions;
+use crate::contestant::{Course, Failure, Kind};
+use crate::meter::{Latency, Run};
 
-/// Everything one invocation measured; this is also the JSON.
-#[derive(Debug, serde::Serialize)]
-pub struct Report {
-    /// Raised when a field changes its meaning.
-    pub schema: u32,
-    /// The era of the calls.
-    pub era: Era,
-    /// Client and target shared a core.
-    pub one_core: bool,
-    /// The machine's load over the minute before the first run; what exceeds 0 was somebody else's.
-    pub load_before: f64,
-    /// In the order in which they ran.
-    pub rows: Vec<Row>,
-}
-
-/// One transport, one window, all contestants.
-#[derive(Debug, serde::Serialize)]
+/// One course, all contestants.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
-    /// What carried the bytes.
-    pub transport: Transport,
-    /// Calls kept in flight.
-    pub in_flight: usize,
+    /// What was run.
+    pub course: Course,
     /// In the order in which they took turns.
     pub entries: Vec<Entry>,
 }
 
 /// One contestant's runs in one row.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Entry {
     /// Who.
-    pub name: &'static str,
-    /// Whether it is a mode of the floor.
-    pub floor: bool,
-    /// One a round.
+    pub name: String,
+    /// What it is compared as.
+    pub kind: Kind,
+    /// One a round, until it failed.
     pub runs: Vec<Run>,
+    /// Why it has no runs, or not all: it took no further turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+}
+
+/// What a call takes in the steady state, counted in runs of their own.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    /// Blocks taken from the allocator, by all threads of the client.
+    pub allocations: Option<f64>,
+    /// Their bytes.
+    pub allocated_bytes: Option<f64>,
+    /// System calls, of all threads of the client.
+    pub syscalls: Option<f64>,
+    /// How these were counted.
+    pub syscalls_by: String,
 }
 
 /// Median, smallest, largest.
@@ -60,57 +59,82 @@ pub struct Spread {
     pub max: f64,
 }
 
-impl Report {
-    /// An empty one, for runs that start now.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not say how busy it is.
-    pub fn new(conditions: Conditions) -> io::Result<Self> {
-        Ok(Self {
-            schema: 1,
-            era: conditions.era,
-            one_core: conditions.one_core,
-            load_before: load()?,
-            rows: Vec::new(),
-        })
-    }
-}
-
 impl Row {
     /// The floor of this row, in calls per second; `None` when no floor ran.
     pub fn floor(&self) -> Option<f64> {
-        let floors = self.entries.iter().filter(|entry| entry.floor);
-        floors.filter_map(Entry::rate).map(|rate| rate.median).max_by(f64::total_cmp)
+        self.best(|entry| entry.kind == Kind::Floor).and_then(Entry::median)
+    }
+
+    /// The fastest of those for whom this holds.
+    pub fn best(&self, holds: impl Fn(&Entry) -> bool) -> Option<&Entry> {
+        let able = self.entries.iter().filter(|entry| holds(entry) && entry.median().is_some());
+        able.max_by(|one, other| one.median().unwrap_or(0.0).total_cmp(&other.median().unwrap_or(0.0)))
+    }
+
+    /// The contestant of this name, if it never failed.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name && entry.median().is_some())
+    }
+
+    /// The fastest client that people use instead.
+    pub fn peer(&self) -> Option<&Entry> {
+        self.best(|entry| entry.kind.is_peer())
     }
 
     /// This row for people.
     pub fn table(&self) -> String {
-        let mut text = format!("{}, {} in flight\n", self.transport, self.in_flight);
-        let head = ["", "calls/s", "[min..max]", "of floor", "client s/M", "target s/M"];
-        let [a, b, c, d, e, f] = head;
+        let mut text = format!("{}\n", self.course);
+        let head = ["", "calls/s", "[min..max]", "of floor", "client s/M", "target s/M", "p99 ms"];
+        let [a, b, c, d, e, f, g] = head;
+        let latency = self.course.latency;
+        let width = self.entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0).max(22);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {a:<22}{b:>10}  {c:<20}{d:>10}{e:>12}{f:>12}");
+        let _ = write!(text, "  {a:<width$}{b:>10}  {c:<20}{d:>10}{e:>12}{f:>12}");
+        let _ = if latency { writeln!(text, "{g:>10}") } else { writeln!(text) };
         for entry in &self.entries {
+            let name = &entry.name;
+            if let Some(why) = &entry.failed {
+                let _ = writeln!(text, "  {name:<width$}    failed: {why}");
+                continue;
+            }
             let Some(rate) = entry.rate() else { continue };
             let range = format!("[{}..{}]", short(rate.min), short(rate.max));
             let ratio = self.floor().map_or("-".into(), |floor| format!("{:.3}", rate.median / floor));
             let (client, target) = entry.cpu_per_million();
-            let _ = writeln!(
+            let median = short(rate.median);
+            let _ = write!(
                 text,
-                "  {:<22}{:>10}  {range:<20}{ratio:>10}{client:>12.3}{target:>12.3}",
-                entry.name,
-                short(rate.median)
+                "  {name:<width$}{median:>10}  {range:<20}{ratio:>10}{client:>12.3}{target:>12.3}"
             );
+            let p99 = entry.latency().map_or("-".into(), |latency| format!("{:.2}", latency.p99_us / 1e3));
+            let _ = if latency { writeln!(text, "{p99:>10}") } else { writeln!(text) };
         }
         text
     }
 }
 
 impl Entry {
+    /// One that has not run yet.
+    pub fn new(name: &str, kind: Kind) -> Self {
+        Self { name: name.to_owned(), kind, runs: Vec::new(), failed: None, counts: None }
+    }
+
+    /// Notes a turn.
+    pub fn note(&mut self, run: Result<Run, Failure>) {
+        match run {
+            Ok(run) => self.runs.push(run),
+            Err(error) => self.failed = Some(error.to_string()),
+        }
+    }
+
     /// Calls per second over the rounds.
     pub fn rate(&self) -> Option<Spread> {
         Spread::of(self.runs.iter().map(Run::rate))
+    }
+
+    /// Median calls per second of a contestant that never failed.
+    pub fn median(&self) -> Option<f64> {
+        self.rate().filter(|_| self.failed.is_none()).map(|rate| rate.median)
     }
 
     /// Median CPU seconds per million calls: the client's, the target's.
@@ -118,6 +142,26 @@ impl Entry {
         let median =
             |value: fn(&Run) -> f64| Spread::of(self.runs.iter().map(value)).map_or(f64::NAN, |s| s.median);
         (median(|run| run.cpu_per_million().0), median(|run| run.cpu_per_million().1))
+    }
+
+    /// Medians over the rounds, where the times of calls were noted.
+    pub fn latency(&self) -> Option<Latency> {
+        let median = |value: fn(&Latency) -> f64| {
+            Spread::of(self.runs.iter().filter_map(|run| run.latency.as_ref()).map(value)).map(|s| s.median)
+        };
+        Some(Latency {
+            p50_us: median(|latency| latency.p50_us)?,
+            p99_us: median(|latency| latency.p99_us)?,
+            max_us: median(|latency| latency.max_us)?,
+        })
+    }
+
+    /// Median resident bytes: idle, busy.
+    pub fn memory(&self) -> Option<(f64, f64)> {
+        let of = |value: fn(&Run) -> Option<u64>| {
+            Spread::of(self.runs.iter().filter_map(value).map(|bytes| bytes as f64)).map(|s| s.median)
+        };
+        Some((of(|run| Some(run.memory?.idle_bytes))?, of(|run| Some(run.memory?.busy_bytes))?))
     }
 }
 
@@ -131,19 +175,8 @@ impl Spread {
     }
 }
 
-/// The machine's load over the last minute.
-///
-/// # Errors
-///
-/// When the system does not say.
-pub fn load() -> io::Result<f64> {
-    let loads = std::fs::read_to_string("/proc/loadavg")?;
-    let minute = loads.split_ascii_whitespace().next().and_then(|load| load.parse().ok());
-    minute.ok_or_else(|| io::Error::other("/proc/loadavg holds no load"))
-}
-
 /// Three digits and a unit: 14.2M, 128K, 950.
-pub(crate) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let (value, unit) = match value {
         v if v >= 999.5e3 => (v / 1e6, "M"),
         v if v >= 999.5 => (v / 1e3, "K"),
@@ -154,26 +187,71 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::call::Era;
+    use crate::contestant::Cores;
+    use crate::link::Transport;
 
-    fn entry(name: &'static str, floor: bool, calls: &[u64]) -> Entry {
-        let run = |&calls| Run { calls, seconds: 2.0, client_cpu_s: 1.0, target_cpu_s: 0.5 };
-        Entry { name, floor, runs: calls.iter().map(run).collect() }
+    pub(crate) fn course() -> Course {
+        Course {
+            transport: Transport::Tcp,
+            era: Era::Modern,
+            cores: Cores::Free,
+            connections: 1,
+            in_flight: 64,
+            array: 1,
+            seconds: 2.0,
+            latency: false,
+        }
+    }
+
+    pub(crate) fn run(calls: u64) -> Run {
+        Run {
+            calls,
+            calls_in_all: calls + 10,
+            seconds: 2.0,
+            client_cpu_s: 1.0,
+            target_cpu_s: 0.5,
+            latency: None,
+            memory: None,
+            allocations: None,
+        }
+    }
+
+    pub(crate) fn entry(name: &str, kind: Kind, calls: &[u64]) -> Entry {
+        let mut entry = Entry::new(name, kind);
+        calls.iter().for_each(|calls| entry.note(Ok(run(*calls))));
+        entry
     }
 
     #[test]
     fn the_floor_is_the_best_of_its_modes() {
+        let mut failed = entry("f", Kind::Floor, &[90_000_000]);
+        failed.note(Err("it broke".into()));
         let entries = vec![
-            entry("a", true, &[4_000_000, 2_000_000, 9_000_000]),
-            entry("b", true, &[6_000_000, 6_000_000, 6_000_000]),
-            entry("x", false, &[3_000_000]),
+            entry("a", Kind::Floor, &[4_000_000, 2_000_000, 9_000_000]),
+            entry("b", Kind::Floor, &[6_000_000, 6_000_000, 6_000_000]),
+            failed,
+            entry("x", Kind::Volley, &[3_000_000]),
+            entry("p", Kind::Rmcp, &[30_000]),
+            entry("q", Kind::RmcpPooled, &[60_000]),
         ];
-        let row = Row { transport: Transport::Tcp, in_flight: 64, entries };
+        let row = Row { course: course(), entries };
         assert_eq!(row.floor(), Some(3e6));
+        assert_eq!(row.peer().unwrap().name, "q");
+        assert_eq!(row.entry("f"), None);
         let table = row.table();
         assert!(table.contains("2.00M  [1.00M..4.50M]"), "{table}");
-        assert!(table.lines().last().unwrap().contains("0.500"), "{table}");
+        assert!(table.contains("failed: it broke"), "{table}");
+        assert!(table.lines().nth(5).unwrap().contains("0.500"), "{table}");
+    }
+
+    #[test]
+    fn a_row_survives_its_json() {
+        let row = Row { course: course(), entries: vec![entry("a", Kind::Wrk, &[1, 2])] };
+        let text = serde_json::to_string(&row).unwrap();
+        assert_eq!(serde_json::from_str::<Row>(&text).unwrap(), row);
     }
 
     #[test]

@@ -112,6 +112,39 @@ pub fn mixture() -> Scenario {
     Scenario::new("mixture".into(), messages)
 }
 
+/// A busy socket's responses over HTTP, one after the other: bodies with a length, bodies in chunks, and event streams of one
+/// event each. Heads as the official SDKs' servers write them.
+pub fn responses() -> impl Iterator<Item = Scenario> {
+    let headers = "server: uvicorn\r\ndate: Sat, 28 Nov 2026 10:00:00 GMT\r\nmcp-session-id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n";
+    let in_chunks = move |media: &str, text: &[u8]| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{headers}cache-control: no-cache, no-transform\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+            text.len()
+        );
+        [head.as_bytes(), text, b"\r\n0\r\n\r\n"].concat()
+    };
+    let length = move |body: &[u8]| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{headers}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let chunked = move |body: &[u8]| in_chunks("application/json", body);
+    let events = move |body: &[u8]| {
+        in_chunks("text/event-stream", &[b"event: message\r\ndata: ", body, b"\r\n\r\n"].concat())
+    };
+    let all: [(&str, Box<dyn Fn(&[u8]) -> Vec<u8>>); 3] =
+        [("length", Box::new(length)), ("chunked", Box::new(chunked)), ("events", Box::new(events))];
+    all.into_iter().map(|(name, response)| {
+        let messages = (0..RESPONSES).map(|at| {
+            let Message { frame, answer } = corpus::result(Shape::Python, 200, FIRST_ID + at);
+            Message { frame: response(frame.trim_ascii_end()), answer }
+        });
+        Scenario::new(format!("http/{name}"), messages)
+    })
+}
+
 /// A window of small replies with 10 MiB in the middle: the large one must not cost the small ones.
 pub fn whale() -> Scenario {
     let messages = (0..WINDOW).map(|at| {
@@ -146,6 +179,9 @@ fn plain_one(value: &serde_json::Value) -> Answer {
 /// Calls in flight, as in the hot path's largest row.
 const WINDOW: u64 = 1_024;
 
+/// Responses on one socket: enough to fill the slices of a read several times.
+const RESPONSES: u64 = 256;
+
 /// Ids of one length, so that the frames of a window have one size.
 const FIRST_ID: u64 = 1_000;
 
@@ -169,6 +205,22 @@ mod tests {
         let mixture = mixture();
         let ids: Vec<_> = mixture.answers().iter().filter_map(|answer| answer.id).collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn responses_carry_the_messages_that_they_promise() {
+        for scenario in responses() {
+            let text = String::from_utf8(scenario.bytes().to_vec()).unwrap();
+            assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), scenario.frames());
+            // Every body is one line that begins as a message does; what stands before it is framing.
+            let bodies: Vec<u8> = text
+                .lines()
+                .filter_map(|line| Some(&line[line.find(r#"{"jsonrpc""#)?..]))
+                .map(|line| line.split("HTTP/1.1").next().unwrap())
+                .flat_map(|line| [line.as_bytes(), b"\n"].concat())
+                .collect();
+            scenario.check(&plain(&bodies));
+        }
     }
 
     #[test]

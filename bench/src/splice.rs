@@ -6,7 +6,10 @@
 //! One [`Splicer`] serves one connection, on that connection's thread; over HTTP, where every message
 //! says its era, one serves all connections of a thread. Strings are never unescaped: a member whose
 //! *name* is written with escapes is not found, which no client does.
-//! Proof: `learned_and_walked_agree`, below; what real clients make of it, `hot-path`.
+//! Beside `echo` there is the tool `blob`, whose text has as many bytes as its argument says: a long answer costs no long
+//! request. An array is answered with an array, element by element, whatever the revision: who sends one wants it so.
+//! Proof: `learned_and_walked_agree` and `an_array_is_answered_element_by_element`, below; what real clients make of
+//! it, `perf`.
 
 use std::ops::Range;
 
@@ -99,20 +102,80 @@ impl Splicer {
     /// The short way: a call of the shape we know. `None` when it is not, or not yet all there.
     fn answer_known(&self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         let shape = self.shape.as_ref()?;
-        let rest = bytes.strip_prefix(shape.before.as_slice())?;
-        let id = &rest[..id_length(rest)?];
-        let rest = rest[id.len()..].strip_prefix(shape.between.as_slice())?;
-        let message = &rest[..string_length(rest)?];
-        let rest = rest[message.len()..].strip_prefix(shape.after.as_slice())?;
-        if self.alone && !rest.is_empty() {
+        let (id, message, used) = shape.find(bytes, &shape.after)?;
+        if self.alone && used < bytes.len() {
             return None;
         }
         echo(id, message, shape.legacy, out);
-        Some(bytes.len() - rest.len())
+        Some(used)
+    }
+
+    /// The same for an element of an array.
+    fn answer_known_element(&self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+        let shape = self.shape.as_ref()?;
+        let after = shape.after.strip_suffix(b"\n").unwrap_or(&shape.after);
+        let (id, message, used) = shape.find(bytes, after)?;
+        echo(id, message, shape.legacy, out);
+        Some(used)
+    }
+
+    /// An array of messages, which begins at `[`. `None` if it is none, or empty; then nothing has been written.
+    fn answer_array(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<Answered> {
+        let before = out.len();
+        out.push(b'[');
+        let answered = self.answer_elements(line, out);
+        if answered != Some(Answered::Replied) {
+            out.truncate(before);
+            return answered;
+        }
+        // The last comma.
+        out.pop();
+        out.extend_from_slice(b"]\n");
+        answered
+    }
+
+    fn answer_elements(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<Answered> {
+        let mut answered = Answered::Taken;
+        let mut at = space(line, 1);
+        loop {
+            let replied = if let Some(used) = self.answer_known_element(&line[at..], out) {
+                at += used;
+                true
+            } else {
+                let end = value_end(line, at).filter(|_| line[at] != b',')?;
+                let element = &line[at..end];
+                at = end;
+                // An array in an array is no request; nobody may make us descend.
+                if element.first() == Some(&b'[') {
+                    fail(b"null", -32600, "an array in an array", out);
+                    true
+                } else {
+                    self.answer_message(element, out) != Answered::Taken
+                }
+            };
+            if replied {
+                answered = Answered::Replied;
+                // In the place of its end of line.
+                if let Some(last) = out.last_mut() {
+                    *last = b',';
+                }
+            }
+            at = space(line, at);
+            match line.get(at)? {
+                b',' => at = space(line, at + 1),
+                b']' if space(line, at + 1) == line.len() => return Some(answered),
+                _ => return None,
+            }
+        }
     }
 
     /// The long way: any message.
     fn answer_message(&mut self, line: &[u8], out: &mut Vec<u8>) -> Answered {
+        if line.first() == Some(&b'[')
+            && let Some(answered) = self.answer_array(line, out)
+        {
+            return answered;
+        }
         let Some(request) = Request::read(line) else {
             fail(b"null", -32600, "not a request this target can read", out);
             return Answered::Refused;
@@ -121,14 +184,22 @@ impl Splicer {
         let (Some(id), Some(method)) = (request.id, request.method) else { return Answered::Taken };
         let id = &line[id];
         match &line[method] {
-            b"\"tools/call\"" => match request.message {
-                Some(message) => {
+            b"\"tools/call\"" => match (request.message, request.blob_bytes) {
+                (Some(message), _) => {
                     if self.alone || self.shape.is_none() {
                         self.learn(line, id, &message);
                     }
                     echo(id, &line[message], self.legacy, out);
                 }
-                None => fail(id, -32602, "the one tool is echo, its argument a string named message", out),
+                (None, Some(bytes)) => blob(id, bytes, self.legacy, out),
+                (None, None) => {
+                    fail(
+                        id,
+                        -32602,
+                        "the tools are echo, of a string message, and blob, of a number bytes",
+                        out,
+                    );
+                }
             },
             b"\"server/discover\"" => succeed(id, DISCOVERED, out),
             b"\"tools/list\"" if self.legacy => succeed(id, TOOLS_LEGACY, out),
@@ -164,6 +235,18 @@ impl Splicer {
     }
 }
 
+impl Shape {
+    /// The id and the message of a call of this shape, and its length.
+    fn find<'a>(&self, bytes: &'a [u8], after: &[u8]) -> Option<(&'a [u8], &'a [u8], usize)> {
+        let rest = bytes.strip_prefix(self.before.as_slice())?;
+        let id = &rest[..id_length(rest)?];
+        let rest = rest[id.len()..].strip_prefix(self.between.as_slice())?;
+        let message = &rest[..string_length(rest)?];
+        let rest = rest[message.len()..].strip_prefix(after)?;
+        Some((id, message, bytes.len() - rest.len()))
+    }
+}
+
 /// Where the parts of a request stand in its line; found in one walk.
 #[derive(Debug, Default)]
 struct Request {
@@ -172,13 +255,15 @@ struct Request {
     method: Option<Range<usize>>,
     /// `params.arguments.message` of a call of `echo`, without its quotes.
     message: Option<Range<usize>>,
+    /// `params.arguments.bytes` of a call of `blob`.
+    blob_bytes: Option<usize>,
     /// `params.protocolVersion`, with its quotes.
     version: Option<Range<usize>>,
 }
 
 impl Request {
     fn read(line: &[u8]) -> Option<Self> {
-        let (mut request, mut echo) = (Self::default(), false);
+        let (mut request, mut echo, mut blob) = (Self::default(), false, false);
         members(line, space(line, 0), &mut |name, at| match name {
             b"\"id\"" => {
                 let end = value_end(line, at)?;
@@ -196,12 +281,21 @@ impl Request {
                     if name == b"\"message\"" && line[at] == b'"' {
                         request.message = Some(at + 1..end - 1);
                     }
+                    if name == b"\"bytes\"" {
+                        let digits = std::str::from_utf8(&line[at..end]).ok();
+                        request.blob_bytes = digits
+                            .and_then(|digits| digits.parse().ok())
+                            .filter(|bytes| *bytes <= BLOB_BYTES_MAX);
+                    }
                     Some(end)
                 }),
                 _ => {
                     let end = value_end(line, at)?;
                     match name {
-                        b"\"name\"" => echo = &line[at..end] == b"\"echo\"",
+                        b"\"name\"" => {
+                            echo = &line[at..end] == b"\"echo\"";
+                            blob = &line[at..end] == b"\"blob\"";
+                        }
                         b"\"protocolVersion\"" => request.version = Some(at..end),
                         _ => {}
                     }
@@ -211,6 +305,7 @@ impl Request {
             _ => value_end(line, at),
         })?;
         request.message = request.message.filter(|_| echo);
+        request.blob_bytes = request.blob_bytes.filter(|_| blob);
         Some(request)
     }
 }
@@ -298,13 +393,21 @@ fn space(bytes: &[u8], at: usize) -> usize {
 fn echo(id: &[u8], message: &[u8], legacy: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(HEAD);
     out.extend_from_slice(id);
-    out.extend_from_slice(br#","result":{"content":[{"type":"text","text":""#);
+    out.extend_from_slice(TEXT);
     out.extend_from_slice(message);
-    if legacy {
-        out.extend_from_slice(b"\"}]}}\n");
-    } else {
-        out.extend_from_slice(b"\"}],\"resultType\":\"complete\"}}\n");
-    }
+    out.extend_from_slice(text_end(legacy));
+}
+
+fn blob(id: &[u8], bytes: usize, legacy: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(HEAD);
+    out.extend_from_slice(id);
+    out.extend_from_slice(TEXT);
+    out.resize(out.len() + bytes, b'x');
+    out.extend_from_slice(text_end(legacy));
+}
+
+fn text_end(legacy: bool) -> &'static [u8] {
+    if legacy { b"\"}]}}\n" } else { b"\"}],\"resultType\":\"complete\"}}\n" }
 }
 
 fn succeed(id: &[u8], result: &str, out: &mut Vec<u8>) {
@@ -322,6 +425,11 @@ fn fail(id: &[u8], code: i32, message: &str, out: &mut Vec<u8>) {
 
 const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 
+const TEXT: &[u8] = br#","result":{"content":[{"type":"text","text":""#;
+
+/// What one call of `blob` may ask for.
+const BLOB_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Revisions with a handshake, as they stand in JSON, the one we counter-offer first.
 const LEGACY: [&str; 4] = ["\"2025-11-25\"", "\"2025-06-18\"", "\"2025-03-26\"", "\"2024-11-05\""];
 
@@ -335,12 +443,16 @@ const DISCOVERED: &str = concat!(
 
 const TOOLS: &str = concat!(
     r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[{"name":"echo","inputSchema":"#,
-    r#"{"type":"object","properties":{"message":{"type":"string"}},"required":["message"]}}]}"#
+    r#"{"type":"object","properties":{"message":{"type":"string"}},"required":["message"]}},"#,
+    r#"{"name":"blob","inputSchema":"#,
+    r#"{"type":"object","properties":{"bytes":{"type":"integer"}},"required":["bytes"]}}]}"#
 );
 
 const TOOLS_LEGACY: &str = concat!(
     r#"{"tools":[{"name":"echo","inputSchema":"#,
-    r#"{"type":"object","properties":{"message":{"type":"string"}},"required":["message"]}}]}"#
+    r#"{"type":"object","properties":{"message":{"type":"string"}},"required":["message"]}},"#,
+    r#"{"name":"blob","inputSchema":"#,
+    r#"{"type":"object","properties":{"bytes":{"type":"integer"}},"required":["bytes"]}}]}"#
 );
 
 #[cfg(test)]
@@ -447,6 +559,50 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&reply).unwrap()["result"]["supportedVersions"]
                 .is_array()
         );
+    }
+
+    #[test]
+    fn an_array_is_answered_element_by_element() {
+        let notification = r#"{"method":"notifications/initialized"}"#;
+        let element = |id: &str| call(id, "m").trim_end().to_owned();
+        // The second and the third are known, behind the notification another shape comes.
+        let ping = r#"{"id":4,"method":"ping"}"#;
+        let array =
+            format!("[{}, {},{} ,{notification},{ping},[]]", element("1"), element("\"b\""), element("3"));
+        let lines = answers(&mut Splicer::new(), &(array.clone() + "\n" + &call("5", "m")));
+        let mut body = Vec::new();
+        assert_eq!(Splicer::for_bodies().answer_body(array.as_bytes(), &mut body), Answered::Replied);
+        let (first, second) = lines.split_once('\n').unwrap();
+        // A body without metadata is legacy, a stream without a handshake is not.
+        assert_eq!(first.replace(r#","resultType":"complete""#, "").as_bytes(), body);
+        assert!(second.contains("\"id\":5"));
+        let values: Vec<serde_json::Value> = serde_json::from_str(first).unwrap();
+        let ids: Vec<_> = values.iter().map(|value| value["id"].to_string()).collect();
+        assert_eq!(ids, ["1", "\"b\"", "3", "4", "null"]);
+        assert_eq!(values[1]["result"]["content"][0]["text"], "m");
+        assert_eq!(values[4]["error"]["code"], -32600);
+        assert_eq!(answers(&mut Splicer::new(), &format!("[{notification}]\n")), "");
+        for broken in ["[{]\n", "[1 2]\n", "[,]\n", "[1,]\n", "[{}\n", "[{}]]\n"] {
+            let reply = answers(&mut Splicer::new(), broken);
+            assert!(reply.starts_with('{') && reply.contains("-32600"), "{broken:?}: {reply}");
+        }
+    }
+
+    #[test]
+    fn a_blob_is_as_long_as_was_asked() {
+        let ask = |bytes: &str| {
+            let line = format!(
+                r#"{{"id":1,"method":"tools/call","params":{{"name":"blob","arguments":{{"bytes":{bytes}}}}}}}"#
+            );
+            answers(&mut Splicer::new(), &(line + "\n"))
+        };
+        for bytes in [0, 1, 100_000] {
+            let value: serde_json::Value = serde_json::from_str(&ask(&bytes.to_string())).unwrap();
+            assert_eq!(value["result"]["content"][0]["text"].as_str().unwrap().len(), bytes);
+        }
+        for refused in ["-1", "\"7\"", "1e3", "268435457"] {
+            assert!(ask(refused).contains("-32602"), "{refused}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! slice, answers each whole line of it ([`Splicer`]), and writes the answers in one go before it
 //! reads again, so that client and target overlap when the window holds several slices. A peer that
 //! does not read its answers is no longer read from: whoever blocks on both ends locks himself up.
-//! Proof: `lines_longer_than_the_slice_are_answered`, below, and every run of `hot-path`.
+//! Proof: `lines_longer_than_the_slice_are_answered`, below, and every run of `perf`.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
--- What every contestant of `http-race` sends: one call of `echo`, written once, posted for ever.
+-- What every contestant of `perf` sends over HTTP: one call of `echo`, written once, posted for ever.
 --
 --     wrk -t1 -c64 -d10s -s bench/wrk/call.lua http://127.0.0.1:PORT/mcp [-- legacy]
 --

@@ -1,8 +1,8 @@
 //! Starts the shards of a client and ends them: who is made first, who goes last.
 //!
 //! ```text
-//! start:  memory -> porter, decode pool -> shards (poll, thread) -> first connection finds out the era -> the others
-//! end:    shards end their calls, hang up, refuse what comes late -> threads end -> porter and pool end with the last handle
+//! start:  memory -> porter, decode pool -> shards (poll, thread or task) -> first connection finds out the era -> the others
+//! end:    shards end their calls, hang up, refuse what comes late -> threads or tasks end -> porter and pool end with the last handle
 //! ```
 
 use std::{
@@ -14,13 +14,12 @@ use std::{
     time::Duration,
 };
 
-use event_listener::{Event, Listener};
-use parking_lot::Mutex;
-
 use crate::{
+    base::sync::{Listener, Mutex},
     config::{
         Config,
         dial::Dial,
+        driver::Driver,
         endpoint::{Endpoint, Household},
     },
     decode::pool::Pool,
@@ -28,11 +27,12 @@ use crate::{
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
-        revision::Era,
+        revision::{Era, Revision},
     },
-    queue::completion::Cell,
+    queue::{completion::Cell, room::Room},
     shard::{
         Shard,
+        alarm::Alarm,
         inbox::{Command, ShardHandle, Standing},
         memory::{Memory, ShardMemory},
         porter::Porter,
@@ -43,6 +43,9 @@ use crate::{
     transport::keeper,
 };
 
+#[cfg(feature = "tokio")]
+use crate::shard::runner::task::{Spawner, Task};
+
 /// The running parts of a client.
 pub(crate) struct Engine {
     pub(crate) handles: Vec<Arc<ShardHandle>>,
@@ -51,7 +54,7 @@ pub(crate) struct Engine {
     pub(crate) porter: Arc<Porter>,
     pub(crate) pool: Pool,
     /// A slot became free on some shard.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     /// Subscriptions that are open or being opened.
     pub(crate) subscriptions: AtomicU32,
     /// Tools that may not be called over HTTP, and why not.
@@ -71,22 +74,22 @@ impl Engine {
         let dial = Arc::new(Dial::resolve(endpoint, &config)?);
         let household = dial.household();
         let values = config.values.clone();
+        let crew = Crew::of(values.driver)?;
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
-        let memory =
-            Arc::new(Memory::of(endpoint.shared_address(&config), config.is_anonymous()).with_tokens(
-                endpoint.http_url(),
-                values.http.authorization(),
-                values.http.credentials.clone(),
-            ));
-        let system = |error: std::io::Error| {
-            let context = format!("the system refused the engine a thread or a poll: {error}");
-            Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
-        };
+        let memory = Arc::new(
+            Memory::of(endpoint.shared_address(&config), config.is_anonymous())
+                .with_arrays(endpoint.http_url())
+                .with_tokens(
+                    endpoint.http_url(),
+                    values.http.authorization(),
+                    values.http.credentials.clone(),
+                ),
+        );
         let porter =
             Porter::new(values.on_notification.clone(), values.on_request.clone()).map_err(system)?;
         let porter = Arc::new(porter);
         let pool = Pool::new(values.decode_workers).map_err(system)?;
-        let room = Arc::new(Event::new());
+        let room = Arc::new(Room::new());
         let (mut handles, mut runners) = (Vec::new(), Vec::new());
         for n in 0..values.shards {
             let window = config.window_of(n);
@@ -109,9 +112,10 @@ impl Engine {
             settings.http = endpoint.http_settings(&config);
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
             let on_stderr = values.on_stderr.clone();
-            let shard = Shard::new(exchange, Arc::clone(&dial), values.spin, values.close_grace, on_stderr)
+            let spin = crew.spin(values.spin);
+            let shard = Shard::new(exchange, Arc::clone(&dial), spin, values.close_grace, on_stderr)
                 .map_err(system)?;
-            handle.set_waker(shard.waker().map_err(system)?);
+            handle.set_alarm(crew.alarm(&shard).map_err(system)?);
             let desk = Desk::new(
                 Arc::clone(&handle),
                 Arc::clone(&porter),
@@ -128,13 +132,11 @@ impl Engine {
         });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {
-            let spawned =
-                thread::Builder::new().name(format!("volley-shard-{n}")).spawn(move || runner.run());
-            match spawned {
-                Ok(thread) => threads.push(thread),
+            match crew.start(n, runner) {
+                Ok(thread) => threads.extend(thread),
                 Err(error) => {
                     handles.iter().for_each(|handle| handle.command(Command::Close));
-                    return Err(system(error));
+                    return Err(error);
                 }
             }
         }
@@ -151,6 +153,42 @@ impl Engine {
             threads: Mutex::new(threads),
             household,
         })
+    }
+
+    /// The parts of a client with no thread and no connection, whose one shard somebody else plays.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn still(config: Config) -> Self {
+        let slots = 1 + config.window_of(0);
+        let slab = Slab::new(KeyLayout::for_slots(slots, 0, 1), slots, Cell::new);
+        // Slot 0 is no call's, as in a client that runs.
+        let standing = Standing { slots: 0..1, free: Mutex::new(slab.draw(1)) };
+        let room = Arc::new(Room::new());
+        let handle = ShardHandle::new(slab, slots, standing, Arc::clone(&room));
+        Self::of_handles(vec![Arc::new(handle)], config, room)
+    }
+
+    /// The callers' side of an engine whose shards somebody else runs, or nobody.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn of_handles(handles: Vec<Arc<ShardHandle>>, config: Config, room: Arc<Room>) -> Self {
+        Self {
+            handles,
+            config,
+            memory: Arc::default(),
+            porter: Arc::new(Porter::new(None, None).expect("without a handler no thread is started")),
+            pool: Pool::default(),
+            room,
+            over_http: false,
+            subscriptions: AtomicU32::new(0),
+            excluded_tools: Mutex::default(),
+            threads: Mutex::default(),
+            household: None,
+        }
+    }
+
+    /// The revision that calls are made in, as far as it is known.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        let said = self.memory.info().and_then(|info| info.revision());
+        said.or(self.config.values.revision).or_else(|| self.memory.recall())
     }
 
     /// Are parameters of tools mirrored in headers? So it is over HTTP in the modern era.
@@ -234,6 +272,65 @@ impl Engine {
         }
         true
     }
+}
+
+/// Whoever drives the shards.
+enum Crew {
+    Threads,
+    #[cfg(feature = "tokio")]
+    Tasks(Spawner),
+}
+
+impl Crew {
+    fn of(driver: Driver) -> Result<Self, Error> {
+        match driver {
+            Driver::Thread => Ok(Self::Threads),
+            #[cfg(feature = "tokio")]
+            Driver::Tokio => Spawner::here().map(Self::Tasks).ok_or_else(|| {
+                Error::config("driver is Tokio, and connect was called in the context of no tokio runtime")
+            }),
+        }
+    }
+
+    /// How long a shard of theirs polls before it sleeps.
+    fn spin(&self, spin: Duration) -> Duration {
+        match self {
+            Self::Threads => spin,
+            #[cfg(feature = "tokio")]
+            Self::Tasks(_) => Duration::ZERO,
+        }
+    }
+
+    fn alarm(&self, shard: &Shard) -> std::io::Result<Alarm> {
+        match self {
+            Self::Threads => shard.waker().map(Alarm::Poll),
+            #[cfg(feature = "tokio")]
+            Self::Tasks(_) => Ok(Alarm::of_task()),
+        }
+    }
+
+    /// Sets a shard going; a thread is there to be joined.
+    fn start(&self, n: usize, runner: Runner) -> Result<Option<JoinHandle<()>>, Error> {
+        match self {
+            Self::Threads => {
+                let thread = thread::Builder::new().name(format!("volley-shard-{n}"));
+                thread.spawn(move || runner.run()).map(Some).map_err(system)
+            }
+            #[cfg(feature = "tokio")]
+            Self::Tasks(spawner) => {
+                let task = Task::new(runner).map_err(|lack| {
+                    Error::config(format!("driver is Tokio, and this runtime cannot drive a shard: {lack}"))
+                })?;
+                spawner.spawn(task);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn system(error: std::io::Error) -> Error {
+    let context = format!("the system refused the engine a thread or a poll: {error}");
+    Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Prepare, context).because(error)
 }
 
 impl Drop for Engine {

@@ -8,6 +8,7 @@
 //! | `ConnectionLost` | the network's or the server's | reconnects by itself | repeat by fate |
 //! | `Timeout` | the server's | told the server, freed the call | repeat by fate, or allow more time |
 //! | `Cancelled` | nobody's | told the server | nothing |
+//! | `Refused` | ours: an interceptor's | sent nothing, or dropped the answer | look at the interceptor's reason |
 //! | `Closed` | nobody's | ended the call | make a new client |
 //! | `FrameTooLarge` | the server's | skipped the message in bounded memory | raise the bound, or ask for less |
 //! | `Protocol` | the server's | ended the call that was named | report to the server's author |
@@ -40,6 +41,8 @@ pub enum ErrorKind {
     Timeout,
     /// The call was cancelled.
     Cancelled,
+    /// An interceptor of the caller's refused the call or its outcome, or panicked over it.
+    Refused,
     /// The client is draining, closing or closed.
     Closed,
     /// The answer was longer than the frame bound.
@@ -69,6 +72,7 @@ impl fmt::Display for ErrorKind {
             Self::ConnectionLost => "connection lost",
             Self::Timeout => "timed out",
             Self::Cancelled => "cancelled",
+            Self::Refused => "refused by an interceptor",
             Self::Closed => "client closed",
             Self::FrameTooLarge => "answer too large",
             Self::Protocol => "protocol broken by the server",
@@ -147,6 +151,17 @@ impl Error {
         let mut made = Self::new(ErrorKind::Rpc, Fate::Answered, Phase::Call, context);
         made.0.rpc = Some(error);
         made
+    }
+
+    pub(crate) fn refused(context: impl Into<String>, fate: Fate) -> Self {
+        let phase = if fate == Fate::NotSent { Phase::Prepare } else { Phase::Call };
+        Self::new(ErrorKind::Refused, fate, phase, context)
+    }
+
+    /// The same error of a call that got so far.
+    pub(crate) fn with_fate(mut self, fate: Fate) -> Self {
+        self.0.fate = fate;
+        self
     }
 
     pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -243,6 +258,10 @@ impl Error {
                 "the server may have executed the call: repeat only if the tool is idempotent"
             }
             (ErrorKind::Cancelled, _) => "the server was told, if the call had been sent",
+            (ErrorKind::Refused, Fate::NotSent) => "an interceptor stopped the call; nothing was sent",
+            (ErrorKind::Refused, _) => {
+                "an interceptor refused the outcome; the server may have executed the call"
+            }
             (ErrorKind::FrameTooLarge, _) => "raise frame_bytes_max or ask the tool for less",
             (ErrorKind::Protocol, _) => "report it to the server's author",
             (ErrorKind::Http, Fate::Unknown) => {
@@ -311,6 +330,7 @@ mod tests {
             ErrorKind::ConnectionLost,
             ErrorKind::Timeout,
             ErrorKind::Cancelled,
+            ErrorKind::Refused,
             ErrorKind::Closed,
             ErrorKind::FrameTooLarge,
             ErrorKind::Protocol,

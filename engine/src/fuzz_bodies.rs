@@ -9,6 +9,10 @@
 //! `bent_seeds_find_no_difference`, below, which prints the number that repeats a run. Follows:
 //! differential testing as in W. M. McKeeman, Digital Technical Journal 10(1), 1998.
 
+mod exchange;
+#[cfg(feature = "http2")]
+mod multiplexed;
+
 use crate::decode::naive;
 use crate::proto::framing::newline;
 use crate::proto::http::{chunked, event_stream, head};
@@ -52,6 +56,31 @@ pub fn event_stream(data: &[u8]) {
     let in_pieces =
         event_stream::naive::account_in_pieces(stream, event_bytes_max, sizes(*pieces, *bound, stream));
     assert_eq!(in_pieces, event_stream::naive::account(stream, event_bytes_max));
+}
+
+/// The whole core of one shard against a model that foretells the end of every call. The input is a program.
+pub fn exchange(data: &[u8]) {
+    exchange::run(data);
+}
+
+/// HTTP/2 from a server that says anything: each lane is told what the machine promises, and all of them the end.
+///
+/// The first byte chooses how many lanes have a request, the second the pieces. The stream follows.
+#[cfg(feature = "http2")]
+pub fn multiplexed(data: &[u8]) {
+    let [lanes, pieces, stream @ ..] = data else { return };
+    multiplexed::run(*lanes, stream, sizes(*pieces, *lanes, stream));
+}
+
+/// WebSocket frames of a server that says anything: cut anywhere, the same lines, pings and faults.
+///
+/// The first byte chooses the pieces. The stream follows.
+#[cfg(feature = "websocket")]
+pub fn websocket(data: &[u8]) {
+    use crate::transport::websocket::frames::pieces::account;
+    let [pieces, stream @ ..] = data else { return };
+    let in_pieces = account(stream, sizes(*pieces, 0, stream));
+    assert_eq!(in_pieces, account(stream, std::iter::once(stream.len())));
 }
 
 /// The envelope against a JSON parser.
@@ -100,6 +129,9 @@ mod tests {
     /// Runs for each target; some two seconds in all without optimisation.
     const RUNS: usize = 20_000;
 
+    /// Programs for the core.
+    const PROGRAMS: usize = 5000;
+
     #[test]
     fn bent_seeds_find_no_difference() {
         // A run that failed is repeated with `VOLLEY_SEED=… cargo test bent_seeds`.
@@ -114,6 +146,11 @@ mod tests {
             ("chunked", chunked),
             ("event_stream", event_stream),
             ("decode", decode),
+            ("exchange", exchange),
+            #[cfg(feature = "http2")]
+            ("multiplexed", multiplexed),
+            #[cfg(feature = "websocket")]
+            ("websocket", websocket),
         ];
         for (target, body) in targets {
             let seeds = seeds(target);
@@ -123,6 +160,19 @@ mod tests {
             for _ in 0..RUNS {
                 body(&bent(&seeds, &mut random));
             }
+        }
+    }
+
+    /// Programs of nothing but chance come to other places than those that are bent out of the seeds.
+    #[test]
+    fn fuzz_bodies_the_core_does_what_the_model_foretells() {
+        let seed = std::env::var("VOLLEY_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        println!("VOLLEY_SEED={seed}");
+        let mut random = SplitMix(seed);
+        for _ in 0..PROGRAMS {
+            let program: Vec<u8> = (0..random.below(1200)).map(|_| random.next() as u8).collect();
+            exchange(&program);
         }
     }
 

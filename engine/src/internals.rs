@@ -2,6 +2,7 @@
 //! anything here may change in any release.
 
 pub mod exchange;
+pub mod hand_over;
 pub mod stages;
 
 /// For servers to test the WebSocket client against, in the version that it is built with.
@@ -10,5 +11,9 @@ pub use tungstenite;
 
 pub mod fuzz_bodies {
     //! What the fuzz targets run.
-    pub use crate::fuzz_bodies::{chunked, decode, envelope, event_stream, framing, http_head};
+    #[cfg(feature = "http2")]
+    pub use crate::fuzz_bodies::multiplexed;
+    #[cfg(feature = "websocket")]
+    pub use crate::fuzz_bodies::websocket;
+    pub use crate::fuzz_bodies::{chunked, decode, envelope, event_stream, exchange, framing, http_head};
 }

@@ -36,7 +36,8 @@
 //!
 //! **Everything is bounded:** windows, queues, frames, buffers. `docs/architecture.md` has the table and its sum.
 //!
-//! **Any executor, or none.** The work is done by the client's own threads; futures only wait.
+//! **Any executor, or none.** The work is done by the client's own threads; futures only wait. With feature `tokio` it may be done
+//! by tasks of a tokio runtime instead ([`Driver::Tokio`]), which is faster where all calls come from that runtime.
 
 #![deny(unsafe_code)]
 
@@ -60,6 +61,7 @@ mod telemetry;
 mod transport;
 
 pub use api::{
+    batch::{Batch, BatchAnswers},
     bulk::{BlockingBulk, Bulk},
     bulk_decoded::{BlockingDecodedBulk, DecodedBulk},
     call::{Answer, Call},
@@ -68,23 +70,27 @@ pub use api::{
     subscription::Subscription,
 };
 pub use base::buffer::Frame;
-pub use config::http::{HttpEndpoint, HttpVersion};
+pub use config::http::{HttpEndpoint, HttpReuse, HttpVersion};
 #[cfg(feature = "tls")]
 pub use config::tls::TlsConfig;
 pub use config::{
     Config, ConfigBuilder,
     credentials::{Challenge, Credentials, CredentialsError},
+    driver::Driver,
     endpoint::{Command, Endpoint},
+    window::Window,
 };
-pub use decode::answer::RawAnswer;
 pub use error::{Error, ErrorKind, Phase, RpcError};
 pub use model::{
+    answer::RawAnswer,
     inbound::{Notification, ServerRequest},
+    interceptor::{InterceptedCall, Interceptor, Verdict},
     tool::{Content, Members, Tool, ToolCall, ToolDescription, ToolResult},
 };
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
 pub use proto::{
+    batch::Arrays,
     event::Fate,
     message::handshake::ServerInfo,
     revision::{Era, Revision, UnknownRevision},
@@ -128,3 +134,6 @@ pub mod mcp {
 
 #[cfg(any(test, feature = "internals"))]
 pub mod internals;
+
+#[cfg(all(test, any(volley_loom, volley_shuttle)))]
+mod models;

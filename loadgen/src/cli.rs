@@ -52,9 +52,13 @@ pub(crate) struct RunArgs {
     /// Connections; a stdio target is started once for each, over HTTP each is a session
     #[arg(short = 'c', long, default_value = "1", value_name = "COUNT", help_heading = "Load")]
     pub(crate) connections: String,
-    /// Calls in flight on each connection; over HTTP/1.1 each takes a socket [default: 64, over HTTP 1]
-    #[arg(short = 'p', long, value_name = "COUNT", help_heading = "Load")]
+    /// Calls in flight on each connection; over HTTP/1.1 each takes a socket; `auto` or `auto:MAX` finds out how many the server is
+    /// good for [default: 64, over HTTP 1]
+    #[arg(short = 'p', long, value_name = "COUNT|auto[:MAX]", help_heading = "Load")]
     pub(crate) in_flight: Option<String>,
+    /// Calls sent together, as one JSON-RPC array where the target takes any (revision 2025-03-26), else one by one
+    #[arg(long, default_value = "1", value_name = "COUNT", help_heading = "Load")]
+    pub(crate) batch: String,
     /// Stop after this many calls, such as 10k or 1m
     #[arg(short = 'n', long, conflicts_with = "duration", value_name = "COUNT", help_heading = "Load")]
     pub(crate) calls: Option<String>,

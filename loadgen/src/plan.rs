@@ -24,8 +24,12 @@ pub(crate) struct Plan {
     pub(crate) revision: Option<&'static str>,
     /// Connections in all, `shards <= connections`.
     pub(crate) connections: u32,
-    /// Calls in flight on each connection.
+    /// Calls in flight on each connection; the most, if the window is adaptive.
     pub(crate) in_flight: u32,
+    /// The engine finds out how many calls in flight the server is good for.
+    pub(crate) adaptive: bool,
+    /// Calls sent together; 1 is each by itself.
+    pub(crate) batch: u32,
     /// Generator threads.
     pub(crate) shards: u32,
     /// What ends the measured phase.
@@ -99,12 +103,30 @@ impl Plan {
     pub(crate) fn from_words(words: &RunArgs) -> Result<Self, Refusal> {
         let target = target(words)?;
         let connections = bounded(CONNECTIONS, &words.connections)?;
+        let adaptive = words.in_flight.as_deref().and_then(|text| text.strip_prefix(AUTO));
+        let batch = bounded(BATCH, &words.batch)?;
         let in_flight = match &words.in_flight {
-            Some(text) => bounded(IN_FLIGHT, text)?,
+            Some(_) if adaptive == Some("") => match target.transport().is_http() {
+                true => IN_FLIGHT_AUTO_HTTP,
+                false => IN_FLIGHT_AUTO,
+            },
+            Some(text) => {
+                bounded(IN_FLIGHT, adaptive.map_or(text, |most| most.strip_prefix(':').unwrap_or(text)))?
+            }
             // Over HTTP/1.1 each call in flight is a socket, so how many is for the user to say.
-            None if target.transport().is_http() => 1,
-            None => IN_FLIGHT_DEFAULT,
+            None if target.transport().is_http() => batch,
+            None => IN_FLIGHT_DEFAULT.max(batch),
         };
+        if batch > in_flight {
+            return Err(Refusal {
+                flag: "--batch",
+                value: words.batch.clone(),
+                wrong: format!(
+                    "more than the {in_flight} calls in flight on a connection, no batch would be whole"
+                ),
+                hint: "raise -p, or lower --batch",
+            });
+        }
         let shards = bounded(SHARDS, &words.shards)?;
         if u64::from(connections.div_ceil(shards)) * u64::from(in_flight) > CALLS_IN_FLIGHT_MAX {
             return Err(Refusal {
@@ -127,6 +149,8 @@ impl Plan {
             revision: revision(&words.revision)?,
             connections,
             in_flight,
+            adaptive: adaptive.is_some(),
+            batch,
             shards,
             stop: stop(words)?,
             warmup: warmup(&words.warmup)?,
@@ -299,7 +323,12 @@ fn time(flag: &'static str, text: &str, least: Duration, most: Duration) -> Resu
 
 const CONNECTIONS: Bounded = ("--connections", 1 << 16);
 const IN_FLIGHT: Bounded = ("--in-flight", 1 << 18);
+const BATCH: Bounded = ("--batch", 10_000);
 const IN_FLIGHT_DEFAULT: u32 = 64;
+/// The word for an adaptive window, and its bound where none is given; over HTTP/1.1 each call is a socket.
+const AUTO: &str = "auto";
+const IN_FLIGHT_AUTO: u32 = 1024;
+const IN_FLIGHT_AUTO_HTTP: u32 = 64;
 const SHARDS: Bounded = ("--shards", 256);
 /// What one shard of the engine takes; the fullest one is checked.
 const CALLS_IN_FLIGHT_MAX: u64 = 1 << 18;
@@ -377,6 +406,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_batch_fits_the_window() {
+        assert_eq!(plan(&[]).unwrap().batch, 1);
+        for (words, window) in [
+            (&["--batch", "100"][..], 100),
+            (&["--batch", "10"], 64),
+            (&["http://h/", "--batch", "10"], 10),
+            (&["--batch", "10", "-p", "20"], 20),
+        ] {
+            assert_eq!(plan(words).unwrap().in_flight, window, "{words:?}");
+        }
+        assert!(refused(&["--batch", "100", "-p", "64"]).starts_with("--batch `100`"));
+        assert!(refused(&["--batch", "0"]).starts_with("--batch `0`"));
+    }
+
+    #[test]
     fn over_http_one_call_is_in_flight_unless_told_otherwise() {
         for (words, in_flight) in [
             (&["http://h/mcp"][..], 1),
@@ -387,6 +431,23 @@ pub(crate) mod tests {
             (&["tls+tcp://h:1"], 64),
         ] {
             assert_eq!(plan(words).unwrap().in_flight, in_flight, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_adaptive_window_has_a_bound() {
+        for (words, expected) in [
+            (&["-p", "auto"][..], (true, 1024)),
+            (&["-p", "auto:32"], (true, 32)),
+            (&["-p", "auto", "http://h/mcp"], (true, 64)),
+            (&["-p", "auto:1k", "http://h/mcp"], (true, 1000)),
+            (&["-p", "32"], (false, 32)),
+        ] {
+            let plan = plan(words).unwrap();
+            assert_eq!((plan.adaptive, plan.in_flight), expected, "{words:?}");
+        }
+        for wrong in ["auto:", "auto:0", "automatic", "auto32"] {
+            assert!(refused(&["-p", wrong]).starts_with("--in-flight"), "{wrong}");
         }
     }
 

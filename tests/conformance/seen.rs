@@ -1,10 +1,10 @@
 //! What holds for every request over HTTP, whatever the script: clauses 1, 2, 7, 18, 23, 28, 30, 37 to 39 and 43.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use volley::{Era, Revision};
-use volley_tests::http_server::Request;
+use volley_tests::{http_server::Request, record::check_array};
 
 /// Checks all requests that a server of this revision has had, in the order in which they were read.
 ///
@@ -12,6 +12,8 @@ use volley_tests::http_server::Request;
 /// If a rule is broken.
 pub(crate) fn check(requests: &[Request], port: u16, revision: Revision) {
     let mut ids = HashSet::new();
+    let mut array_ids: HashMap<Option<&str>, HashSet<u64>> = HashMap::new();
+    let mut repeated = Vec::new();
     // Sessions of which the client said that they have begun.
     let mut initialized = HashSet::new();
     for request in requests {
@@ -40,7 +42,17 @@ pub(crate) fn check(requests: &[Request], port: u16, revision: Revision) {
             request.header("accept").unwrap_or_default().split(',').map(str::trim).collect();
         assert!(accept.contains(&"application/json") && accept.contains(&"text/event-stream"), "{request:?}");
         let message = &request.message;
-        assert!(message.is_object(), "one POST, one message, no array: {request:?}");
+        if let Value::Array(elements) = message {
+            let shown = format!("{request:?}");
+            assert_eq!(revision, Revision::V2025_03_26, "no other revision has arrays: {shown}");
+            assert!(initialized.contains(&session), "no array before the handshake is done: {shown}");
+            assert_eq!(request.header("mcp-protocol-version"), None, "{shown}");
+            check_array(elements, &shown, array_ids.entry(session).or_default());
+            let of_singles = |element: &&Value| ids.contains(&(session, element["id"].as_u64().unwrap()));
+            repeated.extend(elements.iter().filter(of_singles).map(|element| element["id"].clone()));
+            continue;
+        }
+        assert!(message.is_object(), "one POST, one message: {request:?}");
         assert_eq!(message["jsonrpc"], "2.0", "{request:?}");
         assert!(message.get("params").is_none_or(Value::is_object), "{request:?}");
         let is_request = message.get("method").is_some() && message.get("id").is_some();
@@ -81,6 +93,7 @@ pub(crate) fn check(requests: &[Request], port: u16, revision: Revision) {
             assert_eq!((session, request.header("last-event-id")), (None, None), "{request:?}");
         }
     }
+    assert!(repeated.is_empty(), "sent alone first, and then in an array: {repeated:?}");
 }
 
 /// A reply to a server that asked before it had answered `initialize`.

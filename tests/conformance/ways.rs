@@ -172,6 +172,13 @@ impl Server {
 
     /// Waits for the end of all connections, checks the rules, and gives all that the client wrote.
     fn finish(self, revision: Revision) -> Said {
+        let said = self.finished(revision);
+        let arrays = said.messages.iter().filter(|message| message.is_array()).count();
+        assert!(arrays == 0 || revision == Revision::V2025_03_26, "{arrays} arrays in {revision}");
+        said
+    }
+
+    fn finished(self, revision: Revision) -> Said {
         match self.kind {
             Kind::Lines(server) => {
                 Said { messages: server.finish().lines().iter().map(|line| line.message.clone()).collect() }
@@ -202,14 +209,19 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// The messages with this method.
+    /// The messages with this method, also those in arrays.
     pub(crate) fn with(&self, method: &str) -> Vec<&Value> {
-        self.messages.iter().filter(|message| message["method"] == method).collect()
+        let each = self.messages.iter().flat_map(|message| match message {
+            Value::Array(elements) => elements.as_slice(),
+            one => std::slice::from_ref(one),
+        });
+        each.filter(|message| message["method"] == method).collect()
     }
 
     /// The responses.
     pub(crate) fn responses(&self) -> Vec<&Value> {
-        self.messages.iter().filter(|message| message.get("method").is_none()).collect()
+        let is_response = |message: &&Value| message.is_object() && message.get("method").is_none();
+        self.messages.iter().filter(is_response).collect()
     }
 }
 

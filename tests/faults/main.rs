@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod chaos;
 mod ctrl_c;
 mod dropped;

@@ -2,12 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use volley::{Config, Inline, InlineOutcome, Revision, Tool};
+
+use volley_tests::wait::PATIENCE;
 
 use crate::servers::{Account, Server, echo, echoes, message, pinned};
 
@@ -56,6 +63,37 @@ fn ordered_bulk_keeps_the_order_of_the_calls_when_answers_are_shuffled() {
     }
     pollster::block_on(client.close());
     account.close(&client.stats(), 0);
+}
+
+/// A consumer is not woken for each outcome, but for a good part of what is in flight. A part that never comes must not be
+/// waited for, not even while another job keeps the shard reading.
+#[test]
+fn a_job_hears_of_its_only_outcome_while_another_keeps_the_shard_busy() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder().in_flight(256));
+    let over = Arc::new(AtomicBool::new(false));
+    let (busy, stops) = (client.clone(), Arc::clone(&over));
+    let busy = thread::spawn(move || {
+        let calls = std::iter::from_fn(|| (!stops.load(Ordering::Relaxed)).then(|| echo(7)));
+        busy.bulk(calls).blocking().for_each(|(_, outcome)| drop(outcome.unwrap()));
+    });
+    let (tell, told) = mpsc::channel();
+    let few = client.clone();
+    let few = thread::spawn(move || {
+        let slow = volley::ToolCall::new("sleep", &json!({"ms": 60_000})).unwrap();
+        let mut job = few.bulk(std::iter::once(echo(1)).chain(std::iter::repeat_n(slow, 100)));
+        tell.send(pollster::block_on(job.next())).unwrap();
+    });
+    let first = told.recv_timeout(PATIENCE).expect("the outcome is told");
+    assert_eq!(
+        first.map(|(n, outcome)| (n, outcome.unwrap().tool_result().unwrap().text())),
+        Some((0, message(1)))
+    );
+    over.store(true, Ordering::Relaxed);
+    busy.join().unwrap();
+    few.join().unwrap();
+    pollster::block_on(client.close());
+    assert_eq!(client.stats().live, 0);
 }
 
 #[test]
@@ -241,4 +279,23 @@ fn long_answers_are_whole_however_they_are_read() {
         }
         client.close().await;
     });
+}
+
+/// A Unix socket takes some 200 KiB, a pipe at most 1 MiB: calls of 256 KiB, 64 in flight, are refused by the kernel again and again.
+/// A Unix socket is asked to tell of room only then; a request that nobody asked for would stay where it is.
+#[test]
+fn a_wire_that_was_full_goes_on_over_every_transport() {
+    let text = "x".repeat(256 * 1024);
+    for server in Server::targets() {
+        let client = server.connect(Config::builder());
+        let call = || volley::ToolCall::new("echo", &json!({ "message": text })).unwrap();
+        let mut answered = 0;
+        for (_, outcome) in client.bulk(std::iter::repeat_with(call).take(200)).blocking() {
+            let answer = outcome.unwrap_or_else(|error| panic!("{}: {error}", server.name));
+            assert!(answer.message().len() > text.len());
+            answered += 1;
+        }
+        assert_eq!(answered, 200);
+        pollster::block_on(client.close());
+    }
 }

@@ -253,10 +253,10 @@ fn a_long_answer_that_cannot_be_read_fails_its_own_call_only() {
     for workers in [0, 1] {
         let client = connect(&server, Config::builder().decode_workers(workers));
         let cases = [
-            ("invalid UTF-8", "not UTF-8 from byte"),
-            ("control character", "a control character in a string at byte"),
-            ("depth bomb", "more than 127 values inside one another at byte"),
-            ("twice", "duplicate field `result` at byte"),
+            ("invalid UTF-8", "invalid unicode code point at line 1 column"),
+            ("control character", "found while parsing a string at line 1 column"),
+            ("depth bomb", "recursion limit exceeded at line 1 column"),
+            ("twice", "duplicate field `result` at line 1 column"),
         ];
         for (case, says) in cases {
             let call = || ToolCall::new("echo", &json!({"message": case})).unwrap();

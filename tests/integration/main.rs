@@ -4,17 +4,21 @@
 #![forbid(unsafe_code)]
 
 mod authorization;
+mod batches;
 mod calls;
+mod crowds;
 mod eras;
 mod http2;
 mod http2_losses;
 mod inbound;
+mod interceptors;
 mod lists;
 mod long_answers;
 mod many;
 mod oauth;
 mod protocol;
 mod rounds;
+mod runtime;
 mod servers;
 mod sessions;
 mod subscriptions;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use volley::{Config, Inline, Revision};
+use volley::{Config, ErrorKind, Inline, Revision};
 use volley_tests::{target::Target, wait::until_blocking};
 
 use crate::servers::{Account, Server, echoes, pinned};
@@ -70,6 +70,28 @@ fn the_connections_that_stand_carry_the_calls_of_those_that_do_not() {
     client.bulk(echoes(2_000)).for_each(|(n, outcome)| account.enter_raw(n, outcome));
     client.close();
     account.close(&client.stats(), 0);
+}
+
+/// The first shard finds out the era for all. When it could not, because the server was gone for good, calls on the other shards waited
+/// for it until their time was over, and failed as if the server were slow.
+#[test]
+fn every_shard_says_that_the_server_is_unreachable() {
+    let mut target = Target::tcp(&[]);
+    let config = Config::builder().shards(3).connections(3).timeout(Duration::from_secs(60)).attempts_max(2);
+    let config = config.backoff(Duration::from_millis(5), Duration::from_millis(20)).build().unwrap();
+    let client = volley::blocking::Client::connect(target.endpoint(), config).unwrap();
+    wait_until_ready(client.as_async(), 3);
+    target.kill();
+    let started = Instant::now();
+    for n in 0..60 {
+        let error = client.call(crate::servers::echo(n)).expect_err("the server is gone");
+        assert!(
+            matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::ConnectionLost),
+            "call {n}: {error}"
+        );
+    }
+    println!("60 calls were refused within {:?}", started.elapsed());
+    client.close();
 }
 
 fn wait_until_ready(client: &volley::Client, connections: usize) {

@@ -36,6 +36,11 @@ impl Server {
         ]
     }
 
+    /// A process that was started otherwise.
+    pub(crate) fn of(name: &'static str, process: Target) -> Self {
+        Self::running(name, process)
+    }
+
     /// The official Rust SDK's server over TCP.
     pub(crate) fn rmcp() -> Self {
         let started = Target::launch(Command::new(RMCP).args(["tcp", "127.0.0.1:0"]));

@@ -151,3 +151,23 @@ fn draining_lets_calls_end_and_closing_does_not() {
     });
     adds_up(&client.stats());
 }
+
+/// A shard that polls before it sleeps once did not look at its inbox while it did: what was submitted meanwhile waited for the next
+/// answer, or for the end of the polling.
+#[test]
+fn a_call_made_while_the_shard_polls_is_sent_at_once() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder().spin(Duration::from_secs(20)));
+    pollster::block_on(async {
+        let slow = client.call_tool("sleep", &json!({"ms": 2_000}));
+        let started = Instant::now();
+        for _ in 0..20 {
+            client.call_tool("count", &json!({})).await.unwrap();
+        }
+        let took = started.elapsed();
+        assert_eq!(slow.await.unwrap().text(), "2000");
+        assert!(took < Duration::from_secs(1), "20 calls beside one of 2 s took {took:?}");
+        client.close().await;
+    });
+    adds_up(&client.stats());
+}

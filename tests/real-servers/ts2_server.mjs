@@ -1,4 +1,4 @@
-// The TypeScript SDK v2's server with two tools: ts2_server.mjs stdio | http PORT.
+// The TypeScript SDK v2's server with four tools: ts2_server.mjs stdio | http PORT.
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { McpServer, createMcpHandler } from '@modelcontextprotocol/server';
@@ -7,6 +7,9 @@ import { toNodeHandler } from '@modelcontextprotocol/node';
 import * as z from 'zod';
 
 const text = (value) => ({ content: [{ type: 'text', text: value }] });
+
+// How often `count` was executed with each message, by whichever server object.
+const counts = new Map();
 
 // One server object for each connection, as the SDK asks for.
 const make = () => {
@@ -23,6 +26,19 @@ const make = () => {
       await sleep(ms);
       return text(String(ms));
     },
+  );
+  server.registerTool(
+    'count',
+    { description: 'Gives the message back and counts it', inputSchema: z.object({ message: z.string() }) },
+    async ({ message }) => {
+      counts.set(message, (counts.get(message) ?? 0) + 1);
+      return text(message);
+    },
+  );
+  server.registerTool(
+    'executions',
+    { description: 'How many messages were counted, and how many of them more than once', inputSchema: z.object({}) },
+    async () => text(`${counts.size} ${[...counts.values()].filter((times) => times > 1).length}`),
   );
   return server;
 };

@@ -13,12 +13,14 @@
 
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod http;
 mod nginx;
 mod servers;
 mod session_tap;
 mod sessions;
 mod volleys;
+mod windows;
 
 use std::time::{Duration, Instant};
 

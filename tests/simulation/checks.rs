@@ -86,7 +86,11 @@ impl World {
         let ready = (0..self.lines.len() as u32).map(|n| self.core.view(n)).filter(|view| view.ready);
         let mut room = 0;
         for view in ready {
-            assert_eq!((view.in_flight, view.room), (0, self.nature.in_flight), "a place was not given back");
+            assert_eq!((view.in_flight, view.room), (0, view.limit), "a place was not given back");
+            assert!(
+                view.limit == self.nature.in_flight || self.nature.adaptive && view.limit > 0,
+                "{view:?}"
+            );
             room += view.room as usize;
         }
         assert_eq!(self.core.room(), room, "a key of the magazine was not given back");

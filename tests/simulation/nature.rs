@@ -9,6 +9,8 @@ use crate::server::{Habits, Mode};
 pub(crate) struct Nature {
     pub(crate) connections: usize,
     pub(crate) in_flight: u32,
+    /// The window moves between 1 and `in_flight`.
+    pub(crate) adaptive: bool,
     pub(crate) frame_bytes_max: usize,
     pub(crate) mode: Mode,
     pub(crate) habits: Habits,
@@ -31,9 +33,12 @@ impl Nature {
         if rng.u32(..16) == 0 {
             return Self::hung(rng);
         }
+        // Drawn aside, so that the worlds of older seeds stay what they were, but for this.
+        let adaptive = rng.clone().u32(..3) == 0;
         Self {
             connections: [1, 1, 2, 3, 5][rng.usize(..5)],
             in_flight: [1, 2, 4, 16][rng.usize(..4)],
+            adaptive,
             frame_bytes_max,
             mode: draw_mode(rng),
             habits: Habits {
@@ -76,6 +81,7 @@ impl Nature {
         Self {
             connections,
             in_flight,
+            adaptive: false,
             frame_bytes_max: 1024,
             mode,
             habits,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::Value;
 use volley::{
-    Config,
+    Config, Window,
     internals::exchange::{Core, Told, Wait},
 };
 
@@ -61,9 +61,12 @@ impl World {
     }
 
     pub(crate) fn of(nature: Nature, mut rng: Rng) -> Self {
+        let most = nature.in_flight;
+        let window =
+            if nature.adaptive { Window::Adaptive { min: 1, max: most } } else { Window::Fixed(most) };
         let config = Config::builder()
             .connections(nature.connections)
-            .in_flight(nature.in_flight)
+            .window(window)
             .frame_bytes_max(nature.frame_bytes_max)
             .connect_timeout(Duration::from_millis(800))
             .probe_timeout(Duration::from_millis(100))

@@ -93,7 +93,13 @@ impl Record {
                 assert!(last, "half a line, and then more: {shown}");
                 continue;
             }
-            assert!(line.message.is_object(), "one line, one message, no array: {shown}");
+            if let Value::Array(elements) = &line.message {
+                let conversation = of_connection.entry(line.connection).or_default();
+                assert!(conversation.initialized_sent, "no array before the handshake is done: {shown}");
+                check_array(elements, &shown, &mut ids);
+                continue;
+            }
+            assert!(line.message.is_object(), "one line, one message: {shown}");
             assert_eq!(line.message["jsonrpc"], "2.0", "{shown}");
             assert!(line.message.get("params").is_none_or(Value::is_object), "params are an object: {shown}");
             if line.is_request() {
@@ -103,6 +109,23 @@ impl Record {
             }
             of_connection.entry(line.connection).or_default().hear(line, &shown);
         }
+    }
+}
+
+/// The rules of an array (MCP 2025-03-26): at least two, since one is sent alone; requests only, none of them `initialize`.
+///
+/// # Panics
+/// If one is broken.
+pub fn check_array(elements: &[Value], shown: &str, ids: &mut HashSet<u64>) {
+    assert!(elements.len() > 1, "an array of {}: {shown}", elements.len());
+    for element in elements {
+        assert_eq!(element["jsonrpc"], "2.0", "{shown}");
+        assert!(element.get("params").is_none_or(Value::is_object), "{shown}");
+        assert!(element["method"].is_string(), "requests share an array with requests only: {shown}");
+        assert_ne!(element["method"], "initialize", "{shown}");
+        let id = element["id"].as_u64().unwrap_or_else(|| panic!("an integer id: {shown}"));
+        assert!(id < 1 << 53, "exact in a double: {shown}");
+        assert!(ids.insert(id), "an id used twice: {shown}");
     }
 }
 

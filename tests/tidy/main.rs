@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("slab", &["base"]),
     ("queue", &["base"]),
-    ("policy", &[]),
+    ("policy", &["base"]),
     ("telemetry", &[]),
     ("proto", &["base", "slab", "policy", "telemetry"]),
     ("error", &["proto"]),
@@ -31,12 +31,16 @@ const FLOORS: &[(&str, &[&str])] = &[
         "shard",
         &["base", "slab", "queue", "telemetry", "proto", "error", "model", "config", "decode", "transport"],
     ),
-    ("engine", &["slab", "queue", "telemetry", "proto", "error", "config", "decode", "transport", "shard"]),
+    (
+        "engine",
+        &["base", "slab", "queue", "telemetry", "proto", "error", "config", "decode", "transport", "shard"],
+    ),
     (
         "api",
         &[
             "base",
             "slab",
+            "queue",
             "policy",
             "telemetry",
             "proto",
@@ -52,7 +56,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 ];
 
 /// Above the house: they show it, and may look into every room.
-const ABOVE: [&str; 3] = ["fuzz_bodies", "internals", "lib"];
+const ABOVE: [&str; 4] = ["fuzz_bodies", "internals", "lib", "models"];
 
 /// The rooms of the protocol, which know no machine.
 const PURE: [&str; 4] = ["base", "slab", "proto", "policy"];
@@ -62,7 +66,7 @@ const MACHINE: [&str; 7] =
     ["std::net", "std::io", "std::thread", "std::time::Instant", "std::time::SystemTime", "mio", "rustix"];
 
 /// Where `unsafe` may stand. `docs/unsafe.md` accounts for every single one.
-const UNSAFE: [&str; 4] = ["queue/completion.rs", "shard/inbox.rs", "transport/keeper.rs", "decode/scan.rs"];
+const UNSAFE: [&str; 3] = ["queue/completion.rs", "shard/inbox.rs", "transport/keeper.rs"];
 
 /// A file beyond this is split; at 500 one looks for a second noun.
 const LINES_MAX: usize = 800;
@@ -173,11 +177,10 @@ fn the_protocol_knows_no_machine() {
 }
 
 #[test]
-fn answers_are_read_by_our_own_reader() {
-    // Who else reads JSON fast is a yardstick of the benches (`docs/adr/0021-our-own-reader.md`).
-    let named = |source: &Source| ["simd_json", "sonic_rs"].iter().any(|name| source.code.contains(name));
-    let broken = engine().into_iter().filter(named).map(|source| source.path);
-    agree(broken.collect());
+fn one_file_names_simd_json() {
+    let named =
+        engine().into_iter().filter(|source| source.code.contains("simd_json")).map(|source| source.path);
+    assert_eq!(named.collect::<Vec<_>>(), ["engine/src/decode/simd.rs"]);
 }
 
 #[test]
@@ -238,7 +241,9 @@ fn every_file_is_somebodys_module() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         ["src/lib.rs", "src/main.rs"].iter().any(|root| path.ends_with(root))
             || folder.ends_with("/bin")
-            || ["/examples", "/benches", "/fuzz_targets"].iter().any(|kind| folder.ends_with(kind))
+            || ["/examples", "/benches", "/fuzz_targets", "bench/tests"]
+                .iter()
+                .any(|kind| folder.ends_with(kind))
             || name == "main.rs" && folder.starts_with("tests/")
     };
     let mut reached = BTreeSet::new();

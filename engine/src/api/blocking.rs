@@ -10,11 +10,11 @@
 //! # Ok::<(), volley::Error>(())
 //! ```
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use serde::Serialize;
 
-use super::{bulk::BlockingBulk, client};
+use super::{batch::Batch, bulk::BlockingBulk, client};
 use crate::{
     config::{Config, endpoint::Endpoint},
     decode::answer::RawAnswer,
@@ -45,15 +45,15 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.call_tool(tool, arguments))
+        pollster::block_on(self.0.call_tool_as(tool, arguments, true))
     }
 
     /// As [`crate::Client::call`], and waits.
     ///
     /// # Errors
     /// The same.
-    pub fn call(&self, call: ToolCall) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.call(call))
+    pub fn call(&self, call: impl Borrow<ToolCall>) -> Result<ToolResult, Error> {
+        pollster::block_on(self.0.make(call.borrow(), true))
     }
 
     /// As [`crate::Client::request`], and waits.
@@ -83,6 +83,16 @@ impl Client {
     /// As [`crate::Client::bulk`], as an iterator.
     pub fn bulk<I: IntoIterator<Item = ToolCall>>(&self, calls: I) -> BlockingBulk<I::IntoIter> {
         self.0.bulk(calls).blocking()
+    }
+
+    /// As [`crate::Client::batch`]; [`Batch::send`] is awaited with [`BatchAnswers::wait`](crate::BatchAnswers::wait).
+    pub fn batch(&self) -> Batch {
+        self.0.batch()
+    }
+
+    /// As [`crate::Client::with_batch`], and waits.
+    pub fn with_batch(&self, fill: impl FnOnce(&mut Batch)) -> Vec<Result<ToolResult, Error>> {
+        pollster::block_on(self.0.with_batch(fill))
     }
 
     /// As [`crate::Client::stats`].

@@ -6,15 +6,16 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{Ordering, fence},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
+use super::bulk_intercepted::{Intercepted, Terms};
 use crate::{
-    base::limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
+    base::{
+        limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
+        sync::{Ordering, fence},
+    },
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
@@ -38,6 +39,9 @@ pub(crate) struct BulkOptions {
 /// The iterator is pulled lazily: at most [`buffer`](Self::buffer) calls are in flight or finished and unread. Each call has
 /// exactly one outcome, an answer to decode at leisure or an [`Error`] with a fate. A JSON-RPC error is such an `Error`; a
 /// tool's own failure (`isError`) is an answer.
+///
+/// With [interceptors](crate::Interceptor) each call is made as a single call, after they have let it pass, and they run on the
+/// consumer's task: whoever does not poll the job holds them up. That costs what single calls cost.
 ///
 /// As a [`Stream`](futures_core::Stream) it works in any executor; [`next`](Self::next) needs no stream library, and
 /// [`blocking`](Self::blocking) no executor at all.
@@ -82,14 +86,18 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     left_over: Option<ToolCall>,
     /// Calls whose outcomes have been taken and are still unread, by the layer above.
     held: usize,
+    /// The job of a client with interceptors, which goes another way.
+    intercepted: Option<Box<Intercepted>>,
 }
 
 impl<I: Iterator<Item = ToolCall>> Bulk<I> {
     pub(crate) fn new(engine: Arc<Engine>, calls: I, options: BulkOptions) -> Self {
         let shards = engine.handles.len();
+        let intercepted = (!engine.config.values.interceptors.is_empty()).then(Box::default);
         let jobs: Vec<Arc<JobShared>> = engine
             .handles
             .iter()
+            .filter(|_| intercepted.is_none())
             .map(|handle| {
                 let job = Arc::new(JobShared::default());
                 handle.command(Command::Job(Arc::clone(&job)));
@@ -115,6 +123,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             next_yield: 0,
             left_over: None,
             held: 0,
+            intercepted,
         }
     }
 
@@ -170,6 +179,11 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
     }
 
     pub(super) fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
+        if let Some(intercepted) = &mut self.intercepted {
+            let (ordered, bound) = (self.options.ordered, self.bound.saturating_sub(self.held));
+            let terms = Terms { engine: &self.engine, patience: self.patience, bound, ordered };
+            return intercepted.poll(&mut self.calls, &terms, waker);
+        }
         loop {
             if let Some((index, taken)) = self.pop() {
                 return Poll::Ready(Some((index, self.outcome(taken))));
@@ -317,6 +331,10 @@ impl<I: Iterator<Item = ToolCall>> Iterator for BlockingBulk<I> {
     type Item = (u64, Result<RawAnswer, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        pollster::block_on(self.0.next())
+        // Most outcomes come with others, and nobody has to wait for them.
+        match self.0.pop() {
+            Some((index, taken)) => Some((index, self.0.outcome(taken))),
+            None => pollster::block_on(self.0.next()),
+        }
     }
 }

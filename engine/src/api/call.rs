@@ -8,17 +8,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use event_listener::EventListener;
-
+use super::interceptor::Intercepted;
 use crate::{
-    base::buffer::Frame,
+    base::buffer::Chunk,
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
-    model::tool::ToolResult,
+    model::{body::Body, tool::ToolResult},
     proto::event::{Failure, Fate, Patience},
+    queue::room,
     shard::{
-        inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
+        inbox::{self, Command, Question, Refused, Reply, ReplyKind},
         mailbox::Mailbox,
     },
     slab::key::Key,
@@ -33,6 +33,9 @@ use crate::{
 /// Dropping it cancels the call: one that is on no connection yet is never sent; for one that is, the server is told and a late
 /// answer is dropped. An answer that has arrived already is discarded.
 ///
+/// With [interceptors](crate::Interceptor), the call is on its way as soon as they let it pass: when it is made, if none of them
+/// waits, and otherwise when it is polled.
+///
 /// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
 /// each of which has its own time-out.
 #[must_use = "a dropped call is a cancelled call"]
@@ -45,25 +48,54 @@ pub struct Call<T = ToolResult> {
 
 enum State {
     /// No place yet.
-    Waiting {
-        request: Request,
-        listener: Option<EventListener>,
-    },
+    Waiting(Box<Waiting>),
     /// In a slot.
     Placed {
         key: Key,
     },
+    /// With the interceptors, which have another call placed.
+    Intercepted(Intercepted),
     /// Refused before it was placed.
     Refused(Option<Error>),
     Done,
 }
 
+/// A call that has no place yet.
+struct Waiting {
+    request: Request,
+    blocks: bool,
+    listener: Option<room::Waiting>,
+}
+
 /// What is to be sent.
+#[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     pub(crate) patience: Patience,
     /// Where a standing request finds what is told about it.
     pub(crate) mailbox: Option<Arc<Mailbox>>,
+}
+
+/// The same, borrowed: where there is a place, nothing has to be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) body: &'a Body,
+    pub(crate) patience: Patience,
+    pub(crate) mailbox: Option<&'a Arc<Mailbox>>,
+    /// Its caller will block a thread.
+    pub(crate) blocks: bool,
+}
+
+impl Request {
+    fn wish(&self, blocks: bool) -> Wish<'_> {
+        Wish { body: &self.body, patience: self.patience, mailbox: self.mailbox.as_ref(), blocks }
+    }
+}
+
+impl Wish<'_> {
+    fn keep(&self) -> Request {
+        Request { body: self.body.clone(), patience: self.patience, mailbox: self.mailbox.cloned() }
+    }
 }
 
 /// What a call can be awaited as. Sealed: implemented for [`ToolResult`] and [`RawAnswer`].
@@ -72,6 +104,8 @@ pub trait Answer: sealed::Sealed + Sized {
     fn is_typed() -> bool;
     #[doc(hidden)]
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error>;
+    #[doc(hidden)]
+    fn of(answer: RawAnswer) -> Result<Self, Error>;
 }
 
 pub(crate) mod sealed {
@@ -90,6 +124,10 @@ impl Answer for ToolResult {
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
         inbox::read_reply(reply.0)
     }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        answer.tool_result()
+    }
 }
 
 impl sealed::Sealed for RawAnswer {}
@@ -99,36 +137,40 @@ impl Answer for RawAnswer {
     }
 
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
-        let Reply { short, what } = reply.0;
-        match std::mem::take(what) {
-            ReplyKind::Short { error: false } => Ok(Self { frame: Frame::from_vec(short.clone()) }),
-            ReplyKind::Long { frame, error: false } => Ok(Self { frame }),
-            ReplyKind::Short { error: true } => Err(answer::error(short)),
-            ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
-            other => {
-                *what = other;
+        let Reply { short, what } = &mut *reply.0;
+        match (std::mem::take(what), short) {
+            // The slot's own memory, without a copy: its next answer goes elsewhere while this one is kept.
+            (ReplyKind::Short { error: false }, Some(short)) => Ok(Self { frame: Chunk::frame(short) }),
+            (ReplyKind::Long { frame, error: false }, _) => Ok(Self { frame }),
+            (ReplyKind::Long { frame, error: true }, _) => Err(answer::error(&frame)),
+            (other, _) => {
+                reply.0.what = other;
                 inbox::read_reply(reply.0).map(|_| unreachable!("only typed calls are read by workers"))
             }
         }
+    }
+
+    fn of(answer: RawAnswer) -> Result<Self, Error> {
+        Ok(answer)
     }
 }
 
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
 /// refused, if none will ever take it.
-fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Result<(usize, Key), Refused> {
+fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<(usize, Key), Refused> {
     let shards = engine.handles.len();
     let mut refused = None;
     for n in 0..shards {
         let shard = (first + n) % shards;
-        let standing = request.patience.standing;
+        let standing = wish.patience.standing;
         let submitted = engine.handles[shard].submit(standing, |key, question: &mut Question| {
-            if let Some(mailbox) = &request.mailbox {
+            if let Some(mailbox) = wish.mailbox {
                 // Before anyone can answer.
                 mailbox.watch(key.wire());
             }
             question.body.clear();
-            question.body.extend_from_slice(&request.body);
-            (question.patience, question.typed) = (request.patience, typed);
+            question.body.extend_from_slice(wish.body.bytes());
+            (question.patience, question.typed, question.blocks) = (wish.patience, typed, wish.blocks);
         });
         match submitted {
             Ok(key) => return Ok((shard, key)),
@@ -139,46 +181,90 @@ fn place(engine: &Engine, first: usize, request: &Request, typed: bool) -> Resul
     Err(refused.unwrap_or(Refused::Full))
 }
 
+/// Does a chain of interceptors want to see it? Standing requests are not calls.
+#[inline]
+fn is_intercepted(engine: &Engine, patience: Patience) -> bool {
+    !engine.config.values.interceptors.is_empty() && !patience.standing
+}
+
 impl<T: Answer> Call<T> {
-    /// Makes a call that is placed at once if there is room, and otherwise when it is polled.
+    /// Makes a call that is placed at once if there is room, and otherwise when it is polled; with interceptors, as soon as
+    /// they let it pass.
     pub(crate) fn make(engine: &Arc<Engine>, shard: usize, request: Result<Request, Error>) -> Self {
-        let engine = Arc::clone(engine);
-        let (state, shard) = match request {
-            Err(error) => (State::Refused(Some(error)), shard),
-            Ok(request) => match place(&engine, shard, &request, T::is_typed()) {
-                Ok((shard, key)) => (State::Placed { key }, shard),
-                Err(Refused::Full) => (State::Waiting { request, listener: None }, shard),
-                Err(Refused::For(why)) => {
-                    let error = engine.handles[shard].error(Failure { why, fate: Fate::NotSent });
-                    (State::Refused(Some(error)), shard)
-                }
-            },
-        };
-        Self { state, engine, shard, answer: PhantomData }
+        match request {
+            Err(error) => Self::refused(engine, shard, error),
+            Ok(request) if is_intercepted(engine, request.patience) => {
+                Self::intercept(engine, shard, request)
+            }
+            Ok(request) => Self::make_plainly(engine, shard, request),
+        }
     }
 
-    /// Makes a call only if there is room now.
-    pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, request: &Request) -> Option<Self> {
-        let engine = Arc::clone(engine);
-        let (state, shard) = match place(&engine, shard, request, T::is_typed()) {
-            Ok((shard, key)) => (State::Placed { key }, shard),
-            Err(Refused::Full) => return None,
-            Err(Refused::For(why)) => (
-                State::Refused(Some(engine.handles[shard].error(Failure { why, fate: Fate::NotSent }))),
-                shard,
-            ),
-        };
-        Some(Self { state, engine, shard, answer: PhantomData })
+    /// The same of a borrowed request, which is copied only if there is no room, or for interceptors.
+    pub(crate) fn make_wish(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Self {
+        if is_intercepted(engine, wish.patience) {
+            return Self::intercept(engine, shard, wish.keep());
+        }
+        Self::place_now(engine, shard, wish).unwrap_or_else(|| {
+            let waiting = Waiting { request: wish.keep(), blocks: wish.blocks, listener: None };
+            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        })
     }
 
-    fn handle(&self) -> &Arc<ShardHandle> {
-        &self.engine.handles[self.shard]
+    /// Makes a call only if there is room now. With interceptors, room is looked for first, so that they are not asked about a
+    /// call that is given back; another call may take it while they wait, and then this one waits for its place too.
+    pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
+        if is_intercepted(engine, wish.patience) {
+            let has_room = engine.handles.iter().any(|handle| handle.has_room());
+            return has_room.then(|| Self::intercept(engine, shard, wish.keep()));
+        }
+        Self::place_now(engine, shard, wish)
+    }
+
+    #[cold]
+    fn intercept(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
+        let placing = Arc::clone(engine);
+        let place = move |body, patience| {
+            let request = Request { body, patience, mailbox: None };
+            Call::<RawAnswer>::make_plainly(&placing, shard, request)
+        };
+        let begun = Intercepted::begin(engine, request.body, request.patience, place);
+        Self::of(engine, shard, State::Intercepted(begun))
+    }
+
+    /// Makes a call that no interceptor sees.
+    pub(super) fn make_plainly(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
+        Self::place_now(engine, shard, &request.wish(false)).unwrap_or_else(|| {
+            let waiting = Waiting { request, blocks: false, listener: None };
+            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        })
+    }
+
+    /// The call in its place, or with why it will never have one; `None` while there is no room.
+    fn place_now(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
+        match place(engine, shard, wish, T::is_typed()) {
+            Ok((shard, key)) => Some(Self::of(engine, shard, State::Placed { key })),
+            Err(Refused::Full) => None,
+            Err(Refused::For(why)) => {
+                let error = engine.handles[shard].error(Failure { why, fate: Fate::NotSent });
+                Some(Self::refused(engine, shard, error))
+            }
+        }
+    }
+
+    /// A call that ends with this error.
+    pub(crate) fn refused(engine: &Arc<Engine>, shard: usize, error: Error) -> Self {
+        Self::of(engine, shard, State::Refused(Some(error)))
+    }
+
+    fn of(engine: &Arc<Engine>, shard: usize, state: State) -> Self {
+        Self { state, engine: Arc::clone(engine), shard, answer: PhantomData }
     }
 
     /// Reads the answer and gives the slot back.
     fn take(&mut self, key: Key) -> Result<T, Error> {
         self.state = State::Done;
-        let handle = Arc::clone(self.handle());
+        let handle = &self.engine.handles[self.shard];
         let cell = handle.slab.get(key).expect("a placed call's key is live");
         let answer = inbox::take(cell, |question, reply| {
             let answer = match &reply.what {
@@ -198,6 +284,7 @@ impl<T: Answer> Future for Call<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        this.engine.handles[this.shard].relay.hand_on();
         loop {
             match &mut this.state {
                 State::Placed { key } => {
@@ -207,8 +294,9 @@ impl<T: Answer> Future for Call<T> {
                     ready!(inbox::poll(cell, cx.waker()));
                     return Poll::Ready(this.take(key));
                 }
-                State::Waiting { request, listener } => {
-                    match place(&this.engine, this.shard, request, T::is_typed()) {
+                State::Waiting(waiting) => {
+                    let Waiting { request, blocks, listener } = &mut **waiting;
+                    match place(&this.engine, this.shard, &request.wish(*blocks), T::is_typed()) {
                         Ok((shard, key)) => (this.state, this.shard) = (State::Placed { key }, shard),
                         Err(Refused::For(why)) => {
                             let failure = Failure { why, fate: Fate::NotSent };
@@ -224,6 +312,11 @@ impl<T: Answer> Future for Call<T> {
                         },
                     }
                 }
+                State::Intercepted(intercepted) => {
+                    let outcome = ready!(intercepted.poll(cx));
+                    this.state = State::Done;
+                    return Poll::Ready(outcome.and_then(T::of));
+                }
                 State::Refused(error) => {
                     let error = error.take().expect("a call is not polled after its answer");
                     this.state = State::Done;
@@ -237,8 +330,10 @@ impl<T: Answer> Future for Call<T> {
 
 impl<T> Drop for Call<T> {
     fn drop(&mut self) {
-        let State::Placed { key } = self.state else { return };
         let handle = &self.engine.handles[self.shard];
+        // It may have been woken to hand the others on.
+        handle.relay.hand_on();
+        let State::Placed { key } = self.state else { return };
         let Some(cell) = handle.slab.get(key) else { return };
         if inbox::abandon(cell) {
             handle.command(Command::Cancel(key));

@@ -1,6 +1,8 @@
 //! The client: clone it, share it, call through it. It knows no socket and no frame.
 
 use std::{
+    borrow::Borrow,
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +15,10 @@ use serde_json::Value;
 
 use super::{
     bulk::{Bulk, BulkOptions},
-    call::{Call, Request},
+    call::{Answer, Call, Request, Wish},
 };
 use crate::{
+    base::limits::SLOT_BUFFER_BYTES_KEPT,
     config::{Config, endpoint::Endpoint},
     decode::answer::RawAnswer,
     engine::Engine,
@@ -37,7 +40,8 @@ use crate::{
 
 /// A client of one MCP server, over as many connections as configured. Clones share everything.
 ///
-/// It works in any async executor, since all the work is done by its own threads; [`crate::blocking`] has it without async.
+/// It works in any async executor, since all the work is done by its own threads (or, if the configuration says so, by tasks of
+/// the caller's runtime: [`Driver`](crate::Driver)); [`crate::blocking`] has it without async.
 ///
 /// ```no_run
 /// use serde_json::json;
@@ -82,31 +86,28 @@ impl Client {
     /// Calls a tool. The call is on its way when this returns, if there is a place for it; await the [`Call`] for the result.
     /// Arguments that are no JSON object come out as [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
     pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Call {
-        match ToolCall::new(tool, arguments) {
-            Ok(call) => self.call(call),
-            Err(error) => Call::make(&self.engine, 0, Err(error)),
-        }
+        self.call_tool_as(tool, arguments, false)
     }
 
-    /// Makes a prepared call.
-    pub fn call(&self, call: ToolCall) -> Call {
-        let request = self.request_of(call);
-        Call::make(&self.engine, self.next_shard(), Ok(request))
+    /// Makes a prepared call, which may be made again: `call(&prepared)`.
+    pub fn call(&self, call: impl Borrow<ToolCall>) -> Call {
+        self.make(call.borrow(), false)
     }
 
-    /// Makes a prepared call and gives the answer as it came, undecoded.
-    pub fn call_raw(&self, call: ToolCall) -> Call<RawAnswer> {
-        let request = self.request_of(call);
-        Call::make(&self.engine, self.next_shard(), Ok(request))
+    /// Makes a prepared call and gives the answer as it came, undecoded. Nothing is allocated for it, as long as there is a
+    /// place in the queue and answers of up to 4 KiB are dropped before as many others have come as there are places.
+    pub fn call_raw(&self, call: impl Borrow<ToolCall>) -> Call<RawAnswer> {
+        self.make(call.borrow(), false)
     }
 
-    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error.
+    /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error. With
+    /// [interceptors](crate::Interceptor) the place is looked for before they are asked, and the call waits for another if it
+    /// is gone when they have let it pass.
     ///
     /// # Errors
     /// [`Full`] with the call, when the windows and queues are full.
     pub fn try_call(&self, call: ToolCall) -> Result<Call, Full> {
-        let request = self.request_of(call.clone());
-        Call::try_make(&self.engine, self.next_shard(), &request).ok_or(Full(call))
+        Call::try_make(&self.engine, self.next_shard(), &self.wish_of(&call, false)).ok_or(Full(call))
     }
 
     /// Sends any request. `params` must become a JSON object, or null for none. Members of their `_meta` are joined with those
@@ -212,13 +213,19 @@ impl Client {
         offload("volley-close", move || engine.close_blocking()).await;
     }
 
+    /// A client of parts that run already, or never will.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn of(engine: Arc<Engine>) -> Self {
+        Self { engine, turn: Arc::default() }
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
     /// Sends a body of whatever making.
     pub(super) fn send(&self, body: Result<Body, Error>, patience: Patience) -> Call<RawAnswer> {
-        let request = body.map(|body| Request { body: body.into_bytes(), patience, mailbox: None });
+        let request = body.map(|body| Request { body, patience, mailbox: None });
         Call::make(&self.engine, self.next_shard(), request)
     }
 
@@ -230,10 +237,44 @@ impl Client {
         }
     }
 
-    fn request_of(&self, call: ToolCall) -> Request {
-        let patience = call.patience(self.engine.config.patience());
-        Request { body: call.into_body(), patience, mailbox: None }
+    /// As [`Self::call_tool`], for a caller who `blocks` a thread or does not.
+    pub(super) fn call_tool_as(&self, tool: &str, arguments: &impl Serialize, blocks: bool) -> Call {
+        // Written into memory that this thread keeps, since the slot has its own.
+        let mut body = BODY.try_with(Cell::take).unwrap_or_default();
+        let call = match ToolCall::write(&mut body, tool, arguments) {
+            Ok(()) => {
+                let patience = self.engine.config.patience();
+                let written = Body::of(std::mem::take(&mut body));
+                let wish = Wish { body: &written, patience, mailbox: None, blocks };
+                let call = Call::make_wish(&self.engine, self.next_shard(), &wish);
+                body = written.into_bytes();
+                call
+            }
+            Err(error) => Call::refused(&self.engine, 0, error),
+        };
+        if body.capacity() <= SLOT_BUFFER_BYTES_KEPT {
+            body.clear();
+            // Only a thread that is ending has no place for it.
+            let _ = BODY.try_with(|place| place.set(body));
+        }
+        call
     }
+
+    /// Makes a prepared call for a caller who `blocks` a thread or does not.
+    pub(super) fn make<T: Answer>(&self, call: &ToolCall, blocks: bool) -> Call<T> {
+        Call::make_wish(&self.engine, self.next_shard(), &self.wish_of(call, blocks))
+    }
+
+    fn wish_of<'a>(&self, call: &'a ToolCall, blocks: bool) -> Wish<'a> {
+        let patience = call.patience(self.engine.config.patience());
+        Wish { body: call.request(), patience, mailbox: None, blocks }
+    }
+}
+
+thread_local! {
+    /// Where [`Client::call_tool`] writes its body. Taken out while it is used, so that arguments may make calls themselves
+    /// as they are serialised.
+    static BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// There is no place for this call now; here it is back.

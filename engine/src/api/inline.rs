@@ -103,21 +103,31 @@ impl Inline {
     /// that cannot be resolved.
     pub fn connect(endpoint: &Endpoint, config: &Config) -> Result<Self, Error> {
         let values = &config.values;
+        if !values.interceptors.is_empty() {
+            // One that guards something must not be left out in silence.
+            let context =
+                format!("{} interceptors are registered, and Inline asks none", values.interceptors.len());
+            return Err(Error::config(context));
+        }
         let connections = values.connections;
-        let window = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.in_flight.into());
+        let window =
+            u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.window.max().into());
         let window = u32::try_from(window).ok().filter(|window| *window < SLOTS_MAX).ok_or_else(|| {
             Error::config(format!(
                 "in_flight {} on {connections} connections are {window} calls in flight, at most {} on one thread",
-                values.in_flight,
+                values.window.max(),
                 SLOTS_MAX - 1
             ))
         })?;
-        let memory =
-            Arc::new(Memory::of(endpoint.shared_address(config), config.is_anonymous()).with_tokens(
-                endpoint.http_url(),
-                values.http.authorization(),
-                values.http.credentials.clone(),
-            ));
+        let memory = Arc::new(
+            Memory::of(endpoint.shared_address(config), config.is_anonymous())
+                .with_arrays(endpoint.http_url())
+                .with_tokens(
+                    endpoint.http_url(),
+                    values.http.authorization(),
+                    values.http.credentials.clone(),
+                ),
+        );
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
@@ -192,6 +202,49 @@ impl Inline {
         }
     }
 
+    /// Queues calls as they fit the windows, with one clock reading, and returns how many of them it took: the first ones. Where the
+    /// server takes JSON-RPC arrays and [`Config`] allows them, they leave as arrays; elsewhere one by one, and to the caller there
+    /// is no difference.
+    ///
+    /// # Panics
+    /// As [`Self::submit`].
+    pub fn submit_batch(&mut self, tool: &Tool, calls: &[(&[u8], u64)]) -> usize {
+        let now = self.shard.clock.now();
+        let mut taken = 0;
+        while taken < calls.len() {
+            let rest = &calls[taken..];
+            let together = self.shard.exchange.may_gather(now, true);
+            if !together {
+                let (arguments, tag) = rest[0];
+                match self.submit_at(tool, arguments, tag, now.ns()) {
+                    Ok(()) => taken += 1,
+                    Err(WindowFull) => break,
+                }
+                continue;
+            }
+            let lengths = rest.iter().map(|(arguments, _)| tool.head().len() + arguments.len());
+            let submitted = self.shard.exchange.submit_together(
+                now,
+                &self.patience,
+                lengths,
+                |n| rest[n].1,
+                |n, out| {
+                    debug_assert!(
+                        memchr::memchr(b'\n', rest[n].0).is_none(),
+                        "arguments must stand on one line"
+                    );
+                    out.extend_from_slice(tool.head());
+                    out.extend_from_slice(rest[n].0);
+                },
+            );
+            match submitted {
+                Ok(more) => taken += more,
+                Err(Full) => break,
+            }
+        }
+        taken
+    }
+
     /// Writes what is queued, reads what has come, and tells `sink` of each call that ended: its tag, the time of the
     /// reading on the clock of [`Self::now_ns`], and its outcome. Waits at most `wait_max` when there is nothing to do.
     /// Returns whether anything was read.
@@ -206,8 +259,7 @@ impl Inline {
     ) -> Result<bool, Error> {
         let mut sink = InlineSink(sink);
         let progress = self.shard.turn(wait_max, &mut sink, &NoGate).map_err(|error| internal(&error))?;
-        let now = self.shard.clock.now();
-        match self.shard.exchange.refuses_own(now) {
+        match self.shard.exchange.refuses_own(self.shard.turned_at) {
             Some(why) => {
                 let reason = self.shard.exchange.down_reason().map(|reason| &**reason);
                 Err(Error::from_failure(Failure { why, fate: Fate::NotSent }, reason))
@@ -244,7 +296,6 @@ impl Inline {
 
     /// All counters.
     pub fn stats(&mut self) -> Stats {
-        self.shard.exchange.gather_counts();
         *self.shard.exchange.stats()
     }
 

@@ -47,7 +47,7 @@ pub struct Subscription {
     reader: Notifications,
     client: Client,
     /// The request, to be made again.
-    body: Vec<u8>,
+    body: Body,
     accepted: SubscriptionFilter,
     backoff: Backoff,
     /// Times it was lost since something was last told.
@@ -114,7 +114,7 @@ impl Client {
             return Err(Error::input("task_ids are given, and the extension for tasks is not declared"));
         }
         let place = Place::take(self.engine())?;
-        let body = Body::new("subscriptions/listen", &json!({"notifications": filter}))?.into_bytes();
+        let body = Body::new("subscriptions/listen", &json!({"notifications": filter}))?;
         let reader = Notifications { mailbox: self.engine().porter.open_subscription(), listener: None };
         let (base, cap) = self.engine().config.values.backoff;
         let mut subscription = Subscription {

@@ -10,11 +10,34 @@
 
 use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 
-use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
+use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, LONG_READ_BYTES_MAX, READ_SLICE_BYTES};
 
 /// A block of initialised bytes, written while unique and read-only while shared.
 #[derive(Debug)]
 pub(crate) struct Chunk(Vec<u8>);
+
+impl Chunk {
+    /// Puts a copy of `bytes` into a chunk that is kept for that: into the same memory, unless somebody still reads there.
+    pub(crate) fn refill(kept: &mut Option<Arc<Self>>, bytes: &[u8]) {
+        match kept.as_mut().and_then(Arc::get_mut) {
+            Some(Self(own)) => {
+                own.clear();
+                own.extend_from_slice(bytes);
+            }
+            None => *kept = Some(Arc::new(Self(bytes.to_vec()))),
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// All of it.
+    pub(crate) fn frame(kept: &Arc<Self>) -> Frame {
+        Frame::new(Arc::clone(kept), 0, kept.0.len())
+    }
+}
 
 /// Bytes of one message, kept alive by the chunk they were received in.
 ///
@@ -139,10 +162,11 @@ impl ReceiveBuffer {
     /// Room for the next read, at least one slice, and more while a long frame is coming in.
     pub(crate) fn space(&mut self, pool: &mut ChunkPool) -> &mut [u8] {
         let unread = self.end - self.start;
-        let want = READ_SLICE_BYTES.max(unread.min(16 * READ_SLICE_BYTES));
+        let want = READ_SLICE_BYTES.max(unread.min(LONG_READ_BYTES_MAX));
         let mut chunk = self.chunk.take().unwrap_or_else(|| pool.take());
         if let Some(Chunk(bytes)) = Arc::get_mut(&mut chunk) {
-            if self.end + want > bytes.len() {
+            // Once for a frame at most: behind the move it stands at the front, and the chunk grows instead.
+            if self.end + want > bytes.len() && self.start > 0 {
                 bytes.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, unread);
             }
@@ -157,7 +181,9 @@ impl ReceiveBuffer {
         }
         let Chunk(bytes) = Arc::get_mut(self.chunk.insert(chunk)).expect("unique by now");
         if self.end + want > bytes.len() {
-            bytes.resize((bytes.len() * 2).max(self.end + want), 0);
+            // The vector doubles its capacity; what is touched is what the next read may fill. Zeroing 8 MiB at once would hold up
+            // all connections of the shard for milliseconds.
+            bytes.resize(self.end + want, 0);
         }
         &mut bytes[self.end..self.end + want]
     }
@@ -285,6 +311,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// It once doubled the chunk and zeroed all of it: at 8 MiB that was milliseconds in one turn, for all connections.
+    #[test]
+    fn a_long_frame_touches_in_one_read_what_that_read_may_fill() {
+        let mut pool = ChunkPool::default();
+        let mut buffer = ReceiveBuffer::default();
+        let mut touched = CHUNK_BYTES;
+        while buffer.unread().len() < 10 << 20 {
+            let n = buffer.space(&mut pool).len();
+            buffer.filled(n);
+            let len = buffer.chunk.as_ref().map_or(0, |chunk| chunk.0.len());
+            assert!(len <= touched + LONG_READ_BYTES_MAX, "from {touched} to {len}");
+            touched = len;
+        }
+        let whole = buffer.unread().len();
+        buffer.consume(whole);
+        buffer.rest(&mut pool);
+        assert!(pool.kept.is_empty(), "a chunk that has grown is not kept");
     }
 
     #[test]

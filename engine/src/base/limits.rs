@@ -25,12 +25,19 @@ pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
 
 /// One read asks for at most this. Both sides of a wire work at once only if a turn takes a slice of the window, not
-/// all of it: `bench hot-path` shows 2x between 16 KiB and 1 MiB at 1,024 in flight.
-pub(crate) const READ_SLICE_BYTES: usize = 16 * 1024;
+/// all of it: `bench hot-path` shows 2x between 16 KiB and 1 MiB at 1,024 in flight. Too small a slice costs system calls
+/// where both sides share a core: there the floor itself takes 61 ns a call with slices of 16 KiB, 56 with 32, 53 with 64.
+pub(crate) const READ_SLICE_BYTES: usize = 32 * 1024;
 
-/// Chunks are this large unless one frame needs more; a few read slices, so that the partial frame at the end of a
-/// slice is moved seldom.
-pub(crate) const CHUNK_BYTES: usize = 4 * READ_SLICE_BYTES;
+/// Inside a long frame one read asks for as much as there is of it already, up to this.
+pub(crate) const LONG_READ_BYTES_MAX: usize = 8 * READ_SLICE_BYTES;
+
+/// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
+pub(crate) const WRITE_SLICE_BYTES: usize = 64 * 1024;
+
+/// Chunks are this large unless one frame needs more; more than one read slice, so that the partial frame at the end of a
+/// slice is not moved each time.
+pub(crate) const CHUNK_BYTES: usize = 2 * READ_SLICE_BYTES;
 
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
@@ -42,8 +49,12 @@ pub(crate) const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 /// as suppressed instead.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// An outbox that has grown beyond this gives its memory back when it is empty.
+/// An outbox that has grown beyond this gives its memory back when it has been emptied [`OUTBOX_LULLS_MAX`] times without having
+/// held more than this, and at once when it has grown beyond [`OUTBOX_BYTES_HIGH`].
 pub(crate) const OUTBOX_BYTES_KEPT: usize = 64 * 1024;
+
+/// A connection whose bursts the kernel does not take at once grows its outbox once, and not for each burst.
+pub(crate) const OUTBOX_LULLS_MAX: u8 = 64;
 
 /// Answers up to this length are copied into the slot of a single call; longer ones stay in their chunk. Copying 1 KiB
 /// costs about as much as the contended reference count it saves.
@@ -54,6 +65,10 @@ pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
 
 /// Reads one connection may do in one turn before the next connection has its go.
 pub(crate) const READS_PER_TURN_MAX: usize = 1;
+
+/// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
+/// longer than any executor that is not overloaded takes to poll a task.
+pub(crate) const RELAY_WAIT_NS_MAX: u64 = 1_000_000;
 
 /// Submissions one turn takes from the ring.
 pub(crate) const SUBMISSIONS_PER_TURN_MAX: usize = 4096;
@@ -67,11 +82,11 @@ pub(crate) const ORPHANS_MAX: usize = 4096;
 
 /// Ciphertext of one TLS connection that has been read and not yet decrypted.
 #[cfg(feature = "tls")]
-pub(crate) const TLS_READ_BYTES: usize = READ_SLICE_BYTES;
+pub(crate) const TLS_READ_BYTES: usize = 16 * 1024;
 
 /// Plaintext that one TLS connection encrypts before the kernel has taken all it encrypted earlier; what one turn writes.
 #[cfg(feature = "tls")]
-pub(crate) const TLS_WRITE_BYTES_MAX: usize = 4 * READ_SLICE_BYTES;
+pub(crate) const TLS_WRITE_BYTES_MAX: usize = WRITE_SLICE_BYTES;
 
 /// Reads in a row that one look at a transport may do without getting anything for the protocol: pings, tickets, pieces of a
 /// record. Then the other connections have their go.
@@ -113,7 +128,7 @@ pub(crate) const H2_STREAMS_UNTOLD_MAX: usize = 100;
 
 /// Bytes of frames that wait for the kernel; what flow control holds back stays with the requests.
 #[cfg(feature = "http2")]
-pub(crate) const H2_WRITE_BYTES_MAX: usize = 4 * READ_SLICE_BYTES;
+pub(crate) const H2_WRITE_BYTES_MAX: usize = WRITE_SLICE_BYTES;
 
 /// Bytes that were received and cannot be taken apart because the server reads nothing of what has to be said first: all that
 /// the windows let it send, and as much again for what they do not count as one stream has.
@@ -143,15 +158,36 @@ pub(crate) const DECODE_QUEUE_MAX: usize = 64;
 /// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
 pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Answers up to this length are read by simd-json, longer ones by serde_json, which needs neither a copy nor a tape: at 1 MiB
+/// simd-json is up to 2.6 times as fast and at worst 0.69 times, at 10 MiB between 1.5 and 0.49 times, at 100 MiB never
+/// faster by more than noise (ADR 0021).
+pub(crate) const DECODE_SIMD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Values inside one another in an answer, as serde_json has it.
+pub(crate) const DECODE_DEPTH_MAX: usize = 127;
+
+/// What a thread of the caller's keeps to read the next answer with: enough for texts up to the offload bound.
+pub(crate) const DECODE_CALLER_BYTES_KEPT: usize = 256 * 1024;
+
+/// The same for a decode worker: enough for texts of `DECODE_SIMD_BYTES_MAX`.
+pub(crate) const DECODE_WORKER_BYTES_KEPT: usize = 8 * 1024 * 1024;
+
 /// Calls in one claim of a bulk job.
 pub(crate) const CLAIM_CALLS_MAX: usize = 128;
+
+/// Calls that may be configured for one JSON-RPC array.
+pub(crate) const ARRAY_CALLS_CEILING: u32 = 10_000;
+
+/// Probes for arrays that may be lost with their connection before an exchange stops to ask: a server that dies of arrays would
+/// die of each.
+pub(crate) const ARRAY_PROBES_LOST_MAX: u32 = 3;
 
 /// Bytes of request bodies in one claim, unless one call alone is longer.
 pub(crate) const CLAIM_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = {
     assert!(SLOTS_MAX.is_power_of_two());
-    assert!(READ_SLICE_BYTES <= CHUNK_BYTES);
+    assert!(READ_SLICE_BYTES <= CHUNK_BYTES && READ_SLICE_BYTES <= LONG_READ_BYTES_MAX);
     assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
     assert!(ANSWER_COPY_BYTES_MAX <= SLOT_BUFFER_BYTES_KEPT);

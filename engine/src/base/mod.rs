@@ -4,5 +4,9 @@
 
 pub(crate) mod buffer;
 pub(crate) mod limits;
+#[cfg(any(volley_loom, volley_shuttle))]
+pub(crate) mod modelled;
+#[cfg(volley_planted_slowdown)]
+pub(crate) mod planted;
 pub(crate) mod sync;
 pub(crate) mod time;

@@ -1,16 +1,31 @@
-//! Atomics and cells: the standard ones, or loom's when a model is being explored.
+//! What threads share memory with: the standard atomics and cells, the queues and locks of the trade, or stand-ins for all of
+//! them when a model is being explored.
 //!
 //! Built with `--cfg volley_loom`, the lock-free modules run on loom's types and their `loom_*` tests walk every
-//! interleaving. The flag has a name of our own because dependencies react to plain `loom`. Nobody else names
-//! either library.
+//! interleaving; with `--cfg volley_shuttle` they run on shuttle's, and the `shuttle_*` tests draw schedules at random. The
+//! flags have names of our own because dependencies react to plain `loom`. Neither library knows crossbeam, parking_lot or
+//! event-listener: `base/modelled.rs` stands in for them and says what it keeps of their contracts.
 
 #[cfg(volley_loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
-#[cfg(not(volley_loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(volley_shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(not(any(volley_loom, volley_shuttle)))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+#[cfg(any(volley_loom, volley_shuttle))]
+pub(crate) use super::modelled::{
+    ArrayQueue, Event, EventListener, IntoNotification, Listener, Mutex, SegQueue,
+};
+#[cfg(not(any(volley_loom, volley_shuttle)))]
+pub(crate) use crossbeam::queue::{ArrayQueue, SegQueue};
+#[cfg(not(any(volley_loom, volley_shuttle)))]
+pub(crate) use event_listener::{Event, EventListener, IntoNotification, Listener};
+#[cfg(not(any(volley_loom, volley_shuttle)))]
+pub(crate) use parking_lot::Mutex;
 
 /// `std::cell::UnsafeCell` with loom's closure interface, so that one text serves both builds.
 #[cfg(not(volley_loom))]
@@ -29,10 +44,12 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Lets the other side make its next step: a hint to the processor, and to loom that this loop waits for somebody.
+/// Lets the other side make its next step: a hint to the processor, and to a model that this loop waits for somebody.
 pub(crate) fn breathe() {
     #[cfg(volley_loom)]
     loom::thread::yield_now();
-    #[cfg(not(volley_loom))]
+    #[cfg(volley_shuttle)]
+    shuttle::thread::yield_now();
+    #[cfg(not(any(volley_loom, volley_shuttle)))]
     std::hint::spin_loop();
 }

@@ -21,7 +21,14 @@ impl Instant {
         self.0
     }
 
+    /// As [`Self::after`], for a wait in nanoseconds.
+    #[inline]
+    pub(crate) const fn after_ns(self, wait_ns: u64) -> Self {
+        Self(self.0.saturating_add(wait_ns))
+    }
+
     /// The moment `wait` after this one; `NEVER` when it would not fit.
+    #[inline]
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
     }

@@ -129,7 +129,9 @@ impl Endpoint {
     /// find out, and what it speaks is no word on what the server prefers.
     pub(crate) fn shared_address(&self, config: &super::Config) -> Option<String> {
         match self {
-            Self::Http(http) if config.values.revision.is_none() => Some(http.to_string()),
+            Self::Http(http) if config.values.revision.is_none() && !config.values.arrays.is_plain => {
+                Some(http.to_string())
+            }
             _ => None,
         }
     }

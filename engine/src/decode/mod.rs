@@ -4,6 +4,4 @@ pub(crate) mod answer;
 #[cfg(any(test, feature = "internals"))]
 pub(crate) mod naive;
 pub(crate) mod pool;
-mod reader;
-mod scan;
-mod tokens;
+mod simd;

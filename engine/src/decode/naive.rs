@@ -3,41 +3,36 @@
 //! Not shipped: for tests and for the fuzz target. Owner: nobody, these are functions. Always: any bytes are a valid input; a panic is
 //! a difference. Proof: it is one. Follows: RFC 8259.
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Number, Value};
 
-use super::{answer, reader::read};
-use crate::model::tool::ToolResult;
+use super::answer;
+use crate::{error::Error, model::tool::ToolResult};
 
-/// Shows any bytes to both readers, as a value and as an answer.
+/// Shows any bytes to both readers, as a response with any result and as one with a tool's.
 ///
-/// Their doubles may differ by a few units in the last place: serde_json does not round to the nearest unless asked to. What a
-/// type ignores is looked at more closely here than there (nesting, lone surrogates), so an answer is compared as an
-/// answer only if all of it can be read as a value.
+/// Doubles may differ by a few units in the last place (serde_json does not round to the nearest unless asked to), and so may the
+/// sign of a zero. Nothing else: what simd-json refuses, serde_json has read once more.
 pub(crate) fn assert_agrees(data: &[u8]) {
-    let twin = serde_json::from_slice::<Value>(data);
-    let own = str::from_utf8(data).ok().map(read::<Value>);
-    match (&own, &twin) {
-        (Some(Ok(own)), Ok(twin)) => assert!(is_same(own, twin), "{own} and {twin}"),
-        (None | Some(Err(_)), Err(_)) => {}
-        // Which of them a number at the edge of what a double can hold falls over is a matter of rounding.
-        (Some(Ok(value)), Err(_)) | (Some(Err(_)), Ok(value)) if is_at_the_edge(value) => return,
-        _ => panic!("{:?}: {own:?}, the twin {twin:?}", String::from_utf8_lossy(data)),
+    both::<Value>(data, is_same);
+    let values = |result: &ToolResult| serde_json::to_value(result).expect("a value");
+    let Some(own) = both::<ToolResult>(data, |own, twin| is_same(&values(own), &values(twin))) else {
+        return;
+    };
+    // The root by hand as well: nothing of the response's type is in between.
+    if let Ok(Value::Object(root)) = serde_json::from_slice(data) {
+        let twin = serde_json::from_value::<ToolResult>(root["result"].clone());
+        assert!(is_same(&values(&own), &values(&twin.expect("the value of what was read"))), "{own:?}");
     }
-    if let (Some(Err(error)), Err(_)) = (&own, &twin) {
-        assert!(error.offset().is_some_and(|at| at <= data.len()), "{error:?}");
-    }
-    let Ok(twin) = twin else { return assert!(answer::tool_result(data).is_err()) };
-    let own = answer::result::<ToolResult>(data);
-    // The root is read as a response by hand; a member that comes twice is refused by one of the two types alone.
-    if let Some(result) = twin.as_object().and_then(|root| root.get("result")) {
-        if let Ok(own) = own {
-            let twin: ToolResult =
-                serde_json::from_value(result.clone()).expect("the value of what was read");
-            let values = |result: &ToolResult| serde_json::to_value(result).expect("a value");
-            assert!(is_same(&values(&own), &values(&twin)), "{own:?} and {twin:?}");
-        }
-    } else {
-        assert!(own.is_err());
+}
+
+/// Reads with both; what they agree on, if it is a value.
+fn both<T: DeserializeOwned + std::fmt::Debug>(data: &[u8], is_same: impl Fn(&T, &T) -> bool) -> Option<T> {
+    let read: [Result<T, Error>; 2] = [answer::result(data), answer::borrowed(data)];
+    match read {
+        [Ok(own), Ok(twin)] if is_same(&own, &twin) => Some(own),
+        [Err(own), Err(twin)] if own.to_string() == twin.to_string() => None,
+        [own, twin] => panic!("{:?}: {own:?}, the twin {twin:?}", String::from_utf8_lossy(data)),
     }
 }
 
@@ -52,18 +47,96 @@ fn is_same(own: &Value, twin: &Value) -> bool {
             };
             own.len() == twin.len() && own.iter().zip(twin).all(same)
         }
-        (Value::Number(own), Value::Number(twin)) if own.is_f64() && twin.is_f64() => {
-            let bits = |number: &serde_json::Number| number.as_f64().unwrap_or_default().to_bits();
-            bits(own).abs_diff(bits(twin)) <= 16
-        }
+        (Value::Number(own), Value::Number(twin)) => own == twin || is_near(own, twin),
         _ => own == twin,
     }
 }
 
-fn is_at_the_edge(value: &Value) -> bool {
-    match value {
-        Value::Array(elements) => elements.iter().any(is_at_the_edge),
-        Value::Object(members) => members.values().any(is_at_the_edge),
-        _ => value.as_f64().is_some_and(|number| number.abs() > 1.797_693e308),
+fn is_near(own: &Number, twin: &Number) -> bool {
+    let [Some(own), Some(twin)] = [own, twin].map(Number::as_f64) else { return false };
+    (own == 0.0 && twin == 0.0) || own.to_bits().abs_diff(twin.to_bits()) <= 16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::limits::DECODE_SIMD_BYTES_MAX;
+
+    /// A value as somebody might write it: any escapes, blanks and numbers; not always right.
+    fn text() -> impl Strategy<Value = String> {
+        let number = r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?";
+        let string = r#""([ -!#-\[\]-~äß世😴]{0,40}|\\[nrtbf/\\"]|\\u[0-9a-fA-F]{4}|\\ud83d\\ude34){0,6}""#;
+        let leaf = prop_oneof![
+            number,
+            string,
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("false".to_owned()),
+        ];
+        leaf.prop_recursive(6, 64, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5)
+                    .prop_map(|values| format!("[{}]", values.join(" ,"))),
+                prop::collection::vec((string, inner), 0..5).prop_map(|members| {
+                    let members: Vec<_> =
+                        members.iter().map(|(key, value)| format!("{key} :\t{value}")).collect();
+                    format!("{{\n{}}}\r", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    fn in_an_answer(text: &str) -> [String; 4] {
+        [
+            text.to_owned(),
+            format!(
+                r#"{{"id":1,"result":{{"content":[{{"type":"text","text":"a"}}],"structuredContent":{text}}}}}"#
+            ),
+            format!(r#"{{"id":1,"result":{{"content":[{{"note":{text},"type":"text","text":{text}}}]}}}}"#),
+            format!(r#"{{"result":{{"content":[],"isError":{text}}},"id":1,"jsonrpc":{text}}}"#),
+        ]
+    }
+
+    proptest! {
+        /// What it reads, what it refuses, and that it says where.
+        #[test]
+        fn any_text_is_read_as_serde_json_reads_it(
+            text in text(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            for text in in_an_answer(&text) {
+                let mut bytes = text.into_bytes();
+                for (at, byte) in &damage {
+                    assert_agrees(&bytes);
+                    let at = at.index(bytes.len());
+                    bytes[at] = *byte;
+                }
+                assert_agrees(&bytes);
+                assert_agrees(&bytes[..bytes.len() / 2]);
+            }
+        }
+    }
+
+    /// On both sides of the bound between the readers.
+    #[test]
+    fn an_answer_is_read_the_same_whoever_reads_it() {
+        let of_length = |length: usize, end: &str| {
+            let mut answer = r#"{"id":1,"result":{"content":[{"type":"text","text":""#.to_owned();
+            let beginning = answer.len();
+            answer.extend(std::iter::repeat_n('x', length - beginning - end.len()));
+            answer + end
+        };
+        let end = r#"\n\u00e9"}],"structuredContent":{"n":[1.5,-7,123456789012345678901234567890]}}}"#;
+        for length in [1_000, DECODE_SIMD_BYTES_MAX, DECODE_SIMD_BYTES_MAX + 1] {
+            let read = answer::result::<ToolResult>(of_length(length, end).as_bytes()).unwrap();
+            assert!(read.text().ends_with("x\n\u{e9}") && read.structured_content.is_some());
+            for damaged in [&end[1..], &end[..end.len() - 1], &end.replace("1.5", "01.5")] {
+                assert_agrees(of_length(length, damaged).as_bytes());
+                let error = answer::result::<ToolResult>(of_length(length, damaged).as_bytes());
+                assert_eq!(error.is_err(), damaged != &end[1..], "{damaged}");
+            }
+        }
     }
 }

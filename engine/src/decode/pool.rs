@@ -1,8 +1,8 @@
 //! Workers that read long answers, so that neither an event loop nor an async executor is held up by them.
 //!
 //! Whoever has something to read asks for a [`Place`] first: there are so many, and so many bytes. With none free the workers are
-//! behind; that is no error, and the answer goes to its caller unread. A worker has no buffers of its own: the reader needs no
-//! memory but the value's, so after the longest answer there is nothing to give back. A panic while reading fails that one call,
+//! behind; that is no error, and the answer goes to its caller unread. A worker's memory for reading stays
+//! with it, within a bound (`decode/simd.rs`). A panic while reading fails that one call,
 //! a panic while handing over (a waker of the caller's executor) is contained as well. Threads end when the pool is dropped.
 //!
 //! Unit: answers, and bytes of them. Cost: one box, one send, at most one wake of a worker. Owner: shared by all shards and by the
@@ -20,6 +20,7 @@ use std::{
 
 use crossbeam::channel::{Sender, unbounded};
 
+use super::simd;
 use crate::{
     base::limits::{DECODE_QUEUE_BYTES_MAX, DECODE_QUEUE_MAX},
     error::{Error, ErrorKind, Phase},
@@ -69,6 +70,7 @@ impl Pool {
         for n in 0..workers {
             let inbox = inbox.clone();
             thread::Builder::new().name(format!("volley-decode-{n}")).spawn(move || {
+                simd::keep_warm();
                 for Job { work, place } in inbox {
                     // Reading is guarded by itself; this is for what the work does with the outcome.
                     let _ = catch_unwind(AssertUnwindSafe(work));

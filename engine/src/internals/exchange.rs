@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 
 use crate::{
     base::time::Instant,
-    config::Config,
+    config::{Config, endpoint::Endpoint},
     error::{Error, ErrorKind},
     proto::{
         event::{Ended, Fate, Inbound, Outcome, OwnerKind, Patience, Reception, Sink, Why},
-        exchange::Exchange,
+        exchange::{Exchange, Settings},
         lifecycle::State,
     },
     shard::memory::{Memory, ShardMemory},
@@ -85,6 +85,8 @@ pub struct View {
     pub epoch: u32,
     /// Calls in its window.
     pub in_flight: u32,
+    /// Its window in force, pauses included.
+    pub limit: u32,
     /// Places in its window that are free.
     pub room: u32,
     /// Calls that nobody waits for any more and that are remembered.
@@ -122,6 +124,18 @@ struct Ears<'a> {
 impl Core {
     /// A core for the connections of `config`, with the slots that a client would have.
     pub fn new(config: &Config, seed: u64) -> Self {
+        Self::with(config.settings(0, seed), config)
+    }
+
+    /// A core for connections over this endpoint. Over HTTP it speaks of lines where the methods say `connection`, but for
+    /// [`Self::view`]: one socket each.
+    pub fn over(endpoint: &Endpoint, config: &Config, seed: u64) -> Self {
+        let mut settings = config.settings(0, seed);
+        settings.http = endpoint.http_settings(config);
+        Self::with(settings, config)
+    }
+
+    fn with(settings: Settings, config: &Config) -> Self {
         let window = config.window_of(0);
         let single = window + config.values.queue.unwrap_or(window);
         let slots = 1 + window + single;
@@ -131,7 +145,7 @@ impl Core {
         slab.draw(1);
         let magazine = slab.draw(window);
         let memory = ShardMemory { memory: Arc::new(Memory::default()), may_probe: true };
-        let exchange = Exchange::new(config.settings(0, seed), Arc::new(memory), layout, slots, magazine);
+        let exchange = Exchange::new(settings, Arc::new(memory), layout, slots, magazine);
         Self { exchange, slab, told: Vec::new(), takes_requests: false }
     }
 
@@ -321,7 +335,6 @@ impl Core {
 
     /// All counters.
     pub fn stats(&mut self) -> Stats {
-        self.exchange.gather_counts();
         *self.exchange.stats()
     }
 
@@ -333,6 +346,7 @@ impl Core {
             closed: conn.state() == State::Closed,
             epoch: conn.epoch,
             in_flight: conn.window.in_flight(),
+            limit: conn.window.limit(),
             room: conn.window.room(),
             orphans: conn.orphans.len(),
             orphan_entries: conn.orphans.entries(),

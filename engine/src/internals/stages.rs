@@ -5,14 +5,24 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
     Error, ToolResult,
-    base::time::Instant,
+    base::{
+        buffer::{ChunkPool, ReceiveBuffer},
+        limits::READ_SLICE_BYTES,
+        time::Instant,
+    },
     decode::answer,
     model::tool::Tool,
     proto::{
         event::{Ended, Outcome, Patience, Sink},
         exchange::{EraMemory, Exchange, Settings},
         framing::newline::{Newline, Split},
+        http::{
+            body::{Step, Taking},
+            head::Media,
+            reader::Reader,
+        },
         message::{
+            encode::{self, Tail},
             envelope::{self, Id},
             handshake::ServerInfo,
         },
@@ -33,14 +43,31 @@ pub fn split(bytes: &[u8]) -> usize {
 
 /// Cuts `bytes` into frames and finds each one's id; returns how many frames had one, and the ids' sum.
 pub fn split_and_scan(bytes: &[u8]) -> (usize, u64) {
-    let (mut with_id, mut sum) = (0, 0_u64);
-    each_frame(bytes, |frame| {
+    let mut ids = Ids::default();
+    each_frame(bytes, |frame| ids.look(frame));
+    (ids.found, ids.sum)
+}
+
+/// Finds the id of each of the frames, which are cut already; returns how many had one, and the ids' sum.
+pub fn scan<'a>(frames: impl Iterator<Item = &'a [u8]>) -> (usize, u64) {
+    let mut ids = Ids::default();
+    frames.for_each(|frame| ids.look(frame));
+    (ids.found, ids.sum)
+}
+
+#[derive(Default)]
+struct Ids {
+    found: usize,
+    sum: u64,
+}
+
+impl Ids {
+    fn look(&mut self, frame: &[u8]) {
         if let Id::Number(id) = envelope::scan(frame).id {
-            with_id += 1;
-            sum = sum.wrapping_add(id);
+            self.found += 1;
+            self.sum = self.sum.wrapping_add(id);
         }
-    });
-    (with_id, sum)
+    }
 }
 
 fn each_frame(bytes: &[u8], mut see: impl FnMut(&[u8])) {
@@ -54,6 +81,71 @@ fn each_frame(bytes: &[u8], mut see: impl FnMut(&[u8])) {
             }
             Split::Oversized { consumed, .. } => at += consumed,
             Split::NeedMore { .. } => return,
+        }
+    }
+}
+
+/// Takes HTTP responses apart, read in slices as a socket gives them, and finds the id in each message of their bodies;
+/// returns how many responses ended, how many messages had an id, and the ids' sum.
+///
+/// # Panics
+/// If the bytes are no responses.
+pub fn responses(bytes: &[u8]) -> (usize, usize, u64) {
+    let (mut ended, mut ids) = (0, Ids::default());
+    let (mut reader, mut inbox, mut pool) =
+        (Reader::new(1 << 24), ReceiveBuffer::default(), ChunkPool::default());
+    for slice in bytes.chunks(READ_SLICE_BYTES) {
+        inbox.extend(slice, &mut pool);
+        loop {
+            match reader.step(&mut inbox, &mut pool) {
+                Step::NeedMore => break,
+                Step::Head(head) => {
+                    let taking = match head.media {
+                        Media::Json => Taking::Json,
+                        Media::EventStream => reader.events(),
+                        Media::Other => Taking::Nothing,
+                    };
+                    reader.take(taking);
+                }
+                Step::Json(place) | Step::Event(_, Some(place)) => {
+                    if let Some(frame) = reader.frame(&inbox, place) {
+                        ids.look(frame.bytes());
+                    }
+                    reader.consume(&mut inbox, place);
+                }
+                Step::Event(_, None) => {}
+                Step::End => ended += 1,
+                Step::Oversized(_) => panic!("a body beyond the bound"),
+                Step::Broken(why) => panic!("no HTTP: {why}"),
+            }
+        }
+    }
+    (ended, ids.found, ids.sum)
+}
+
+/// Requests in the making, to a server of the modern era.
+pub struct Encoder {
+    tail: Tail,
+    tool: Tool,
+    layout: KeyLayout,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        let tail = Tail::new(Revision::LATEST, r#"{"name":"volley","version":"0"}"#, "{}");
+        Self { tail, tool: Tool::new("echo"), layout: KeyLayout::for_slots(1 << 12, 0, 1) }
+    }
+}
+
+impl Encoder {
+    /// Writes so many calls with short arguments behind `out`.
+    pub fn encode(&self, out: &mut Vec<u8>, calls: u32) {
+        for slot in 0..calls {
+            let key = self.layout.key(1, slot);
+            encode::request(out, key, &self.tail, false, |out| {
+                out.extend_from_slice(self.tool.head());
+                out.extend_from_slice(br#"{"message":"hello, world"}"#);
+            });
         }
     }
 }
@@ -111,6 +203,7 @@ impl Loopback {
         let settings = Settings {
             connections: 1,
             window: NonZeroU32::new(window).expect("a window of at least one"),
+            window_min: None,
             frame_bytes_max: 1 << 24,
             revision: None,
             client_info: r#"{"name":"volley","version":"0"}"#.to_owned(),
@@ -126,6 +219,8 @@ impl Loopback {
             standing_max: 0,
             silence: minute,
             http: None,
+            arrays: crate::Config::default().values.arrays.rules,
+            is_plain: false,
             seed: 0,
         };
         let magazine = Magazine::alone(layout, 1, window);

@@ -8,7 +8,7 @@
 //! followed by a comma. Proof: the tests below, those of `encode`, and
 //! `a_message_says_what_its_body_was_told` in `api/client.rs`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -34,6 +34,11 @@ impl Body {
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let meta_at = bytes.len();
         Self { bytes, meta_at }
+    }
+
+    /// Its bytes, for another body.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The body of any request. A member `_meta` of the params becomes the body's own.
@@ -80,13 +85,30 @@ impl Body {
         body
     }
 
+    /// The method.
+    pub(crate) fn method(&self) -> String {
+        // It stands first, as a text that was written by this crate.
+        let text = self.bytes.strip_prefix(br#""method":"#).unwrap_or_default();
+        let mut texts = serde_json::Deserializer::from_slice(text).into_iter::<String>();
+        texts.next().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The params with the body's own `_meta`.
+    pub(crate) fn params(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Request {
+            params: Map<String, Value>,
+        }
+        let (open, end) = match self.bytes.strip_suffix(b",") {
+            Some(in_meta) => (in_meta, &b"}}}"[..]),
+            None => (&self.bytes[..], &b"}}"[..]),
+        };
+        serde_json::from_slice(&[b"{", open, end].concat()).map(|Request { params }| params)
+    }
+
     /// As it is sent.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
     }
 
     /// The body's own members of `_meta`.

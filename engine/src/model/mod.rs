@@ -5,6 +5,7 @@
 //! the way through. What every revision spells its own way, or what only some send, stays in `rest` and has a method that reads
 //! it. `tests/conformance/schema.rs` goes over all of them with the schema of each revision.
 
+pub(crate) mod answer;
 pub(crate) mod block;
 pub(crate) mod body;
 pub(crate) mod cache;
@@ -12,6 +13,7 @@ pub(crate) mod completion;
 pub(crate) mod elicitation;
 pub(crate) mod inbound;
 pub(crate) mod input;
+pub(crate) mod interceptor;
 pub(crate) mod logging;
 pub(crate) mod outcome;
 pub(crate) mod page;

@@ -27,9 +27,9 @@ impl Tool {
     /// A tool by name. Any name is allowed; the server knows which it has.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let head =
-            format!(r#""method":"tools/call","params":{{"name":{},"arguments":"#, Value::from(name.as_str()));
-        Self { name, head: head.into_bytes() }
+        let mut head = Vec::new();
+        write_head(&mut head, &name);
+        Self { name, head }
     }
 
     /// The tool's name.
@@ -40,6 +40,14 @@ impl Tool {
     pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
+}
+
+/// The body of a call up to its arguments.
+fn write_head(body: &mut Vec<u8>, tool: &str) {
+    body.extend_from_slice(br#""method":"tools/call","params":{"name":"#);
+    // Text is always JSON, and memory takes all that is written to it.
+    let _ = serde_json::to_writer(&mut *body, tool);
+    body.extend_from_slice(br#","arguments":"#);
 }
 
 /// One call to a tool, ready to be sent.
@@ -68,14 +76,22 @@ impl ToolCall {
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the arguments do not become a JSON object.
     pub fn new(tool: &str, arguments: &impl Serialize) -> Result<Self, Error> {
-        let mut body = Tool::new(tool).head;
+        // Most calls fit, and the body is allocated once.
+        let mut body = Vec::with_capacity(256);
+        Self::write(&mut body, tool, arguments)?;
+        Ok(Self::of(body))
+    }
+
+    /// Writes the body of such a call, and nothing else of it.
+    pub(crate) fn write(body: &mut Vec<u8>, tool: &str, arguments: &impl Serialize) -> Result<(), Error> {
+        write_head(body, tool);
         let start = body.len();
-        serde_json::to_writer(&mut body, arguments)
+        serde_json::to_writer(&mut *body, arguments)
             .map_err(|error| Error::input(format!("arguments of {tool:?}: {error}")).because(error))?;
         if body.get(start) != Some(&b'{') {
             return Err(Error::input(format!("arguments of {tool:?} are no JSON object")));
         }
-        Ok(Self::of(body))
+        Ok(())
     }
 
     /// A call with arguments that are JSON already.
@@ -151,8 +167,8 @@ impl ToolCall {
         }
     }
 
-    pub(crate) fn into_body(self) -> Vec<u8> {
-        self.body.into_bytes()
+    pub(crate) fn into_body(self) -> Body {
+        self.body
     }
 
     pub(crate) fn body(&self) -> &[u8] {

@@ -1,3 +1,4 @@
 //! Policies: pure questions with an answer, which never sleep and never look at a clock.
 
 pub(crate) mod backoff;
+pub(crate) mod concurrency;

@@ -13,6 +13,7 @@ use super::{
     message::encode::{self, Tail},
     orphans::Orphans,
     outbox::Outbox,
+    pacing::Pacing,
     revision::Revision,
     window::Window,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) http: Option<Box<Pool>>,
     pub(crate) window: Window,
     pub(crate) orphans: Orphans,
+    /// What moves its window, and stops it for a while.
+    pub(crate) pacing: Pacing,
     /// The request of the opening that is out, or `Key::NONE`.
     pub(crate) opening: Key,
     /// The opening's next deadline: of the probe, or of the whole attempt.
@@ -56,6 +59,8 @@ pub(crate) struct Connection {
     pub(crate) dialling: bool,
     /// Stands in the exchange's list of connections with room.
     pub(crate) listed: bool,
+    /// Lines that its framing found to be noise or blank and that are counted already.
+    pub(crate) counted: (u64, u64),
     /// Stands in the exchange's list of connections with output.
     pub(crate) dirty: bool,
     pub(crate) last_heard: Instant,
@@ -85,6 +90,7 @@ impl Connection {
             outbox: Outbox::default(),
             window: Window::new(window),
             orphans: Orphans::default(),
+            pacing: Pacing::default(),
             opening: Key::NONE,
             opening_deadline: Instant::NEVER,
             attempt_deadline: Instant::NEVER,
@@ -95,6 +101,7 @@ impl Connection {
             attempts: 0,
             dialling: false,
             listed: false,
+            counted: (0, 0),
             dirty: false,
             last_heard: Instant::default(),
             busy_retries: 0,
@@ -134,7 +141,9 @@ impl Connection {
             Some(pool) => own.min(pool.next_deadline(idle_timeout)),
             None => own,
         };
-        own.min(self.orphans.next_expiry(orphan_debt)).min(self.write_again_at)
+        own.min(self.orphans.next_expiry(orphan_debt))
+            .min(self.write_again_at)
+            .min(self.pacing.next_deadline())
     }
 
     /// Puts a notification of the caller into the output.

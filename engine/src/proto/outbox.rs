@@ -6,7 +6,10 @@
 //!
 //! Units: bytes. Always: `left <= bytes.len()`, and `base + left` is what the kernel has taken. Owner: one connection.
 
-use crate::base::limits::OUTBOX_BYTES_KEPT;
+use crate::base::limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_KEPT, OUTBOX_LULLS_MAX};
+
+/// A rest of the output that is moved to the front as soon as as much has left; some 10 us.
+const OUTBOX_TAIL_BYTES_MOVED: usize = 4 * OUTBOX_BYTES_KEPT;
 
 /// The output of one connection.
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub(crate) struct Outbox {
     left: usize,
     /// The stream offset of `bytes[0]`.
     base: u64,
+    /// Times in a row that it has been emptied without having held much.
+    lulls: u8,
 }
 
 impl Outbox {
@@ -54,19 +59,33 @@ impl Outbox {
         self.left += bytes;
         debug_assert!(self.left <= self.bytes.len());
         if self.left == self.bytes.len() {
+            let held = self.bytes.len();
             self.base += self.left as u64;
             self.left = 0;
             self.bytes.clear();
             if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
-                self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
+                self.lulls = if held > OUTBOX_BYTES_KEPT { 0 } else { self.lulls + 1 };
+                if self.lulls >= OUTBOX_LULLS_MAX || self.bytes.capacity() > OUTBOX_BYTES_HIGH {
+                    self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
+                    self.lulls = 0;
+                }
             }
-        } else if self.left >= self.bytes.len() / 2 && self.left >= OUTBOX_BYTES_KEPT {
-            // Moving the tail costs at most what was written since the last move.
+        } else if self.is_tail_cheap() {
             self.bytes.copy_within(self.left.., 0);
             self.bytes.truncate(self.bytes.len() - self.left);
             self.base += self.left as u64;
             self.left = 0;
         }
+    }
+
+    /// Is the rest to be moved to the front? It is no longer than what was written since the last move, so that moves cost at most
+    /// as much as the writing; and it is either short, or a small part of what lies here: a request of 10 MiB is not
+    /// moved to and fro while the other connections wait.
+    fn is_tail_cheap(&self) -> bool {
+        let tail = self.bytes.len() - self.left;
+        self.left >= OUTBOX_BYTES_KEPT
+            && tail <= self.left
+            && (tail <= OUTBOX_TAIL_BYTES_MOVED || 4 * tail <= self.left)
     }
 
     /// The connection is gone; offsets start afresh.
@@ -80,6 +99,44 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A full window of 1,024 calls is 350 KiB; a Unix socket takes 200 of them. Each burst once grew the outbox anew.
+    #[test]
+    fn bursts_grow_it_once_and_a_lull_gives_the_memory_back() {
+        let mut outbox = Outbox::default();
+        let fill_and_empty = |outbox: &mut Outbox, bytes: usize| {
+            outbox.bytes().extend(std::iter::repeat_n(7, bytes));
+            outbox.written(bytes);
+            outbox.bytes.capacity()
+        };
+        let grown = fill_and_empty(&mut outbox, 350 << 10);
+        for _ in 0..10 {
+            for _ in 0..OUTBOX_LULLS_MAX - 1 {
+                assert_eq!(fill_and_empty(&mut outbox, 100), grown);
+            }
+            assert_eq!(fill_and_empty(&mut outbox, 350 << 10), grown);
+        }
+        for _ in 0..OUTBOX_LULLS_MAX {
+            fill_and_empty(&mut outbox, 100);
+        }
+        assert!(outbox.bytes.capacity() <= OUTBOX_BYTES_KEPT);
+        assert!(fill_and_empty(&mut outbox, 10 << 20) <= OUTBOX_BYTES_KEPT, "what is huge goes at once");
+    }
+
+    /// Writing 10 MiB in slices once moved the rest, megabytes of it, several times.
+    #[test]
+    fn the_rest_of_a_long_request_is_not_moved_while_it_is_long() {
+        let mut outbox = Outbox::default();
+        outbox.bytes().resize(10 << 20, 7);
+        let mut moved = 0;
+        while !outbox.waiting().is_empty() {
+            let (base, waiting) = (outbox.base, outbox.waiting().len());
+            outbox.written(waiting.min(64 << 10));
+            let was_moved = outbox.base != base && !outbox.waiting().is_empty();
+            moved += if was_moved { outbox.waiting().len() } else { 0 };
+        }
+        assert!(moved <= 3 << 20, "{moved} bytes moved");
+    }
 
     proptest! {
         /// However writes and appends interleave, the bytes come out in order and offsets stay true.

@@ -69,6 +69,10 @@ impl Revision {
     /// The newest revision with a handshake: what `initialize` offers.
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
 
+    /// What a peer of plain JSON-RPC 2.0 is taken for: bare requests, arrays, no header of its own. Without the handshake nothing
+    /// else is left of the revision.
+    pub(crate) const PLAIN: Self = Self::V2025_03_26;
+
     /// All revisions this engine speaks, oldest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
         TABLE.iter().map(|facts| facts.revision)

@@ -5,11 +5,14 @@
 //! first turns into *debt*, until the late answer comes or the debt expires. When none is free the connection takes
 //! no calls, and the wait moves up to the caller. That is our backpressure; there is no second kind.
 //!
+//! The limit may move ([`Window::set_limit`]), also below what is taken: then nothing is lent until enough has come back. A limit of 0
+//! is a pause.
+//!
 //! A standing request (a subscription) never ends by itself, so it must not take a place from the calls: it brings its own with
 //! [`Window::widen`] and takes it away again with [`Window::narrow`].
 //!
 //! Unit: requests. Cost: one compare and one add. Owner: one connection, on one thread.
-//! Always: `in_flight + debt <= limit`, and the limit is the configured one plus the standing requests. Proof: `agrees_with_a_plain_list`, below.
+//! Always: a credit is lent only while `in_flight + debt < limit`, and the limit is the one that was set plus the standing requests. Proof: `agrees_with_a_plain_list`, below.
 
 use std::num::NonZeroU32;
 
@@ -18,7 +21,7 @@ use std::num::NonZeroU32;
 pub(crate) struct Window {
     in_flight: u32,
     debt: u32,
-    /// The configured number, and `standing` more.
+    /// The number that was set, and `standing` more.
     limit: u32,
     standing: u32,
 }
@@ -83,6 +86,21 @@ impl Window {
         self.limit.saturating_sub(self.in_flight + self.debt)
     }
 
+    /// Other limits from now on, of calls.
+    pub(crate) fn set_limit(&mut self, calls: u32) {
+        self.limit = calls + self.standing;
+    }
+
+    /// Requests that take up places: in flight or in debt.
+    pub(crate) fn occupied(&self) -> u32 {
+        self.in_flight + self.debt
+    }
+
+    /// Those in flight that are not standing.
+    pub(crate) fn calls(&self) -> u32 {
+        self.in_flight - self.standing.min(self.in_flight)
+    }
+
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight
     }
@@ -103,13 +121,14 @@ mod tests {
     proptest! {
         /// Whatever the order of events, the window says what two plain lists would say.
         #[test]
-        fn agrees_with_a_plain_list(steps in proptest::collection::vec(0u8..6, 0..300)) {
+        fn agrees_with_a_plain_list(steps in proptest::collection::vec((0u8..7, 0u32..8), 0..300)) {
             let mut window = Window::new(NonZeroU32::new(5).unwrap());
             let (mut live, mut owed, mut standing) = (Vec::new(), Vec::new(), Vec::new());
-            for step in steps {
+            let mut limit = 5;
+            for (step, number) in steps {
                 match step {
                     0 => {
-                        let room = live.len() + owed.len() < 5;
+                        let room = live.len() + owed.len() < limit;
                         prop_assert_eq!(window.take(), room);
                         if room { live.push(()); }
                     }
@@ -119,7 +138,17 @@ mod tests {
                     4 => {
                         standing.push(());
                         window.widen();
-                        prop_assert!(window.take(), "it brings its own place");
+                        let room = live.len() + owed.len() <= limit;
+                        prop_assert_eq!(window.take(), room, "it brings its own place");
+                        if !room {
+                            // The limit was lowered below what is taken meanwhile; the exchange does not pick such a one.
+                            standing.pop();
+                            window.narrow();
+                        }
+                    }
+                    5 => {
+                        limit = number as usize;
+                        window.set_limit(number);
                     }
                     _ => if standing.pop().is_some() {
                         window.give_back();
@@ -127,7 +156,9 @@ mod tests {
                     },
                 }
                 prop_assert_eq!(window.in_flight() as usize, live.len() + standing.len());
-                prop_assert_eq!(window.room() as usize, 5 - live.len() - owed.len());
+                prop_assert_eq!(window.room() as usize, limit.saturating_sub(live.len() + owed.len()));
+                prop_assert_eq!(window.occupied() as usize, live.len() + owed.len() + standing.len());
+                prop_assert_eq!(window.calls() as usize, live.len());
             }
         }
     }

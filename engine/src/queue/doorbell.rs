@@ -39,11 +39,20 @@ impl Doorbell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// The shard: has nobody rung since it lay down?
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// A caller, after it has pushed: `true` if it has to wake the shard. Of several callers one is told so.
     #[must_use = "a sleeper that nobody wakes sleeps on"]
     pub(crate) fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        // Who comes too late to ring leaves no store behind. (With a `swap` it left one, and loom, which orders stores of two threads
+        // only as far as these have met, let it hide a later `lie_down`. The standard does not.)
+        self.asleep.load(Ordering::Relaxed)
+            && self.asleep.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

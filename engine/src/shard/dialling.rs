@@ -71,6 +71,7 @@ impl Shard {
                         next_address_at,
                         readable: false,
                         writable: !connecting,
+                        awaits_room: false,
                         ended: false,
                         exited: false,
                         stderr_more: false,

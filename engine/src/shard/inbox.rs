@@ -10,18 +10,15 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
-    },
+    sync::{Arc, OnceLock},
 };
 
-use crossbeam::queue::{ArrayQueue, SegQueue};
-use event_listener::Event;
-use parking_lot::Mutex;
-
 use crate::{
-    base::{buffer::Frame, limits::SLOT_BUFFER_BYTES_KEPT},
+    base::{
+        buffer::{Chunk, Frame},
+        limits::SLOT_BUFFER_BYTES_KEPT,
+        sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
+    },
     decode::answer,
     error::{Error, ErrorKind, Phase},
     model::tool::ToolResult,
@@ -32,12 +29,13 @@ use crate::{
     queue::{
         completion::{Cell, Delivered},
         doorbell::Doorbell,
+        room::Room,
     },
     slab::{Slab, key::Key, magazine::Magazine},
     telemetry::counters::SharedStats,
 };
 
-use super::runner::job::JobShared;
+use super::{alarm::Alarm, relay::Relay, runner::job::JobShared};
 
 /// A single call on its way to the shard. Its buffer stays with the slot.
 #[derive(Debug, Default)]
@@ -46,12 +44,14 @@ pub(crate) struct Question {
     pub(crate) patience: Patience,
     /// The caller wants a `ToolResult`: long answers may be read by the workers.
     pub(crate) typed: bool,
+    /// The caller blocks its thread: the shard wakes it itself.
+    pub(crate) blocks: bool,
 }
 
-/// What came back. The buffer for short answers stays with the slot.
+/// What came back. The memory for short answers stays with the slot; a raw answer shares it as long as somebody keeps it.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    pub(crate) short: Vec<u8>,
+    pub(crate) short: Option<Arc<Chunk>>,
     pub(crate) what: ReplyKind,
 }
 
@@ -95,12 +95,14 @@ pub(crate) struct ShardHandle {
     /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
     claims: AtomicU64,
     bell: Doorbell,
-    waker: OnceLock<mio::Waker>,
+    alarm: OnceLock<Alarm>,
+    /// Wakes that are on their way.
+    pub(crate) relay: Relay,
     closed: AtomicBool,
     panicked: AtomicBool,
     refusing: AtomicBool,
     /// A slot became free, here or on another shard of the same engine.
-    pub(crate) room: Arc<Event>,
+    pub(crate) room: Arc<Room>,
     pub(crate) stats: SharedStats,
     pub(crate) status: Status,
 }
@@ -131,7 +133,7 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Event>) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Room>) -> Self {
         Self {
             slab,
             standing,
@@ -139,7 +141,8 @@ impl ShardHandle {
             commands: SegQueue::new(),
             claims: AtomicU64::new(0),
             bell: Doorbell::new(),
-            waker: OnceLock::new(),
+            alarm: OnceLock::new(),
+            relay: Relay::default(),
             closed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -168,11 +171,11 @@ impl ShardHandle {
         pose(cell, |question| write(key, question));
         let pushed = self.ring.push(key);
         debug_assert!(pushed.is_ok(), "the ring has a place for every slot");
-        fence(Ordering::SeqCst);
+        // The bell's fence stands between the push and the look at `closed` as well.
+        self.ring_bell();
         if self.closed.load(Ordering::Relaxed) {
             self.refuse_all();
         }
-        self.ring_bell();
         Ok(key)
     }
 
@@ -189,10 +192,9 @@ impl ShardHandle {
 
     pub(crate) fn ring_bell(&self) {
         if self.bell.must_ring()
-            && let Some(waker) = self.waker.get()
+            && let Some(alarm) = self.alarm.get()
         {
-            // Fails only when the shard's poll is gone, and the shard with it.
-            let _ = waker.wake();
+            alarm.ring();
         }
     }
 
@@ -202,11 +204,16 @@ impl ShardHandle {
             self.slab.renew(key);
             self.standing.free.lock().give_back(key);
             // Those that wait for a slot of a call may be woken first, and have no use for this one.
-            self.room.notify(usize::MAX);
+            self.room.tell_all();
             return;
         }
         self.slab.release(key);
-        self.room.notify(1);
+        self.room.tell_one();
+    }
+
+    /// Would a call get a place just now, or be told that none will ever?
+    pub(crate) fn has_room(&self) -> bool {
+        !self.slab.is_full() || self.slab.is_exhausted() || self.is_refusing()
     }
 
     /// Does it take no new calls any more?
@@ -221,7 +228,7 @@ impl ShardHandle {
     /// New calls are refused from now on.
     pub(crate) fn refuse(&self) {
         self.refusing.store(true, Ordering::Release);
-        self.room.notify(usize::MAX);
+        self.room.tell_all();
     }
 
     /// Puts a failure into words.
@@ -236,9 +243,28 @@ impl ShardHandle {
 
     // The shard.
 
-    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+    pub(crate) fn set_alarm(&self, alarm: Alarm) {
         // Set once, before the handle is shared.
-        let _ = self.waker.set(waker);
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// A task is polled with this waker now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_waker(&self, waker: &std::task::Waker) {
+        if let Some(alarm) = self.alarm.get() {
+            alarm.leave(waker);
+        }
+    }
+
+    /// Has somebody rung since the shard lay down?
+    #[cfg(feature = "tokio")]
+    pub(crate) fn was_rung(&self) -> bool {
+        !self.bell.is_asleep()
+    }
+
+    /// Calls that wait in the ring, at least.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.ring.len()
     }
 
     pub(crate) fn pop_call(&self) -> Option<Key> {
@@ -256,11 +282,16 @@ impl ShardHandle {
     /// About to sleep; `claims_seen` is what [`Self::claims`] said when the jobs were looked at.
     pub(crate) fn may_sleep(&self, claims_seen: u64) -> bool {
         self.bell.lie_down();
-        let quiet = self.ring.is_empty() && self.commands.is_empty() && self.claims() == claims_seen;
+        let quiet = !self.has_news(claims_seen);
         if !quiet {
             self.bell.get_up();
         }
         quiet
+    }
+
+    /// Has anything been pushed that the shard has not taken? `claims_seen` as above.
+    pub(crate) fn has_news(&self, claims_seen: u64) -> bool {
+        !self.ring.is_empty() || !self.commands.is_empty() || self.claims() != claims_seen
     }
 
     pub(crate) fn woke(&self) {
@@ -281,7 +312,8 @@ impl ShardHandle {
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }
-        self.room.notify(usize::MAX);
+        self.relay.hand_on();
+        self.room.tell_all();
         self.status.changed.notify(usize::MAX);
     }
 
@@ -363,20 +395,20 @@ pub(crate) use hand_over::{abandon, answer_cell, poll, pose, question, take};
 
 /// Trims the buffers of a slot whose call was large.
 pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
-    for buffer in [&mut question.body, &mut reply.short] {
-        buffer.clear();
-        if buffer.capacity() > SLOT_BUFFER_BYTES_KEPT {
-            buffer.shrink_to(SLOT_BUFFER_BYTES_KEPT);
-        }
+    question.body.clear();
+    if question.body.capacity() > SLOT_BUFFER_BYTES_KEPT {
+        question.body.shrink_to(SLOT_BUFFER_BYTES_KEPT);
     }
     reply.what = ReplyKind::Nothing;
 }
 
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
-    match std::mem::take(&mut reply.what) {
-        ReplyKind::Short { error: false } => answer::tool_result(&reply.short),
-        ReplyKind::Short { error: true } => Err(answer::error(&reply.short)),
+    let Reply { short, what } = reply;
+    let short = short.as_deref().map(Chunk::bytes).unwrap_or_default();
+    match std::mem::take(what) {
+        ReplyKind::Short { error: false } => answer::tool_result(short),
+        ReplyKind::Short { error: true } => Err(answer::error(short)),
         ReplyKind::Long { frame, error: false } => answer::tool_result(&frame),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,

@@ -5,18 +5,15 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use crossbeam::queue::ArrayQueue;
-use event_listener::{Event, EventListener};
-
 use crate::{
-    base::limits::{INBOUND_BYTES_MAX, INBOUND_QUEUE_MAX},
+    base::{
+        limits::{INBOUND_BYTES_MAX, INBOUND_QUEUE_MAX},
+        sync::{ArrayQueue, AtomicBool, AtomicU64, AtomicUsize, Event, EventListener, Ordering},
+    },
     model::inbound::Notification,
 };
 

@@ -17,12 +17,14 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
+    arrays::ArrayMemory,
     clock::Clock,
     refresh::{Refresher, Verdict},
 };
 use crate::{
     config::credentials::{Challenge, Credentials, check_token},
     proto::{
+        batch::ArrayVerdict,
         exchange::{EraMemory, Reason},
         http::plans::ToolPlans,
         message::handshake::ServerInfo,
@@ -53,6 +55,8 @@ pub(crate) struct Memory {
     /// 0: nothing is known; otherwise the place of the revision in the table, plus one.
     revision: AtomicU8,
     info: Mutex<Option<Arc<ServerInfo>>>,
+    /// Why the first shard has given up finding out, if it has.
+    given_up: Mutex<Option<Reason>>,
     /// Over HTTP: it speaks HTTP+SSE only.
     events_only: AtomicBool,
     /// Over HTTP: which parameters of which tools are mirrored.
@@ -68,6 +72,8 @@ pub(crate) struct Memory {
     address: Option<String>,
     /// The client has nothing by which the server could know it from others.
     is_anonymous: bool,
+    /// What is known of its arrays.
+    pub(crate) arrays: ArrayMemory,
     /// Tells the other shards that there is news.
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -90,6 +96,12 @@ impl Memory {
             is_anonymous,
             ..Self::default()
         }
+    }
+
+    /// What is known of the arrays of the server at `url` is shared in this process.
+    pub(crate) fn with_arrays(mut self, url: String) -> Self {
+        self.arrays = ArrayMemory::of(url);
+        self
     }
 
     /// With a token for the server at `url` to begin with, and somebody who brings others, or neither.
@@ -200,6 +212,7 @@ impl EraMemory for ShardMemory {
         if revision.is_none() {
             // Whatever it was, it is to be found out anew.
             self.memory.events_only.store(false, Ordering::Release);
+            self.memory.arrays.settle(ArrayVerdict::UNKNOWN);
         }
         self.memory.share();
         if let (Some(_), Some(tell)) = (revision, self.memory.tell.get()) {
@@ -209,6 +222,18 @@ impl EraMemory for ShardMemory {
 
     fn may_probe(&self) -> bool {
         self.may_probe
+    }
+
+    fn set_given_up(&self, reason: Option<Reason>) {
+        let is_news = reason.is_some();
+        *self.memory.given_up.lock() = reason;
+        if let (true, Some(tell)) = (is_news, self.memory.tell.get()) {
+            tell();
+        }
+    }
+
+    fn given_up(&self) -> Option<Reason> {
+        self.memory.given_up.lock().clone()
     }
 
     fn introduce(&self, info: ServerInfo) {
@@ -231,6 +256,22 @@ impl EraMemory for ShardMemory {
 
     fn set_plans(&self, plans: Arc<ToolPlans>) {
         *self.memory.plans.lock() = Some(plans);
+    }
+
+    fn arrays(&self) -> ArrayVerdict {
+        self.memory.arrays.verdict()
+    }
+
+    fn settle_arrays(&self, verdict: ArrayVerdict) {
+        self.memory.arrays.settle(verdict);
+    }
+
+    fn ask_for_arrays(&self) -> bool {
+        self.memory.arrays.ask()
+    }
+
+    fn asked_for_arrays(&self) {
+        self.memory.arrays.asked();
     }
 
     fn token_version(&self) -> u64 {

@@ -10,6 +10,8 @@
 //!
 //! Owner: one thread. Always: a transport that may have unread bytes stands in `readable`, or the poll will tell.
 
+pub(crate) mod alarm;
+mod arrays;
 pub(crate) mod clock;
 mod dialling;
 pub(crate) mod inbox;
@@ -17,6 +19,7 @@ pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
 mod refresh;
+pub(crate) mod relay;
 pub(crate) mod runner;
 
 use std::{
@@ -32,11 +35,11 @@ use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
-        limits::{READ_SLICE_BYTES, READS_PER_TURN_MAX},
+        limits::{READS_PER_TURN_MAX, WRITE_SLICE_BYTES},
         time::Instant,
     },
     config::dial::Dial,
-    proto::{event::Sink, exchange::Exchange, lifecycle::State},
+    proto::{event::Sink, exchange::Exchange},
     transport::{self, Stream, Transport},
 };
 
@@ -53,6 +56,10 @@ pub(crate) trait Gate {
     fn rests(&self, _exchange: &mut Exchange) {}
     /// Awake again.
     fn woke(&self);
+    /// Polling without sleeping: has somebody pushed something meanwhile?
+    fn has_news(&self) -> bool {
+        false
+    }
 }
 
 /// For a shard that nobody else talks to.
@@ -89,6 +96,10 @@ pub(crate) struct Shard {
     close_grace: Duration,
     on_stderr: Option<SeeStderr>,
     turns: u32,
+    /// When the last turn began.
+    pub(crate) turned_at: Instant,
+    /// The poll has been looked at in this turn.
+    has_looked: bool,
 }
 
 /// A transport in use.
@@ -101,6 +112,8 @@ struct Line {
     next_address_at: Instant,
     readable: bool,
     writable: bool,
+    /// A write was refused, and the poll has been asked to tell when there is room.
+    awaits_room: bool,
     /// The poll has told the end of the stream (or an error). It will not tell again, so reading goes on until the end itself
     /// is read, however short a read is: data and end often come as one event.
     ended: bool,
@@ -108,9 +121,6 @@ struct Line {
     /// There was more on stderr than one turn takes.
     stderr_more: bool,
 }
-
-/// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
-const WRITE_SLICE_BYTES: usize = 4 * READ_SLICE_BYTES;
 
 /// Pieces of 4 KiB of one child's stderr that one turn reads.
 const STDERR_PIECES_PER_TURN: usize = 16;
@@ -142,11 +152,30 @@ impl Shard {
             close_grace,
             on_stderr,
             turns: 0,
+            turned_at: Instant::default(),
+            has_looked: false,
         })
     }
 
     pub(crate) fn waker(&self) -> io::Result<mio::Waker> {
         mio::Waker::new(self.poll.registry(), WAKE)
+    }
+
+    /// The poll in which others may wait for it: readable when a turn has something to look at.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watchable(&self) -> io::Result<mio::Registry> {
+        self.poll.registry().try_clone()
+    }
+
+    /// Did the last look at the poll find anything?
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_seen_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// When a turn is due even if nothing happens.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.exchange.poll_deadline().min(self.next_address_at)
     }
 
     /// One turn; waits at most `wait_max` if there is nothing to do. Returns whether anything was read.
@@ -157,6 +186,8 @@ impl Shard {
         gate: &impl Gate,
     ) -> io::Result<bool> {
         let now = self.clock.now();
+        self.turned_at = now;
+        self.has_looked = false;
         if now >= self.exchange.poll_deadline() {
             self.exchange.handle_time(now, sink);
         }
@@ -179,10 +210,12 @@ impl Shard {
             self.look(Duration::ZERO, sink)?;
             return Ok(self.read_some(sink));
         }
-        if !self.spin.is_zero() && self.spin_for_bytes(sink)? {
+        if !self.spin.is_zero() && self.spin_for_bytes(sink, gate)? {
             return Ok(true);
         }
-        let until_deadline = self.exchange.poll_deadline().min(self.next_address_at).since(self.clock.now());
+        // The turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
+        let now = if self.spin.is_zero() { now } else { self.clock.now() };
+        let until_deadline = self.next_deadline().since(now);
         // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
         let is_told = !self.exchange.take_changed() && !sink.owes();
         let may_sleep = is_told && !self.exchange.has_work() && !self.stderr_more && gate.may_sleep();
@@ -207,6 +240,8 @@ impl Shard {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
+        // From here on: what is noted may write, and must not look again while the events are lent out.
+        self.has_looked = true;
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
@@ -242,6 +277,12 @@ impl Shard {
                 }
                 if writable {
                     line.writable = true;
+                    if std::mem::take(&mut line.awaits_room)
+                        && let Err(error) = line.transport.await_room(self.poll.registry(), at, false)
+                    {
+                        self.lose(at, format!("the poll failed: {error}"), sink);
+                        return;
+                    }
                     let now = self.clock.now();
                     if self.write(now, at, sink) {
                         self.exchange.more_to_write(at);
@@ -281,10 +322,13 @@ impl Shard {
         }
     }
 
-    /// Polls without sleeping until something was read or the spin is over.
-    fn spin_for_bytes(&mut self, sink: &mut impl Sink) -> io::Result<bool> {
+    /// Polls without sleeping until something was read, somebody pushed something, or the spin is over.
+    fn spin_for_bytes(&mut self, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
         let until = self.clock.now().after(self.spin);
         loop {
+            if gate.has_news() {
+                return Ok(false);
+            }
             if self.lines.len() <= SPIN_READS_MAX {
                 for at in 0..self.lines.len() as u32 {
                     if self.exchange.expects(at) && self.read(at, sink) != Drained::Nothing {
@@ -360,6 +404,7 @@ impl Shard {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 line.ended = false;
+                self.exchange.read_nothing(at);
                 if line.exited {
                     self.lose(at, "the server process exited".to_owned(), sink);
                 }
@@ -394,10 +439,17 @@ impl Shard {
             return false;
         }
         if self.exchange.may_be_stale(at, now) {
-            // The server may have closed it meanwhile; then the request goes elsewhere, with nothing of it sent.
-            self.read(at, sink);
+            // The server may have closed it meanwhile; then the request goes elsewhere, with nothing of it sent. One look at
+            // the poll tells it of all the lines of a turn; only what it names is read.
+            if !self.has_looked && self.look(Duration::ZERO, sink).is_err() {
+                // The turn's own look will fail as well, and say so.
+                return false;
+            }
+            if self.lines[at as usize].as_ref().is_some_and(|line| line.readable) {
+                self.read(at, sink);
+            }
         }
-        let Some(line) = self.lines[at as usize].as_mut() else { return false };
+        let Some(line) = self.lines[at as usize].as_mut().filter(|line| line.writable) else { return false };
         loop {
             let bytes = self.exchange.transmit(at);
             let slice = &bytes[..bytes.len().min(WRITE_SLICE_BYTES)];
@@ -422,7 +474,10 @@ impl Shard {
                     return false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    line.writable = false;
+                    (line.writable, line.awaits_room) = (false, true);
+                    if let Err(error) = line.transport.await_room(self.poll.registry(), at, true) {
+                        self.lose(at, format!("the poll failed: {error}"), sink);
+                    }
                     return false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -451,9 +506,7 @@ impl Shard {
 
     /// How many connections take calls.
     pub(crate) fn ready(&self) -> usize {
-        (0..self.exchange.connections() as u32)
-            .filter(|n| self.exchange.connection(*n).state() == State::Ready)
-            .count()
+        self.exchange.ready_connections()
     }
 }
 

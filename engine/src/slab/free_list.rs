@@ -46,6 +46,11 @@ impl FreeList {
         }
     }
 
+    /// Was it empty just now?
+    pub(crate) fn is_empty(&self) -> bool {
+        index_of(self.head.load(Ordering::Relaxed)) == 0
+    }
+
     /// Pops the slot that was pushed last.
     pub(crate) fn pop<S: AsRef<Link>>(&self, slots: &[S]) -> Option<u32> {
         let mut head = self.head.load(Ordering::Acquire);

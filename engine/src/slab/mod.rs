@@ -107,6 +107,11 @@ impl<T> Slab<T> {
         self.layout.slot(key)
     }
 
+    /// Was no slot free just now?
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// Have all slots been retired? Then `reserve` will never succeed again.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.retired.load(Ordering::Relaxed) >= self.slots.len() as u64

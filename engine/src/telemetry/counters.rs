@@ -112,6 +112,32 @@ counters! {
     http_idle_retired,
     /// Streams of calls that ended early and were taken up again.
     streams_resumed,
+    /// JSON-RPC arrays of calls that were sent.
+    arrays_sent,
+    /// Calls that were sent in arrays.
+    calls_in_arrays,
+    /// Arrays that the server refused without executing anything.
+    arrays_refused,
+    /// Calls of refused arrays that were sent again one by one.
+    array_fallbacks,
+    /// Arrays of two pings by which servers were asked whether they answer arrays.
+    array_probes,
+    /// Calls that all connections together may have unanswered, as their windows stand. A gauge.
+    window,
+    /// Adaptive windows: times that one was made wider.
+    window_raises,
+    /// Times that one was made narrower because fewer calls in flight bring as many answers, or because round trips grew long.
+    window_cuts_flat,
+    /// Times that one was made narrower because the server refused a call for being too busy.
+    window_cuts_refused,
+    /// The same for time-outs.
+    window_cuts_timed_out,
+    /// The same for connections and sockets that were lost with calls on them.
+    window_cuts_lost,
+    /// Refusals by which the server said that it is too busy, where windows are adaptive or there are several connections.
+    refusals,
+    /// Times that one of several connections was left alone for a while, because it refused or failed calls in a row.
+    rests,
     /// Bytes read.
     bytes_in,
     /// Bytes written.

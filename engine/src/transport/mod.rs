@@ -11,7 +11,7 @@ pub(crate) mod stdio;
 mod tls;
 mod token;
 #[cfg(feature = "websocket")]
-mod websocket;
+pub(crate) mod websocket;
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
@@ -65,9 +65,26 @@ impl Transport {
             Self::WebSocket(socket) => {
                 socket.socket().register(registry, token(connection, Stream::Main), both)
             }
-            Self::Unix(socket) => socket.register(registry, token(connection, Stream::Main), both),
+            Self::Unix(socket) => {
+                socket.register(registry, token(connection, Stream::Main), Interest::READABLE)
+            }
             Self::Stdio(child) => child.register(registry, connection),
         }
+    }
+
+    /// A write was refused (`true`), or the poll has told that it would be taken now (`false`).
+    ///
+    /// Only a Unix socket has to be asked for the second: it tells of room whenever its peer has read anything, which with one call
+    /// in flight would wake the shard twice for each. The others tell of room only after they have refused a write.
+    pub(crate) fn await_room(
+        &mut self,
+        registry: &Registry,
+        connection: u32,
+        awaits: bool,
+    ) -> io::Result<()> {
+        let Self::Unix(socket) = self else { return Ok(()) };
+        let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        socket.reregister(registry, token(connection, Stream::Main), interest)
     }
 
     /// Takes it out of the poll, before it is dropped. Sockets leave it by being closed.

@@ -8,7 +8,7 @@ use volley::{Config, ConfigBuilder, ErrorKind, Inline, InlineOutcome, TlsConfig,
 use super::shard::{Connect, Full, Outcome, Shard};
 use crate::endpoint::Endpoint;
 use crate::plan::Plan;
-use crate::record::HttpCounts;
+use crate::record::{ArrayCounts, HttpCounts};
 use crate::web::{HttpVersion, Web};
 
 /// Connects shards of the engine to one endpoint, as the plan says.
@@ -66,10 +66,14 @@ impl<'a> Engine<'a> {
 fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
     let mut builder = Config::builder()
         .connections(connections as usize)
-        .in_flight(plan.in_flight)
+        .window(match plan.adaptive {
+            true => volley::Window::Adaptive { min: 1, max: plan.in_flight },
+            false => volley::Window::Fixed(plan.in_flight),
+        })
         .timeout(plan.timeout)
         .timeout_at_most(plan.timeout)
         .spin(plan.spin)
+        .array_calls_max(plan.batch.max(2))
         .client_info("loadgen", env!("CARGO_PKG_VERSION"));
     if let Some(revision) = plan.revision {
         let revision = revision.parse().map_err(|error: volley::UnknownRevision| error.to_string());
@@ -152,6 +156,16 @@ impl Shard for EngineShard {
         inline.submit_at(tool, args, tag, now_ns).map_err(|_| Full)
     }
 
+    fn submit_batch(&mut self, calls: &[(&[u8], u64)], _: u64) -> usize {
+        let Self { inline, tool } = self;
+        inline.as_mut().expect("there until dropped").submit_batch(tool, calls)
+    }
+
+    fn arrays(&mut self) -> ArrayCounts {
+        let stats = self.inline_mut().stats();
+        ArrayCounts { sent: stats.arrays_sent, calls: stats.calls_in_arrays, refused: stats.arrays_refused }
+    }
+
     fn turn(
         &mut self,
         wait_max: Duration,
@@ -180,6 +194,10 @@ impl Shard for EngineShard {
             sessions_lost: stats.sessions_lost,
             streams_resumed: stats.streams_resumed,
         }
+    }
+
+    fn window(&mut self) -> u64 {
+        self.inline_mut().stats().window
     }
 
     fn revision(&self) -> String {

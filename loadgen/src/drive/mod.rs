@@ -38,7 +38,7 @@ pub(crate) use specimen::{Specimen, Specimens};
 use worker::{Done, Halt, Worker};
 
 use crate::plan::{Plan, Stop};
-use crate::record::{HttpCounts, Summary, Tally};
+use crate::record::{ArrayCounts, HttpCounts, Summary, Tally};
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -55,6 +55,10 @@ pub(crate) struct Measured {
     pub(crate) revision: String,
     /// What it cost in HTTP, from the first connection to the last answer.
     pub(crate) http: HttpCounts,
+    /// Calls that all connections together might have in flight at the end.
+    pub(crate) window: u64,
+    /// How many of its calls left in arrays.
+    pub(crate) arrays: ArrayCounts,
     /// Whether Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
@@ -86,6 +90,8 @@ struct Left {
     measured: Option<Done>,
     revision: String,
     http: HttpCounts,
+    window: u64,
+    arrays: ArrayCounts,
     fault: Option<String>,
 }
 
@@ -172,7 +178,8 @@ impl<C: Connect> Run<'_, C> {
         seat.meet();
         seat.meet();
         left.measured = self.phase(&mut worker, &self.measured, self.plan.stop);
-        left.http = worker.http();
+        (left.http, left.arrays) = (worker.http(), worker.arrays());
+        left.window = worker.window();
         seat.meet();
         seat.meet();
         // The shard closes its connections here, when the processes have been looked at.
@@ -210,6 +217,8 @@ impl Measured {
             self.revision = left.revision;
         }
         self.http += left.http;
+        self.window += left.window;
+        self.arrays += left.arrays;
         if let Some(done) = left.warmup {
             self.warmup += done.summary.tally;
             self.specimens.merge(done.specimens);

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::record::HttpCounts;
+use crate::record::{ArrayCounts, HttpCounts};
 
 /// Makes shards, one for each worker, on the worker's own thread.
 pub(crate) trait Connect: Sync {
@@ -35,6 +35,16 @@ pub(crate) trait Shard {
     /// When no credit is free; then no outcome will come, and the same call is offered again.
     fn submit(&mut self, args: &[u8], tag: u64, now_ns: u64) -> Result<(), Full>;
 
+    /// As [`Shard::submit`], for calls that are to leave together. Returns how many of them were taken, the first ones.
+    fn submit_batch(&mut self, calls: &[(&[u8], u64)], now_ns: u64) -> usize {
+        calls.iter().take_while(|(args, tag)| self.submit(args, *tag, now_ns).is_ok()).count()
+    }
+
+    /// How many calls have left in arrays since it was connected.
+    fn arrays(&mut self) -> ArrayCounts {
+        ArrayCounts::default()
+    }
+
     /// Writes, reads, and hands each outcome to `sink(tag, now_ns, outcome)`. Returns when
     /// something happened, or after `wait_max`.
     ///
@@ -54,6 +64,11 @@ pub(crate) trait Shard {
     /// What it has cost in HTTP since it was connected; nothing over other transports.
     fn http(&mut self) -> HttpCounts {
         HttpCounts::default()
+    }
+
+    /// Calls that its connections may have in flight now, all together.
+    fn window(&mut self) -> u64 {
+        0
     }
 
     /// The revision that the server and the engine agreed on.

@@ -2,7 +2,7 @@
 //!
 //! The loop is closed: the intended start of a call is the moment the window allowed it, which
 //! is the one clock reading of its refill. Per call there is a rendering of the arguments, a
-//! slot, a check of the answer and a count; no allocation, no hash, no lock, no clock. Clocks
+//! slot, a check of the answer and a count; no allocation (in batches two for each batch), no hash, no lock, no clock. Clocks
 //! are read once per refill and by the shard once per turn. Owner: its thread; what others see
 //! of it are its gauge and the outcome of its phases.
 
@@ -16,7 +16,7 @@ use super::shard::{Full, Outcome, Shard};
 use super::slots::{Open, Slots};
 use super::specimen::{Kind, Specimens};
 use crate::plan::Plan;
-use crate::record::{HttpCounts, Latencies, Summary, Tally};
+use crate::record::{ArrayCounts, HttpCounts, Latencies, Summary, Tally};
 
 /// The reasons to stop that others give, seen once per turn.
 #[derive(Clone, Copy)]
@@ -87,9 +87,19 @@ impl<'a, S: Shard> Worker<'a, S> {
         self.shard.revision()
     }
 
+    /// Calls that its connections may have in flight now.
+    pub(super) fn window(&mut self) -> u64 {
+        self.shard.window()
+    }
+
     /// What its connections cost in HTTP so far.
     pub(super) fn http(&mut self) -> HttpCounts {
         self.shard.http()
+    }
+
+    /// How many of their calls have left in arrays so far.
+    pub(super) fn arrays(&mut self) -> ArrayCounts {
+        self.shard.arrays()
     }
 
     /// Sends until the numbers or the time are used up, then waits for what is out.
@@ -189,6 +199,9 @@ impl<'a, S: Shard> Worker<'a, S> {
     /// Submits as many calls as there is room for, all with the same start.
     fn refill(&mut self, now_ns: u64, numbers: &Numbers, claimed: &mut std::ops::Range<u64>) {
         let room = self.shard.room().min(self.books.slots.room());
+        if self.plan.batch > 1 {
+            return self.refill_in_batches(now_ns, numbers, claimed, room);
+        }
         for taken in 0..room {
             if claimed.is_empty() {
                 *claimed = numbers.claim(((room - taken) as u64).min(CLAIM_MAX));
@@ -203,6 +216,47 @@ impl<'a, S: Shard> Worker<'a, S> {
             }
             self.books.tally.sent += 1;
             claimed.start += 1;
+        }
+    }
+}
+
+impl<S: Shard> Worker<'_, S> {
+    /// Submits whole batches as long as there is room for one, all with the same start; only the last may be smaller.
+    fn refill_in_batches(
+        &mut self,
+        now_ns: u64,
+        numbers: &Numbers,
+        claimed: &mut std::ops::Range<u64>,
+        mut room: usize,
+    ) {
+        let batch = self.plan.batch as usize;
+        while room >= batch {
+            if claimed.is_empty() {
+                *claimed = numbers.claim(batch as u64);
+            }
+            self.args.clear();
+            // Where each call's arguments end, and its tag.
+            let mut made: Vec<(usize, u64)> = Vec::with_capacity(batch);
+            for number in claimed.clone() {
+                let Some(tag) = self.books.slots.open(Open { start_ns: now_ns, number }) else { break };
+                self.plan.args.render(number, &mut self.args);
+                made.push((self.args.len(), tag));
+            }
+            let mut start = 0;
+            let calls: Vec<(&[u8], u64)> = made
+                .iter()
+                .map(|&(end, tag)| (&self.args[std::mem::replace(&mut start, end)..end], tag))
+                .collect();
+            let taken = self.shard.submit_batch(&calls, now_ns);
+            for (_, tag) in &made[taken..] {
+                self.books.slots.close(*tag);
+            }
+            self.books.tally.sent += taken as u64;
+            claimed.start += taken as u64;
+            if taken == 0 || taken < made.len() {
+                return;
+            }
+            room -= taken;
         }
     }
 }

@@ -3,12 +3,14 @@
 //! Ground floor. Each worker owns one [`Tally`] and one [`Latencies`] and shares neither; they
 //! are merged when the workers are done. Nothing here knows a shard, a clock or an output.
 
+mod arrays;
 mod base64;
 mod histogram;
 mod http;
 mod summary;
 mod tally;
 
+pub(crate) use arrays::ArrayCounts;
 pub(crate) use histogram::Latencies;
 pub(crate) use http::HttpCounts;
 pub(crate) use summary::Summary;

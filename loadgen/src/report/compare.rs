@@ -80,8 +80,9 @@ pub(crate) fn compare(
 
 fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
     let of = |result: &RunResult| {
-        let window =
-            (result.connections.to_string(), result.in_flight.to_string(), result.shards.to_string());
+        let auto = if result.adaptive_window.is_some() { "auto:" } else { "" };
+        let in_flight = format!("{auto}{}", result.in_flight);
+        let window = (result.connections.to_string(), in_flight, result.shards.to_string());
         [
             ("schema", result.schema.clone()),
             ("target", if result.is_embedded() { "loadgen's own" } else { "given" }.to_owned()),
@@ -89,6 +90,7 @@ fn differences(before: &RunResult, after: &RunResult) -> Vec<String> {
             ("revision", result.revision.clone()),
             ("connections", window.0),
             ("in_flight", window.1),
+            ("batch", result.batch.to_string()),
             ("shards", window.2),
             ("spin_us", result.spin_us.to_string()),
             ("tool", result.tool.clone()),

@@ -14,7 +14,7 @@ use crate::exit::Ending;
 use crate::host::Host;
 use crate::plan::{Plan, Stop, Target};
 use crate::process::Spent;
-use crate::record::{HttpCounts, Latencies, Tally};
+use crate::record::{ArrayCounts, HttpCounts, Latencies, Tally};
 use crate::threshold::Verdict;
 
 /// The name of this form.
@@ -41,6 +41,12 @@ pub(crate) struct RunResult {
     pub(crate) connections: u32,
     /// Calls in flight on each connection.
     pub(crate) in_flight: u32,
+    /// With an adaptive window: the calls that all connections together might have in flight at the end.
+    #[serde(default)]
+    pub(crate) adaptive_window: Option<u64>,
+    /// Calls sent together; 1 is each by itself.
+    #[serde(default = "one")]
+    pub(crate) batch: u32,
     /// Generator threads.
     pub(crate) shards: u32,
     /// How long the engine polled before it slept; 0 is off.
@@ -94,6 +100,9 @@ pub(crate) struct RunResult {
     /// Sockets and requests, from the first connection to the last answer; only over HTTP.
     #[serde(default)]
     pub(crate) http: Option<HttpCounts>,
+    /// How many calls left in arrays; only in batches.
+    #[serde(default)]
+    pub(crate) arrays: Option<ArrayCounts>,
     /// The machine.
     pub(crate) host: Host,
     /// The thresholds, judged.
@@ -158,6 +167,8 @@ impl RunResult {
             revision: measured.revision,
             connections: plan.connections,
             in_flight: plan.in_flight,
+            adaptive_window: plan.adaptive.then_some(measured.window),
+            batch: plan.batch,
             shards: plan.shards,
             spin_us: plan.spin.as_nanos() as f64 / 1e3,
             timeout_s: plan.timeout.as_secs_f64(),
@@ -184,6 +195,7 @@ impl RunResult {
                 target: around.spent.target_peak_rss,
             },
             http: plan.target.transport().is_http().then_some(measured.http),
+            arrays: (plan.batch > 1).then_some(measured.arrays),
             host: around.host,
             thresholds: plan.thresholds.iter().map(|threshold| threshold.judge(summary)).collect(),
         }
@@ -230,6 +242,10 @@ const fn count_of(stop: Stop) -> Option<u64> {
         Stop::Calls(calls) => Some(calls),
         Stop::Duration(_) => None,
     }
+}
+
+const fn one() -> u32 {
+    1
 }
 
 fn rounded(value: f64, parts: f64) -> f64 {
@@ -333,7 +349,8 @@ pub(crate) mod tests {
 
     #[test]
     fn sockets_are_told_over_http_only_and_no_secret_is() {
-        assert_eq!(result(&[]).http, None);
+        assert_eq!((result(&[]).http, result(&[]).arrays, result(&[]).batch), (None, None, 1));
+        assert_eq!(result(&["--batch", "10"]).arrays, Some(ArrayCounts::default()));
         let over_http =
             result(&["http://h/mcp", "-H", "X-Key: hunter2", "--bearer-env", "CARGO_PKG_AUTHORS"]);
         assert_eq!((over_http.http, over_http.transport.as_str()), (Some(HttpCounts::default()), "http"));

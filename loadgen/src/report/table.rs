@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::schema::RunResult;
 use super::words::{brief, bytes, grouped, micros, several};
-use crate::record::{HttpCounts, Tally};
+use crate::record::{ArrayCounts, HttpCounts, Tally};
 
 /// Draws the table, with a line break at its end.
 pub(crate) fn render(result: &RunResult) -> String {
@@ -40,6 +40,9 @@ pub(crate) fn render(result: &RunResult) -> String {
     );
     if let Some(http) = &result.http {
         table.row("http", &self::http(http));
+    }
+    if let Some(arrays) = &result.arrays {
+        table.row("arrays", &self::arrays(arrays));
     }
     table.row("host", &host(result));
     for verdict in &result.thresholds {
@@ -74,11 +77,21 @@ fn load(result: &RunResult) -> String {
         (Some(seconds), None) if seconds > 0.0 => format!("after {seconds} s of warm-up"),
         _ => "without warm-up".to_owned(),
     };
+    let batch = if result.batch > 1 { format!(", in batches of {}", result.batch) } else { String::new() };
     let spin = if result.spin_us > 0.0 { format!(", polling {} us", result.spin_us) } else { String::new() };
+    let in_flight = match result.adaptive_window {
+        Some(window) => {
+            format!(
+                "auto:{} in flight (at the end {} in all)",
+                grouped(result.in_flight.into()),
+                grouped(window)
+            )
+        }
+        None => format!("{} in flight", grouped(result.in_flight.into())),
+    };
     format!(
-        "{} x {} in flight, {}{spin}, tool {}, {warmup}",
+        "{} x {in_flight}{batch}, {}{spin}, tool {}, {warmup}",
         several(result.connections, "connection"),
-        grouped(u64::from(result.in_flight)),
         several(result.shards, "shard"),
         result.tool
     )
@@ -137,6 +150,15 @@ fn http(counts: &HttpCounts) -> String {
         grouped(counts.requests),
         grouped(counts.sessions_lost),
         grouped(counts.streams_resumed)
+    )
+}
+
+fn arrays(counts: &ArrayCounts) -> String {
+    format!(
+        "sent {}  calls in them {}  refused {}",
+        grouped(counts.sent),
+        grouped(counts.calls),
+        grouped(counts.refused)
     )
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// What becomes of an array of messages under revision 2025-03-26
     #[arg(long, value_enum, default_value_t = BatchPolicy::Answer, help_heading = "Protocol")]
     batch: BatchPolicy,
+    /// Refuse arrays of more than this many messages
+    #[arg(long, value_name = "COUNT", value_parser = quantity::count, help_heading = "Protocol")]
+    batch_max: Option<u64>,
     /// Tools on one page of `tools/list`; 0 puts all on one page
     #[arg(long, value_name = "COUNT", default_value = "0", value_parser = quantity::count, help_heading = "Protocol")]
     page_size: u64,
@@ -138,6 +141,10 @@ pub(crate) struct ServeArgs {
 pub(super) enum BatchPolicy {
     /// Execute it and answer with one array
     Answer,
+    /// Execute it and answer with one array in random order
+    Shuffled,
+    /// Execute it and answer with arrays of up to three, in random order
+    Groups,
     /// Execute it and answer with one line for each element
     SeparateLines,
     /// Ignore it
@@ -174,6 +181,8 @@ pub(super) struct Protocol {
     pub(super) offer: Offer,
     pub(super) lenient: bool,
     pub(super) batch: BatchPolicy,
+    /// Messages in one array.
+    pub(super) batch_max: usize,
     /// Tools on one page; never zero.
     pub(super) page_size: usize,
     pub(super) empty_cursor: bool,
@@ -209,6 +218,7 @@ impl ServeArgs {
             offer: self.revisions,
             lenient: self.lenient,
             batch: self.batch,
+            batch_max: self.batch_max.map_or(usize::MAX, |count| count as usize),
             page_size: match self.page_size {
                 0 => usize::MAX,
                 size => size as usize,

@@ -98,10 +98,9 @@ impl Session {
                 turn.out.push(b'\n');
             }
             Some(answers) => {
-                if !answers.is_empty() {
-                    answers.push(b',');
-                }
-                reply::render(answers, id, outcome, shape);
+                let mut frame = Vec::new();
+                reply::render(&mut frame, id, outcome, shape);
+                answers.push(frame);
             }
         }
         self.settle(to, turn);
@@ -114,10 +113,7 @@ impl Session {
 
     fn send_call_frame(&mut self, frame: Vec<u8>, to: Destination, turn: &mut Turn<'_>) {
         if let Some(answers) = self.batch_answers(to) {
-            if !answers.is_empty() {
-                answers.push(b',');
-            }
-            answers.extend_from_slice(&frame);
+            answers.push(frame);
         } else if turn.world.behaviour.reorder > 0 {
             self.shuffled.push(frame);
             if self.shuffled.len() >= turn.world.behaviour.reorder {

@@ -29,6 +29,7 @@ impl Fault {
     pub(super) const BAD_ID: Self = Self::new(-32600, "the id is neither a string nor an integer");
     pub(super) const TOO_LONG: Self = Self::new(-32600, "the line is too long");
     pub(super) const NO_BATCH: Self = Self::new(-32600, "arrays of messages are not accepted");
+    pub(super) const LONG_BATCH: Self = Self::new(-32600, "an array of too many messages");
     pub(super) const EMPTY_BATCH: Self = Self::new(-32600, "an empty array is no message");
     pub(super) const NOT_INITIALIZED: Self = Self::new(-32600, "initialize first");
     pub(super) const INITIALIZED: Self = Self::new(-32600, "initialize came already");

@@ -86,8 +86,8 @@ pub(super) struct Heard {
 struct Batch {
     /// Requests not settled yet, and one more while the array is still being read.
     open: usize,
-    /// Answers so far, with commas between them.
-    answers: Vec<u8>,
+    /// Answers so far.
+    answers: Vec<Vec<u8>>,
 }
 
 impl Session {
@@ -260,11 +260,14 @@ impl Session {
             _ if elements.is_empty() => {
                 return self.reply_fault(None, Fault::EMPTY_BATCH, Destination::Line, turn);
             }
+            _ if elements.len() > turn.world.protocol.batch_max => {
+                return self.reply_fault(None, Fault::LONG_BATCH, Destination::Line, turn);
+            }
             BatchPolicy::SeparateLines => {
                 self.open(Destination::Line);
                 Destination::Line
             }
-            BatchPolicy::Answer => {
+            BatchPolicy::Answer | BatchPolicy::Shuffled | BatchPolicy::Groups => {
                 let number = self.batch_next;
                 self.batch_next = self.batch_next.wrapping_add(1);
                 self.batches.insert(number, Batch { open: 1, answers: Vec::new() });
@@ -412,9 +415,15 @@ impl Session {
         if batch.open > 0 {
             return;
         }
-        if !batch.answers.is_empty() {
+        let mut answers = std::mem::take(&mut batch.answers);
+        let policy = turn.world.protocol.batch;
+        if policy != BatchPolicy::Answer {
+            turn.world.rng.shuffle(&mut answers);
+        }
+        let together = if policy == BatchPolicy::Groups { GROUP } else { answers.len().max(1) };
+        for group in answers.chunks(together) {
             turn.out.push(b'[');
-            turn.out.append(&mut batch.answers);
+            turn.out.extend_from_slice(&group.join(&b','));
             turn.out.extend_from_slice(b"]\n");
         }
         if let Destination::Batch(number) = to {
@@ -423,7 +432,7 @@ impl Session {
     }
 
     /// Where the frames for a destination are gathered.
-    pub(super) fn batch_answers(&mut self, to: Destination) -> Option<&mut Vec<u8>> {
+    pub(super) fn batch_answers(&mut self, to: Destination) -> Option<&mut Vec<Vec<u8>>> {
         self.batch(to).map(|batch| &mut batch.answers)
     }
 
@@ -442,6 +451,9 @@ fn has_method(method: &str, modern: bool, protocol: &Protocol) -> bool {
         _ => protocol.fixtures && fixtures::knows(method, &Value::Null),
     }
 }
+
+/// Answers in one array where an array is answered by several.
+const GROUP: usize = 3;
 
 /// Room for what a client usually says about itself; a longer `_meta` is walked each time.
 const KNOWN_META_BYTES_MAX: usize = 1024;

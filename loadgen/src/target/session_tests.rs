@@ -143,6 +143,19 @@ fn a_batch_is_answered_as_the_policy_says() {
     assert_eq!(array.iter().map(|a| a["id"].clone()).collect::<Vec<_>>(), [json!(1), json!(2), Value::Null]);
 
     assert_eq!(Peer::opened("2025-03-26", &["--batch", "separate-lines"]).say(line).len(), 3);
+    let ids = |answers: &[Value]| -> Vec<Value> {
+        let mut ids: Vec<Value> =
+            answers.iter().flat_map(|group| group.as_array().unwrap()).map(|one| one["id"].clone()).collect();
+        ids.sort_by_key(Value::to_string);
+        ids
+    };
+    let shuffled = Peer::opened("2025-03-26", &["--batch", "shuffled"]).say(line);
+    assert_eq!((shuffled.len(), ids(&shuffled)), (1, vec![json!(1), json!(2), Value::Null]));
+    let longer = line.replace(",7]", ",7,8]");
+    let grouped = Peer::opened("2025-03-26", &["--batch", "groups"]).say(&longer);
+    assert_eq!((grouped.len(), ids(&grouped)), (2, vec![json!(1), json!(2), Value::Null, Value::Null]));
+    let mut strict = Peer::opened("2025-03-26", &["--batch-max", "4"]);
+    assert!(strict.say(line)[0].is_array() && code(&strict.say(&longer)[0]) == -32600);
     assert!(Peer::opened("2025-03-26", &["--batch", "drop"]).say(line).is_empty());
     for mut peer in [
         Peer::opened("2025-03-26", &["--batch", "refuse"]),

@@ -2,15 +2,17 @@
 //! http-json PORT`.
 //!
 //! Both eras are the SDK's own work; nothing here knows a revision. Tools: `echo {message}` gives
-//! the message back, `sleepy {ms}` answers after so many milliseconds. Unless it is spoken to over
+//! the message back, `sleepy {ms}` answers after so many milliseconds, `count {message}` is an echo that counts, and
+//! `executions` says how many messages it has counted and how many of them more than once. Unless it is spoken to over
 //! stdio, one line on stdout says where it listens (`listening tcp://127.0.0.1:PORT`, `listening
 //! unix:PATH`, `listening http://127.0.0.1:PORT/mcp`; port 0 is a free one), and it serves until it
 //! is killed; over stdio it ends with its input. Each connection is one task. `http` has sessions
 //! and answers with events, `http-json` has none and answers with JSON.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
@@ -94,7 +96,10 @@ fn announce(endpoint: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// The server: no state, two tools.
+/// How often `count` was executed with each message.
+static COUNTS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+/// The server: four tools, and no state but the counts.
 #[derive(Clone)]
 struct Target;
 
@@ -119,6 +124,18 @@ impl Target {
     async fn sleepy(&self, Parameters(Sleepy { ms }): Parameters<Sleepy>) -> String {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         ms.to_string()
+    }
+
+    #[tool(description = "Gives the message back and counts it")]
+    async fn count(&self, Parameters(Echo { message }): Parameters<Echo>) -> String {
+        *COUNTS.lock().unwrap_or_else(PoisonError::into_inner).entry(message.clone()).or_default() += 1;
+        message
+    }
+
+    #[tool(description = "How many messages were counted, and how many of them more than once")]
+    async fn executions(&self) -> String {
+        let counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{} {}", counts.len(), counts.values().filter(|times| **times > 1).count())
     }
 }
 

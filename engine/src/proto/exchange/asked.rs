@@ -141,7 +141,12 @@ impl Exchange {
     }
 
     pub(crate) fn ready_connections(&self) -> usize {
-        self.connections.iter().filter(|conn| conn.state() == State::Ready).count()
+        debug_assert_eq!(
+            self.ready,
+            self.connections.iter().filter(|conn| conn.state() == State::Ready).count(),
+            "readiness is counted where it changes"
+        );
+        self.ready
     }
 
     /// Are all connections closed, with no transport left?
@@ -156,10 +161,6 @@ impl Exchange {
 
     pub(crate) fn connection(&self, connection: u32) -> &Connection {
         &self.connections[connection as usize]
-    }
-
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.len()
     }
 
     /// The lines of all connections: as many transports there may be.

@@ -7,6 +7,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::{limits::SWEEP_NS_MIN, time::Instant},
     proto::{
+        batch::ArrayVerdict,
         correlation::{NO_CONNECTION, Standing},
         event::{Fate, Sink, Why},
         http::pool::Stage,
@@ -25,6 +26,9 @@ const BUSY_RETRIES_MAX: u32 = 3;
 
 /// Probes on one transport: the first, and once more in a revision that the server listed.
 pub(super) const PROBES_MAX: u32 = 2;
+
+/// Between two looks at all connections lies at least so much for each of them: 1 ms for a thousand.
+const CARE_NS_PER_CONNECTION: u64 = 1_000;
 
 /// A connection is suspect when this many timed-out calls, or half its window, have met nothing but silence.
 const SILENT_CALLS_MIN: usize = 64;
@@ -47,6 +51,11 @@ impl Exchange {
             return;
         }
         conn.dialling = false;
+        if self.settings.is_plain {
+            conn.step(Event::OpenedModern);
+            self.become_ready(connection, Revision::PLAIN);
+            return;
+        }
         match known {
             Some(revision) if revision.era() == Era::Modern => {
                 conn.step(Event::OpenedModern);
@@ -143,7 +152,9 @@ impl Exchange {
     /// Another shard may have found out the era, or somebody brought a token.
     pub(crate) fn handle_news(&mut self) {
         self.heed_token();
-        self.want_transports();
+        if self.waits_for_era {
+            self.want_transports();
+        }
     }
 
     /// Time has passed: ends calls whose time is over and takes care of the connections.
@@ -153,20 +164,24 @@ impl Exchange {
             self.correlation.expired(now, &mut expired);
             for key in expired.drain(..) {
                 if let Some(row) = self.correlation.get(key) {
-                    let after = row.timeout;
+                    let after = row.timeout();
                     self.abort(now, key, Why::TimedOut { after }, "timed out", sink);
                 }
             }
             self.expired = expired;
         }
         if self.next_care <= now {
+            self.care_for_probe(now);
             for connection in 0..self.connections.len() as u32 {
                 self.care_for(now, connection, sink);
             }
             let debt = self.settings.orphan_debt;
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, idle));
-            self.next_care = deadlines.min().unwrap_or(Instant::NEVER);
+            let next = deadlines.min().unwrap_or(Instant::NEVER).min(self.arrays.deadline());
+            // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
+            let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
+            self.next_care = next.max(now.after(Duration::from_nanos(spacing)));
         }
     }
 
@@ -184,6 +199,7 @@ impl Exchange {
             } else if !matches!(conn.state(), State::Closing | State::Closed) {
                 let had_transport =
                     conn.dialling || conn.state() != State::Starting && conn.state().has_transport();
+                self.leave_ready(now, connection, false);
                 self.end_calls_on(now, connection, Some(why), sink);
                 let idle = self.is_idle();
                 let conn = &mut self.connections[connection as usize];
@@ -219,11 +235,15 @@ impl Exchange {
             || self.settings.revision.is_some_and(|pinned| pinned.era() == Era::Legacy && self.ever_ready);
         let mut may_probe = self.memory.may_probe() || self.ever_ready;
         may_probe &= !self.connections.iter().any(|conn| conn.dialling || conn.state().is_opening());
+        self.waits_for_era = false;
         for (n, conn) in self.connections.iter_mut().enumerate() {
-            if conn.state() == State::Starting && !conn.dialling && (known || std::mem::take(&mut may_probe))
-            {
-                conn.dialling = true;
-                self.wanted.push_back(n as u32 * self.lanes);
+            if conn.state() == State::Starting && !conn.dialling {
+                if known || std::mem::take(&mut may_probe) {
+                    conn.dialling = true;
+                    self.wanted.push_back(n as u32 * self.lanes);
+                } else {
+                    self.waits_for_era = true;
+                }
             }
         }
     }
@@ -418,11 +438,14 @@ impl Exchange {
         (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
+        self.ready += 1;
         self.list(connection);
         if self.memory.recall() != Some(revision) {
             self.memory.remember(Some(revision));
         }
-        self.want_transports();
+        if self.waits_for_era {
+            self.want_transports();
+        }
     }
 
     /// The opening failed, and the same would happen again on the next transport for all we know.
@@ -456,15 +479,21 @@ impl Exchange {
         if event == Event::Lost {
             self.down_why = Why::Unreachable;
         }
+        let was_ready = self.connections[connection as usize].state() == State::Ready;
+        self.leave_ready(now, connection, event == Event::Lost);
+        self.count_noise(connection);
         self.end_calls_on(now, connection, None, sink);
         if self.is_http(connection) {
             self.shut_all(connection);
             self.http(connection).forget_session();
         }
+        if !self.is_http(connection) && self.memory.arrays().calls_max().is_some_and(|calls| calls > 1) {
+            // The next program on this stream may be another one, and on a stream an array can be dropped without a word.
+            self.memory.settle_arrays(ArrayVerdict::UNKNOWN);
+        }
         let conn = &mut self.connections[connection as usize];
-        self.noise_before.0 += conn.framing.counters().noise_lines;
-        self.noise_before.1 += conn.framing.counters().blank_lines;
-        let (never_proven, was_ready) = (conn.attempts > 0, conn.state() == State::Ready);
+        conn.counted = (0, 0);
+        let never_proven = conn.attempts > 0;
         conn.inbox.clear(&mut self.pool);
         self.stats.notifications_unsent += conn.forget_transport(frame_bytes_max);
         let before = conn.state();
@@ -518,8 +547,24 @@ impl Exchange {
         }
         if self.is_closed() {
             self.down_until = Some(now.after(self.settings.backoff_cap));
+            if self.memory.may_probe() && self.memory.recall().is_none() {
+                self.memory.set_given_up(self.reason.clone());
+            }
             self.fail_unplaced(now, self.down_why, sink);
         }
+    }
+
+    /// Connections of this exchange wait for another one to find out the era. If that one has given up, so has this: else its calls
+    /// would wait until their time is over, and not hear why.
+    pub(super) fn heed_first(&mut self, now: Instant, sink: &mut impl Sink) {
+        if self.down_until.is_some() || self.ready > 0 || self.memory.may_probe() {
+            return;
+        }
+        let Some(reason) = self.memory.given_up() else { return };
+        self.blame(reason);
+        self.changed = true;
+        self.down_until = Some(now.after(self.settings.backoff_cap));
+        self.fail_unplaced(now, Why::Unreachable, sink);
     }
 
     pub(super) fn is_down(&mut self, now: Instant) -> bool {
@@ -545,7 +590,12 @@ impl Exchange {
     /// Tries again after having given up.
     pub(super) fn revive(&mut self) {
         (self.down_until, self.down_why) = (None, Why::Unreachable);
-        self.memory.remember(None);
+        if self.is_closed() {
+            self.memory.remember(None);
+            if self.memory.may_probe() {
+                self.memory.set_given_up(None);
+            }
+        }
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
                 conn.attempts = 0;
@@ -578,7 +628,12 @@ impl Exchange {
             } else if let Some(why) = why {
                 self.fail(now, key, why, Fate::NotSent, sink);
             } else if let Some(frame) = conn.outbox.slice(row.start, row.len as usize) {
-                self.parked.push_back(Parked { key, revision: conn.revision, frame: frame.to_vec() });
+                let mut frame = frame.to_vec();
+                if let Some(end) = frame.last_mut() {
+                    // In an array it was a comma or a bracket.
+                    *end = b'\n';
+                }
+                self.parked.push_back(Parked { key, revision: conn.revision, frame });
                 if row.standing != Standing::No {
                     conn.window.narrow();
                 }
@@ -610,10 +665,13 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         for _ in 0..conn.orphans.expire(now, debt, ttl) {
             conn.window.settle();
+            // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
+            self.changed = true;
         }
         if self.is_http(connection) {
             self.http_care(now, connection, sink);
         }
+        self.wake_up(now, connection);
         self.list(connection);
         let conn = &mut self.connections[connection as usize];
         if conn.write_again_at <= now {
@@ -652,7 +710,7 @@ impl Exchange {
     fn suspect(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         let silence = self.settings.silence;
         let conn = &self.connections[connection as usize];
-        let bound = SILENT_CALLS_MIN.max(self.settings.window.get() as usize / 2);
+        let bound = SILENT_CALLS_MIN.max(conn.window.limit() as usize / 2);
         if now.since(conn.last_heard) >= silence && conn.orphans.unheard_for(now, silence) > bound {
             self.stats.retired += 1;
             self.unwanted.push_back(connection);

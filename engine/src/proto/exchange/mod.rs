@@ -12,17 +12,23 @@
 //! window, the waiting line, the parked line; and every call ends exactly once, through [`Sink::ended`].
 //! Proof: `tests/simulation`.
 
+mod adapting;
+mod arrays;
 mod asked;
 mod http;
 mod life;
+mod picking;
 mod receive;
 mod standing;
 
 use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
+use picking::Roster;
+
 use super::{
+    batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing},
+    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing, timeout_ns},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
@@ -35,7 +41,7 @@ use crate::{
         limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
-    policy::backoff::Backoff,
+    policy::{backoff::Backoff, concurrency::Pushback},
     slab::{
         key::{Key, KeyLayout},
         magazine::Magazine,
@@ -48,6 +54,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) connections: u32,
     pub(crate) window: NonZeroU32,
+    /// Where an adaptive window begins; `window` is its end. `None`: it is fixed.
+    pub(crate) window_min: Option<u32>,
     pub(crate) frame_bytes_max: usize,
     /// A revision to insist on; `None` finds out.
     pub(crate) revision: Option<Revision>,
@@ -68,6 +76,10 @@ pub(crate) struct Settings {
     pub(crate) silence: Duration,
     /// The server is reached over HTTP.
     pub(crate) http: Option<HttpSettings>,
+    /// When calls go together as one array.
+    pub(crate) arrays: ArrayRules,
+    /// The peer speaks JSON-RPC and nothing of MCP: there is no opening.
+    pub(crate) is_plain: bool,
     pub(crate) seed: u64,
 }
 
@@ -79,6 +91,12 @@ pub(crate) trait EraMemory {
     fn remember(&self, revision: Option<Revision>);
     /// May this exchange open its first connection while nothing is known?
     fn may_probe(&self) -> bool;
+    /// The exchange that finds out the era has given up before it knew, for this reason; or `None`: it tries again.
+    fn set_given_up(&self, _reason: Option<Reason>) {}
+    /// Has it?
+    fn given_up(&self) -> Option<Reason> {
+        None
+    }
     /// Tells what the server said of itself.
     fn introduce(&self, info: ServerInfo);
     /// Does the server speak HTTP+SSE only?
@@ -93,6 +111,18 @@ pub(crate) trait EraMemory {
     }
     /// They were listed.
     fn set_plans(&self, _plans: Arc<ToolPlans>) {}
+    /// How many calls the server takes in one array, if that is known.
+    fn arrays(&self) -> ArrayVerdict {
+        ArrayVerdict::UNKNOWN
+    }
+    /// It is known.
+    fn settle_arrays(&self, _verdict: ArrayVerdict) {}
+    /// May this exchange find it out? If so, it says [`Self::asked_for_arrays`] when it has, or cannot.
+    fn ask_for_arrays(&self) -> bool {
+        true
+    }
+    /// It does not ask any more.
+    fn asked_for_arrays(&self) {}
     /// Changes whenever the token does; 0 while there is none.
     fn token_version(&self) -> u64 {
         0
@@ -135,8 +165,15 @@ pub(crate) struct Exchange {
     connections: Vec<Connection>,
     /// Lines of each connection: one on a stream, one for each lane over HTTP.
     lanes: u32,
-    /// Connections that had room when they were listed; checked again when they come up.
-    open: VecDeque<u32>,
+    /// Connections that have room.
+    open: Roster,
+    /// Connections that are ready, and those of them that rest.
+    ready: usize,
+    resting: usize,
+    /// How calls end matters to windows, or to the choice between connections.
+    learns: bool,
+    /// Some connection waits for the era to be known, or for its turn to find it out.
+    waits_for_era: bool,
     /// Lines with output.
     dirty: Vec<u32>,
     /// Carriers that could take something apart only after something was written.
@@ -160,17 +197,16 @@ pub(crate) struct Exchange {
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
-    /// A connection became ready or was lost; whoever watches is told at the end of the turn.
+    /// A connection became ready or was lost, or has room that no event brought; whoever watches is told at the end of the turn.
     changed: bool,
     /// Over HTTP: somebody is about to bring another token, and nothing is sent until then.
     held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
-    /// Noise and blank lines counted by framings that are gone.
-    noise_before: (u64, u64),
     rng: fastrand::Rng,
-    /// Where requests over HTTP are encoded before their length is known.
+    /// Where requests over HTTP, and arrays, are encoded before their length is known.
     scratch: Vec<u8>,
+    arrays: Gathering,
     /// The time of the last turn, for what may be a turn late.
     last_now: Instant,
     stats: Stats,
@@ -221,6 +257,7 @@ impl Exchange {
         let mut exchange = Self {
             lanes,
             scratch: Vec::new(),
+            arrays: Gathering::default(),
             last_now: Instant::default(),
             memory,
             layout,
@@ -228,7 +265,11 @@ impl Exchange {
             magazine,
             standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
-            open: VecDeque::with_capacity(connections.len()),
+            open: Roster::new(connections.len(), seeds.u64(..)),
+            ready: 0,
+            resting: 0,
+            learns: false,
+            waits_for_era: true,
             dirty: Vec::with_capacity(connections.len()),
             unheard: Vec::new(),
             waiting: VecDeque::new(),
@@ -247,12 +288,12 @@ impl Exchange {
             held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
-            noise_before: (0, 0),
             rng: seeds,
             stats: Stats::default(),
             connections,
             settings,
         };
+        exchange.adapt();
         exchange.want_transports();
         exchange
     }
@@ -268,19 +309,12 @@ impl Exchange {
         patience: &Patience,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Key, Full> {
+        self.last_now = now;
         let connection = self.pick().ok_or(Full)?;
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
-        self.put(
-            now,
-            connection,
-            key,
-            owner,
-            patience,
-            now.after(patience.timeout.min(patience.at_most)),
-            body,
-        );
+        self.put(now, connection, key, owner, patience, body);
         Ok(key)
     }
 
@@ -305,7 +339,7 @@ impl Exchange {
             lane: NO_LANE,
             tries: 0,
             refusals: 0,
-            timeout: patience.timeout,
+            timeout_ns: timeout_ns(patience.timeout),
             limit: now.after(patience.at_most),
             progress: patience.progress,
             standing: if patience.standing { Standing::Asked } else { Standing::No },
@@ -370,6 +404,9 @@ impl Exchange {
     pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
         self.last_now = now;
         self.heed_token();
+        if self.waits_for_era {
+            self.heed_first(now, sink);
+        }
         while let Some(line) = self.unheard.pop() {
             self.hear_carrier(now, line, sink);
         }
@@ -392,6 +429,13 @@ impl Exchange {
                 continue;
             };
             let Some(connection) = self.pick() else { break };
+            if self.settings.arrays.want(false) {
+                let together = self.assign_together(now, connection, sink);
+                if together > 0 {
+                    assigned += together;
+                    continue;
+                }
+            }
             self.waiting.pop_front();
             if self.cannot_stand(now, connection, &row, sink) {
                 continue;
@@ -466,20 +510,10 @@ impl Exchange {
 
     // Inside.
 
-    /// The next connection with room, in turn.
+    /// A connection with room for the next call.
     #[inline]
     fn pick(&mut self) -> Option<u32> {
-        if self.held {
-            return None;
-        }
-        loop {
-            let &connection = self.open.front()?;
-            if self.connections[connection as usize].has_room() {
-                return Some(connection);
-            }
-            self.open.pop_front();
-            self.connections[connection as usize].listed = false;
-        }
+        if self.held { None } else { self.open.pick(&mut self.connections) }
     }
 
     /// Lists a connection that may have room again.
@@ -488,7 +522,7 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         if !conn.listed && conn.has_room() {
             conn.listed = true;
-            self.open.push_back(connection);
+            self.open.add(connection);
         }
     }
 
@@ -503,10 +537,6 @@ impl Exchange {
 
     /// Encodes a call onto `connection`, which has room.
     #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one call; a struct would be built for this line only"
-    )]
     fn put(
         &mut self,
         now: Instant,
@@ -514,10 +544,12 @@ impl Exchange {
         key: Key,
         owner: Owner,
         patience: &Patience,
-        deadline: Instant,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        let row = Row {
+        let timeout_ns = timeout_ns(patience.timeout);
+        let limit = now.after(patience.at_most);
+        let deadline = now.after_ns(timeout_ns).min(limit);
+        let mut row = Row {
             key,
             owner,
             connection: NO_CONNECTION,
@@ -526,20 +558,24 @@ impl Exchange {
             lane: NO_LANE,
             tries: 0,
             refusals: 0,
-            timeout: patience.timeout,
-            limit: now.after(patience.at_most),
+            timeout_ns,
+            limit,
             progress: patience.progress,
             standing: Standing::No,
         };
-        self.correlation.insert(row, deadline);
-        if self.is_http(connection) {
+        let conn = &mut self.connections[connection as usize];
+        if conn.http.is_some() {
+            self.correlation.insert(row, deadline);
             self.put_http(connection, key, patience.progress, body);
             return;
         }
-        let conn = &mut self.connections[connection as usize];
-        let start = conn.outbox.end();
+        // Entered once it is known where the frame stands: the row is written once.
+        row.connection = connection;
+        row.start = conn.outbox.end();
         encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);
-        self.settle_in(connection, key, start);
+        row.len = (conn.outbox.end() - row.start) as u32;
+        self.correlation.insert(row, deadline);
+        self.take_place(connection);
     }
 
     /// The call's frame stands in the connection's outbox from `start` on: it is in flight now.
@@ -553,12 +589,15 @@ impl Exchange {
                 conn.window.widen();
             }
         }
-        let had_room = conn.window.take();
+        self.take_place(connection);
+    }
+
+    /// A call on a stream takes its place in the window, and its frame is to be written.
+    #[inline]
+    fn take_place(&mut self, connection: u32) {
+        let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
-        if self.open.len() > 1 {
-            // In turn: the next call goes to the next connection.
-            self.open.rotate_left(1);
-        }
+        self.begin(connection);
         self.mark_dirty(connection);
     }
 
@@ -645,6 +684,13 @@ impl Exchange {
             conn.window.give_back();
             conn.orphans.add_free(now, key);
         }
+        if self.learns {
+            if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
+                self.push_back(now, row.connection, Pushback::TimedOut);
+            }
+            self.left_unanswered(now, row.connection);
+        }
+        let conn = &mut self.connections[row.connection as usize];
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             encode::cancelled(conn.outbox.bytes(), key, reason);

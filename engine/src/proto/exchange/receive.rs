@@ -52,6 +52,16 @@ impl Exchange {
         }
     }
 
+    /// Nothing was there to be read: the room is given back, so that lines which were looked at in vain hold no memory.
+    pub(crate) fn read_nothing(&mut self, line: u32) {
+        let (connection, lane) = self.of_line(line);
+        let conn = &mut self.connections[connection as usize];
+        match &mut conn.http {
+            Some(http) => http.lanes[lane].inbox.rest(&mut self.pool),
+            None => conn.inbox.rest(&mut self.pool),
+        }
+    }
+
     /// `bytes` of [`Self::space`] were filled. Ends calls, answers the server, and reports through `sink`.
     pub(crate) fn handle_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         if self.settings.http.is_some() {
@@ -67,6 +77,8 @@ impl Exchange {
         self.stats.bytes_in += bytes as u64;
         // Out of the connection while frames point into it, so that handling them may borrow everything else.
         let mut inbox = std::mem::take(&mut conn.inbox);
+        let Some((chunk, origin)) = inbox.origin() else { return };
+        let (unread, mut at) = (inbox.unread(), 0);
         loop {
             let conn = &mut self.connections[connection as usize];
             if conn.epoch != epoch {
@@ -74,29 +86,32 @@ impl Exchange {
                 inbox.clear(&mut self.pool);
                 return;
             }
-            match conn.framing.split(inbox.unread()) {
+            match conn.framing.split(&unread[at..]) {
                 Split::Frame { frame, consumed } => {
-                    if let Some((chunk, origin)) = inbox.origin() {
-                        let frame = FrameRef { chunk, start: origin + frame.start, len: frame.len() };
-                        self.handle_frame(now, connection, frame, sink);
+                    let frame = FrameRef { chunk, start: origin + at + frame.start, len: frame.len() };
+                    at += consumed;
+                    match envelope::plain_answer(frame.bytes()) {
+                        Some((Kind::Result, id)) => {
+                            self.handle_answer(now, connection, id, Outcome::Result(frame), sink);
+                        }
+                        _ => self.handle_frame(now, connection, frame, sink),
                     }
-                    inbox.consume(consumed);
                 }
                 Split::Oversized { line, consumed } => {
-                    inbox.consume(consumed);
+                    at += consumed;
                     self.handle_oversized(now, connection, &line, sink);
                 }
                 Split::NeedMore { consumed } => {
-                    inbox.consume(consumed);
+                    inbox.consume(at + consumed);
                     inbox.rest(&mut self.pool);
                     conn.inbox = inbox;
+                    self.count_noise(connection);
                     return;
                 }
             }
         }
     }
 
-    #[inline]
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -108,7 +123,6 @@ impl Exchange {
     }
 
     /// As [`Self::handle_frame`], for a frame whose envelope has been looked at.
-    #[inline]
     pub(super) fn handle_scanned(
         &mut self,
         now: Instant,
@@ -123,6 +137,7 @@ impl Exchange {
                     // An error about something unreadable, or a broken server. It names no call, and guessing one by its
                     // position would end the wrong one.
                     self.stats.id_less += 1;
+                    self.heed_nameless_error(line);
                     return;
                 };
                 self.stats.lenient_ids += u64::from(matches!(envelope.echo, Echo::Lenient));
@@ -167,6 +182,7 @@ impl Exchange {
             if lane != NO_LANE {
                 self.http_answered(now, connection, lane);
             }
+            self.learn(now, connection, &outcome);
             let conn = &mut self.connections[connection as usize];
             conn.window.give_back();
             conn.orphans.server_is_alive();
@@ -189,6 +205,9 @@ impl Exchange {
     /// An answer that no live call of this connection waits for.
     fn handle_stray(&mut self, line: u32, key: Key) {
         let connection = self.connection_of(line);
+        if self.heed_pong(connection, key) {
+            return;
+        }
         if self.is_http(connection) {
             self.http_stray(line, key);
             return;
@@ -311,15 +330,18 @@ impl Exchange {
         }
     }
 
-    /// Folds the framing's counts into the exchange's; the driver calls it before it publishes them.
-    pub(crate) fn gather_counts(&mut self) {
-        let mut noise = (0, 0);
-        for conn in &self.connections {
-            let counters = conn.framing.counters();
-            noise = (noise.0 + counters.noise_lines, noise.1 + counters.blank_lines);
+    /// Folds what a framing has counted since the last time into the exchange's counts. Not once a turn for all connections: there
+    /// may be ten thousand.
+    #[inline]
+    pub(super) fn count_noise(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        let counters = conn.framing.counters();
+        let counts = (counters.noise_lines, counters.blank_lines);
+        if counts != conn.counted {
+            self.stats.noise_lines += counts.0 - conn.counted.0;
+            self.stats.blank_lines += counts.1 - conn.counted.1;
+            conn.counted = counts;
         }
-        self.stats.noise_lines = self.noise_before.0 + noise.0;
-        self.stats.blank_lines = self.noise_before.1 + noise.1;
     }
 
     /// Why a connection failed, kept for the errors that callers see.

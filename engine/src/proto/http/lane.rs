@@ -36,6 +36,10 @@ pub(crate) enum Load {
     Nothing,
     /// A call.
     Call(Key),
+    /// Calls, as one JSON-RPC array; [`Lane::array`] has them.
+    Array,
+    /// Two pings, as one array: does the server answer such?
+    ArrayProbe,
     /// A call that has been answered; the rest of the response is still coming.
     Answered,
     /// A call that was cancelled or timed out; its answer may still come.
@@ -59,6 +63,7 @@ pub(crate) enum Load {
 /// One socket and its exchange.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// This and `load` change through the pool only, which counts them.
     pub(crate) socket: Socket,
     pub(crate) load: Load,
     /// HTTP/2 is spoken on its socket.
@@ -67,6 +72,8 @@ pub(crate) struct Lane {
     pub(crate) rides: Option<u32>,
     /// Head and body of the request.
     pub(crate) request: Vec<u8>,
+    /// The calls of an array.
+    pub(crate) array: Together,
     /// Where its body begins.
     pub(crate) body_at: usize,
     /// How much of it the kernel has taken.
@@ -101,6 +108,24 @@ pub(crate) struct Lane {
     pub(crate) generation: u32,
 }
 
+/// The calls of one array.
+#[derive(Debug, Default)]
+pub(crate) struct Together {
+    /// All of them, as they were sent.
+    pub(crate) keys: Vec<Key>,
+    /// Those that have not ended.
+    pub(crate) live: usize,
+    /// Those that have been answered.
+    pub(crate) answered: usize,
+}
+
+impl Together {
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        (self.live, self.answered) = (0, 0);
+    }
+}
+
 impl Lane {
     pub(crate) fn new(frame_bytes_max: usize) -> Self {
         Self {
@@ -109,6 +134,7 @@ impl Lane {
             h2: None,
             rides: None,
             request: Vec::new(),
+            array: Together::default(),
             body_at: 0,
             left: 0,
             session: None,
@@ -172,14 +198,15 @@ impl Lane {
         &self.request[self.body_at..]
     }
 
-    /// The exchange is over; the request's memory is kept if it is small.
-    pub(crate) fn unload(&mut self) -> Load {
+    /// The exchange is over (`Pool::unload`); the request's memory is kept if it is small.
+    pub(super) fn unload(&mut self) -> Load {
         self.request.clear();
         if self.request.capacity() > REQUEST_BYTES_KEPT {
             self.request.shrink_to(REQUEST_BYTES_KEPT);
         }
         (self.body_at, self.left, self.status) = (0, 0, 0);
         self.again = false;
+        self.array.clear();
         (self.retry_after_s, self.last_event, self.until) = (None, None, Instant::NEVER);
         std::mem::take(&mut self.load)
     }

@@ -5,9 +5,11 @@
 //! like that mirror its arguments. Each is shown bytes that the caller owns, and copies what it must alone.
 //! Above them, a [`body`] is what remains of an answer without its framing, [`reader`] joins it with the first two for the
 //! responses of one socket, `h2` is the machine of a socket that carries many exchanges, [`template`] writes whole requests
-//! with [`plans`] of what to mirror, a [`lane`] is a socket with its exchange, and a [`pool`] the lanes of one connection.
+//! with [`plans`] of what to mirror, a [`lane`] is a socket with its exchange, and a [`pool`] the lanes of one connection,
+//! which a [`census`] counts.
 
 pub(crate) mod body;
+pub(crate) mod census;
 pub(crate) mod chunked;
 pub(crate) mod event_stream;
 #[cfg(feature = "http2")]

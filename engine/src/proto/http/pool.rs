@@ -2,7 +2,7 @@
 //! lane.
 //!
 //! A connection over HTTP is one session with the server (or, in the modern era, none) over as many sockets as calls are in
-//! flight, opened as demand asks. Free lanes are used last in, first out: the fewest sockets stay busy, and those at the
+//! flight, opened as demand asks. Free lanes are used last in, first out (or, if so configured, first in, first out): the fewest sockets stay busy, and those at the
 //! bottom of the pile are the ones that go when they have been idle for long.
 //!
 //! Lanes: one for each call of the window, one for each subscription, and [`SPARE_LANES`] for what must not wait behind either
@@ -14,6 +14,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
+    census::Census,
     lane::{Lane, Load, Socket},
     plans::ToolPlans,
     settings::HttpSettings,
@@ -44,9 +45,12 @@ pub(crate) enum Dialect {
 /// The HTTP side of one connection.
 #[derive(Debug)]
 pub(crate) struct Pool {
+    /// Their loads and sockets change through [`Pool::set_load`], [`Pool::set_socket`] and [`Pool::unload`] only.
     pub(crate) lanes: Vec<Lane>,
-    /// Free lanes with an open socket.
-    idle: Vec<u32>,
+    census: Census,
+    /// Free lanes with an open socket, the one that has been free for longest in front.
+    idle: VecDeque<u32>,
+    oldest_first: bool,
     /// The server speaks HTTP/2.
     pub(crate) multiplexes: bool,
     /// Lanes whose sockets carry others.
@@ -125,9 +129,12 @@ pub(crate) struct Resume {
 impl Pool {
     /// A pool with a lane for each of so many calls and subscriptions, and the spare ones.
     pub(crate) fn new(settings: &HttpSettings, places: u32, frame_bytes_max: usize) -> Self {
+        let lanes: Vec<Lane> = (0..lanes_for(settings, places)).map(|_| Lane::new(frame_bytes_max)).collect();
         Self {
-            lanes: (0..lanes_for(settings, places)).map(|_| Lane::new(frame_bytes_max)).collect(),
-            idle: Vec::new(),
+            census: Census::of(&lanes),
+            lanes,
+            idle: VecDeque::new(),
+            oldest_first: settings.oldest_first,
             multiplexes: false,
             carriers: Vec::new(),
             streams_told: None,
@@ -158,16 +165,36 @@ impl Pool {
     /// and the spare lanes stay what they are.
     #[inline]
     pub(crate) fn has_lane(&self, calls_max: u32) -> bool {
-        let may_open = || self.multiplexes || self.call_lanes() <= calls_max as usize;
+        debug_assert_eq!(self.census, Census::of(&self.lanes), "a lane changed behind the census");
+        let may_open = || self.multiplexes || self.census.calls() <= calls_max as usize;
         self.listing.is_none() && (!self.idle.is_empty() || may_open() && self.has_any_lane())
     }
 
-    /// Lanes that calls occupy, answered or not.
-    fn call_lanes(&self) -> usize {
-        let is_call = |lane: &&Lane| {
-            matches!(lane.load, Load::Call(_) | Load::Resumed(_) | Load::Orphan(_) | Load::Answered)
-        };
-        self.lanes.iter().filter(is_call).count()
+    /// Gives a lane another load.
+    #[inline]
+    pub(crate) fn set_load(&mut self, lane: u32, load: Load) {
+        self.change(lane, |lane| lane.load = load);
+    }
+
+    /// A lane's socket stands otherwise from now on.
+    #[inline]
+    pub(crate) fn set_socket(&mut self, lane: u32, socket: Socket) {
+        self.change(lane, |lane| lane.socket = socket);
+    }
+
+    /// The exchange of a lane is over ([`Lane::unload`]).
+    #[inline]
+    pub(crate) fn unload(&mut self, lane: u32) -> Load {
+        self.change(lane, Lane::unload)
+    }
+
+    #[inline]
+    fn change<R>(&mut self, at: u32, change: impl FnOnce(&mut Lane) -> R) -> R {
+        let at = at as usize;
+        self.census.leave(at, &self.lanes[at]);
+        let changed = change(&mut self.lanes[at]);
+        self.census.enter(at, &self.lanes[at]);
+        changed
     }
 
     /// Is there a lane for another exchange?
@@ -187,7 +214,8 @@ impl Pool {
 
     /// A lane for another exchange: one with an open socket if there is any. It leaves the pile.
     pub(crate) fn take_lane(&mut self) -> Option<u32> {
-        match self.idle.pop() {
+        let idle = if self.oldest_first { self.idle.pop_front() } else { self.idle.pop_back() };
+        match idle {
             Some(lane) => Some(lane),
             None if self.multiplexes => self.has_spare_lane().then(|| self.free_lane()).flatten(),
             None if self.may_dial => self.free_lane(),
@@ -198,12 +226,12 @@ impl Pool {
     /// Is there a free lane beyond those that are kept for the exchanges of lanes that become carriers?
     fn has_spare_lane(&self) -> bool {
         let kept = CARRIERS_MAX.saturating_sub(self.carriers.len());
-        self.lanes.iter().filter(|lane| lane.is_free()).nth(kept).is_some()
+        self.census.free() > kept
     }
 
     /// A lane without socket and load.
     pub(crate) fn free_lane(&self) -> Option<u32> {
-        self.lanes.iter().position(Lane::is_free).map(|lane| lane as u32)
+        self.census.first_free()
     }
 
     /// A carrier on which another exchange may ride.
@@ -215,9 +243,7 @@ impl Pool {
 
     /// May another socket be opened to carry exchanges? One at a time, up to a bound.
     pub(crate) fn may_dial_carrier(&self) -> bool {
-        self.may_dial
-            && self.carriers.len() < CARRIERS_MAX
-            && self.lanes.iter().all(|lane| lane.socket != Socket::Dialling)
+        self.may_dial && self.carriers.len() < CARRIERS_MAX && self.census.dialling() == 0
     }
 
     /// A lane's socket carries others from now on.
@@ -235,7 +261,7 @@ impl Pool {
     pub(crate) fn rest(&mut self, lane: u32, now: Instant) {
         debug_assert!(!self.idle.contains(&lane));
         self.lanes[lane as usize].idle_since = now;
-        self.idle.push(lane);
+        self.idle.push_back(lane);
     }
 
     /// A lane has lost its socket.
@@ -246,7 +272,7 @@ impl Pool {
 
     /// The free lane that has been free for longest.
     pub(crate) fn oldest_idle(&self) -> Option<(u32, Instant)> {
-        let lane = *self.idle.first()?;
+        let lane = *self.idle.front()?;
         Some((lane, self.lanes[lane as usize].idle_since))
     }
 
@@ -319,3 +345,51 @@ pub(crate) fn lanes_for(settings: &HttpSettings, places: u32) -> u32 {
 
 /// Until the server says how long (WHATWG leaves it to the client: "a few seconds").
 const RETRY_DEFAULT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However loads and sockets come and go, the census says what a walk over all lanes says.
+        #[test]
+        fn agrees_with_a_walk(steps in proptest::collection::vec((0u32..130, 0u8..3, 0usize..11), 0..200)) {
+            let settings = HttpSettings {
+                target: "/mcp".to_owned(),
+                host: "localhost".to_owned(),
+                origin: "http://localhost".to_owned(),
+                headers: String::new(),
+                events_only: false,
+                listen: false,
+                may_multiplex: false,
+                prior_knowledge: false,
+                idle_timeout: Duration::MAX,
+                oldest_first: false,
+            };
+            let mut pool = Pool::new(&settings, 127, 1 << 20);
+            let loads = |n: usize| {
+                let key = Key::from_wire(n as u64 + 1).unwrap();
+                [
+                    Load::Nothing, Load::Call(key), Load::Array, Load::Answered, Load::Orphan(key), Load::Opening(key),
+                    Load::Errand, Load::Events, Load::Listening, Load::Resumed(key), Load::Carrier,
+                ][n]
+            };
+            let sockets = [Socket::None, Socket::Dialling, Socket::Open, Socket::Shutting];
+            for (lane, what, value) in steps {
+                let lane = lane % pool.lanes.len() as u32;
+                match what {
+                    0 => pool.set_load(lane, loads(value)),
+                    1 => pool.set_socket(lane, sockets[value % 4]),
+                    _ => {
+                        pool.unload(lane);
+                    }
+                }
+                prop_assert_eq!(&pool.census, &Census::of(&pool.lanes));
+                let first = pool.lanes.iter().position(Lane::is_free).map(|lane| lane as u32);
+                prop_assert_eq!(pool.free_lane(), first);
+            }
+        }
+    }
+}

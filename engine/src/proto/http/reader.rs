@@ -67,6 +67,7 @@ impl Reader {
                 return step;
             }
             match &mut self.stage {
+                Stage::Head if inbox.unread().is_empty() => return Step::NeedMore,
                 Stage::Head => match head::parse(inbox.unread()) {
                     Ok(Some((head, consumed))) => {
                         inbox.consume(consumed);

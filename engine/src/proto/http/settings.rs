@@ -23,4 +23,6 @@ pub(crate) struct HttpSettings {
     pub(crate) prior_knowledge: bool,
     /// Free sockets are closed after this.
     pub(crate) idle_timeout: Duration,
+    /// The free socket that has been free for longest takes the next request, not the one that was used last.
+    pub(crate) oldest_first: bool,
 }

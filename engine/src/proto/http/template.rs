@@ -172,7 +172,9 @@ const CALL: &[u8] = br#"tools/call","params":{"name":"#;
 /// Writes the headers that say again what `body` says: method, name, and the parameters that the tool wants mirrored.
 fn mirror(out: &mut Vec<u8>, body: &[u8], plans: Option<&ToolPlans>) {
     // Our own encoder wrote the body: head, id, method, params, with nothing between.
-    let Some(at) = memchr::memmem::find(&body[..body.len().min(64)], METHOD) else {
+    // One of its first two commas stands before the method; a search for all of it would cost more than all the rest here.
+    let front = &body[..body.len().min(64)];
+    let Some(at) = memchr::memchr_iter(b',', front).find(|at| front[*at..].starts_with(METHOD)) else {
         mirror_other(out, body);
         return;
     };
@@ -268,6 +270,7 @@ mod tests {
             may_multiplex: false,
             prior_knowledge: false,
             idle_timeout: Duration::from_secs(60),
+            oldest_first: false,
         })
     }
 

@@ -15,7 +15,10 @@ use crate::{
     slab::key::Key,
 };
 
-const HEAD: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+const HEAD: &[u8; 22] = br#"{"jsonrpc":"2.0","id":"#;
+
+/// Digits of the longest id, and the comma behind it.
+const ID_BYTES_MAX: usize = 17;
 
 /// The members of `_meta` that every request to one server carries; empty in the legacy era.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,10 +53,16 @@ pub(crate) fn request(
     progress: bool,
     body: impl FnOnce(&mut Vec<u8>),
 ) {
-    out.reserve(256);
-    out.extend_from_slice(HEAD);
-    out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
-    out.push(b',');
+    #[cfg(volley_planted_slowdown = "encode")]
+    crate::base::planted::spend::<7>();
+    // Put together on the stack, so that the outbox is asked for room once and not for each piece.
+    let mut head = [b','; HEAD.len() + ID_BYTES_MAX];
+    head[..HEAD.len()].copy_from_slice(HEAD);
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(key.wire()).as_bytes();
+    let end = HEAD.len() + digits.len();
+    head[HEAD.len()..end].copy_from_slice(digits);
+    out.extend_from_slice(&head[..=end]);
     body(out);
     match out.last() {
         Some(b'{' | b',') => odd_tail(out, key, tail, progress),

@@ -70,10 +70,18 @@ pub(crate) struct Envelope {
 /// Finds kind and id of a frame.
 #[inline]
 pub(crate) fn scan(frame: &[u8]) -> Envelope {
+    #[cfg(volley_planted_slowdown = "envelope")]
+    crate::base::planted::spend::<5>();
     if let Some((kind, id)) = plain_opening(frame) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
     scan_other_shapes(frame)
+}
+
+/// As [`scan`], for an answer as nearly all servers write it, and for nothing else: the case that is worth a way of its own.
+#[inline]
+pub(crate) fn plain_answer(frame: &[u8]) -> Option<(Kind, u64)> {
+    plain_opening(frame)
 }
 
 /// Finds the id in a line of which only the edges are known, if it is an answer. An id in quotes will do.
@@ -93,6 +101,8 @@ pub(crate) fn method(frame: &[u8]) -> Option<Cow<'_, str>> {
 
 #[inline(never)]
 fn scan_other_shapes(frame: &[u8]) -> Envelope {
+    #[cfg(volley_planted_slowdown = "envelope")]
+    crate::base::planted::spend::<10>();
     if let Some((kind, id)) = response_by_edges(frame, frame, decimal, decimal_before) {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }

@@ -11,7 +11,7 @@ use std::{
 use super::job::{Batch, Claim, JobShared};
 use crate::{
     base::{
-        buffer::Frame,
+        buffer::{Chunk, Frame},
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
     },
@@ -21,7 +21,7 @@ use crate::{
     },
     proto::{
         event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Reception, Sink, Why},
-        exchange::Exchange,
+        exchange::{Exchange, Full},
     },
     shard::{
         inbox::{self, Note, Reply, ReplyKind, ShardHandle},
@@ -40,11 +40,22 @@ const NOTES_MAX: usize = INBOUND_QUEUE_MAX;
 /// Jobs of one shard at a time; a further one waits for nothing but memory, so this is a bound on the tag only.
 const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
 
+/// A job's consumer is woken when its outcomes are this part of what is still in flight: a quarter of a window costs
+/// one wake instead of the two to four of its slices, and the claims that wait keep the wire busy meanwhile.
+const WAKE_SHARE: u64 = 4;
+
+/// So many turns its outcomes wait for more of them: others may keep the shard busy for ever.
+const HELD_TURNS_MAX: u32 = 4;
+
 struct Job {
     shared: Arc<JobShared>,
     claim: Option<Claim>,
     batch: Batch,
     in_flight: u64,
+    /// Outcomes that were handed over since its consumer was last woken.
+    unwoken: u64,
+    /// Turns since the first of them.
+    held: u32,
 }
 
 /// Where outcomes go.
@@ -53,7 +64,10 @@ pub(crate) struct Desk {
     porter: Arc<Porter>,
     pool: Pool,
     offload_bytes: usize,
+    /// Tasks to be woken at the end of the turn.
     wakers: Vec<Waker>,
+    /// The same of callers that block their threads.
+    blocked: Vec<Waker>,
     jobs: Vec<Option<Job>>,
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
@@ -73,6 +87,7 @@ impl Desk {
             pool,
             offload_bytes,
             wakers: Vec::new(),
+            blocked: Vec::new(),
             jobs: Vec::new(),
             notes: Vec::new(),
             notifications_dropped: 0,
@@ -81,8 +96,8 @@ impl Desk {
 
     // Bulk jobs.
 
-    pub(super) fn open_job(&mut self, shared: Arc<JobShared>) {
-        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0 };
+    pub(crate) fn open_job(&mut self, shared: Arc<JobShared>) {
+        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0, held: 0 };
         match self.jobs.iter().position(Option::is_none) {
             Some(place) => self.jobs[place] = Some(job),
             None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
@@ -91,7 +106,7 @@ impl Desk {
     }
 
     /// Puts calls of the jobs on connections that have room, in turn. Returns whether there are more and room for them.
-    pub(super) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
+    pub(crate) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
         self.send_notes(now, exchange);
         if self.jobs.iter().all(Option::is_none) {
             return false;
@@ -110,8 +125,16 @@ impl Desk {
                     job.claim = job.shared.claims.pop();
                 }
                 let Some(claim) = &mut job.claim else { continue };
+                let together = exchange.may_gather(now, claim.together);
                 while let Some((index, body)) = claim.next() {
                     let tag = (place as u64) << INDEX_BITS | index;
+                    if together {
+                        let Ok(taken) = submit_together(now, exchange, place, claim) else { return false };
+                        claim.taken += taken;
+                        job.in_flight += taken as u64;
+                        any = true;
+                        continue;
+                    }
                     if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err()
                     {
                         return false;
@@ -133,19 +156,22 @@ impl Desk {
 
     fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
         for place in 0..self.jobs.len() {
-            if self.jobs[place].as_ref().is_some_and(|job| job.shared.has_left()) {
-                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go.
-                exchange.cancel_owned(
-                    now,
-                    |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
-                    self,
-                );
+            if let Some(job) = self.jobs[place].as_ref().filter(|job| job.shared.has_left()) {
+                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go. Most
+                // have none left: a batch is over when all its calls are.
+                if job.in_flight > 0 {
+                    exchange.cancel_owned(
+                        now,
+                        |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
+                        self,
+                    );
+                }
                 self.jobs[place] = None;
             }
         }
     }
 
-    pub(super) fn fail_claims(&mut self, failure: Failure) {
+    pub(crate) fn fail_claims(&mut self, failure: Failure) {
         for job in self.jobs.iter_mut().flatten() {
             if let Some(claim) = job.claim.take() {
                 for &(index, _) in &claim.calls[claim.taken..] {
@@ -156,21 +182,21 @@ impl Desk {
         }
     }
 
-    pub(super) fn abandon_jobs(&mut self) {
+    pub(crate) fn abandon_jobs(&mut self) {
         for job in self.jobs.drain(..).flatten() {
             job.shared.abandon();
         }
     }
 
     /// Has no job a call that is not yet in flight?
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.jobs.iter().flatten().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
     }
 
     // Notifications of the caller.
 
     /// Takes a notification on; it is sent when a connection is ready.
-    pub(super) fn notify(&mut self, note: Note) {
+    pub(crate) fn notify(&mut self, note: Note) {
         if self.notes.len() < NOTES_MAX {
             self.notes.push(note);
         } else {
@@ -197,26 +223,48 @@ impl Desk {
     // The end of a turn.
 
     /// Adds the desk's own counts.
-    pub(super) fn add_counts(&self, stats: &mut Stats) {
+    pub(crate) fn add_counts(&self, stats: &mut Stats) {
         stats.notifications_dropped = self.notifications_dropped;
     }
 
-    /// Hands everything out that was gathered during the turn.
-    pub(super) fn hand_out(&mut self) {
+    /// Hands everything out that was gathered during the turn. Wakes of tasks of another thread's go by the relay. A bulk job's
+    /// consumer is woken when there is enough for it, when the turn had nothing to read (`more` may come otherwise), or after a few
+    /// turns.
+    pub(crate) fn hand_out(&mut self, more: bool, relays: bool) {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
+                job.unwoken += job.batch.len() as u64;
                 let spare = job.shared.spare_batches.pop().unwrap_or_default();
-                job.shared.deliver(std::mem::replace(&mut job.batch, spare));
+                job.shared.push(std::mem::replace(&mut job.batch, spare));
+            }
+            if job.unwoken == 0 {
+                continue;
+            }
+            job.held += 1;
+            if !more || job.unwoken * WAKE_SHARE >= job.in_flight || job.held >= HELD_TURNS_MAX {
+                (job.unwoken, job.held) = (0, 0);
+                job.shared.wake();
             }
         }
-        for waker in self.wakers.drain(..) {
-            waker.wake();
+        if relays {
+            self.handle.relay.leave(&mut self.wakers);
+        } else {
+            self.wakers.drain(..).for_each(Waker::wake);
         }
+        self.blocked.drain(..).for_each(Waker::wake);
     }
 
     /// Fails a single call that the exchange does not know.
-    pub(super) fn fail(&mut self, key: Key, failure: Failure) {
-        self.wakers.extend(self.handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)));
+    pub(crate) fn fail(&mut self, key: Key, failure: Failure) {
+        self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure));
+    }
+
+    /// Hands an answer over; its caller is woken at the end of the turn.
+    fn deliver(&mut self, key: Key, write: impl FnOnce(&mut Reply)) {
+        let cell = self.handle.slab.get(key);
+        let blocks = cell.is_some_and(|cell| inbox::question(cell, |question| question.blocks));
+        let wakers = if blocks { &mut self.blocked } else { &mut self.wakers };
+        wakers.extend(self.handle.deliver(key, write));
     }
 
     fn ended_single(&mut self, call: &Ended<'_>) {
@@ -229,11 +277,10 @@ impl Desk {
             }
         };
         if frame.len <= ANSWER_COPY_BYTES_MAX {
-            self.wakers.extend(self.handle.deliver(call.key, |reply| {
-                reply.short.clear();
-                reply.short.extend_from_slice(frame.bytes());
+            self.deliver(call.key, |reply| {
+                Chunk::refill(&mut reply.short, frame.bytes());
                 reply.what = ReplyKind::Short { error };
-            }));
+            });
             return;
         }
         let frame = frame.keep();
@@ -255,8 +302,7 @@ impl Desk {
         } else {
             frame
         };
-        let write = |reply: &mut Reply| reply.what = ReplyKind::Long { frame, error };
-        self.wakers.extend(self.handle.deliver(call.key, write));
+        self.deliver(call.key, |reply| reply.what = ReplyKind::Long { frame, error });
     }
 }
 
@@ -270,6 +316,22 @@ fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
     if let Some(waker) = handle.deliver(key, |reply| reply.what = what) {
         waker.wake();
     }
+}
+
+/// Submits as many of a claim's next calls as go together.
+fn submit_together(
+    now: Instant,
+    exchange: &mut Exchange,
+    place: usize,
+    claim: &Claim,
+) -> Result<usize, Full> {
+    let lengths = (0..).map_while(|n| claim.ahead(n)).map(|(_, body)| body.len());
+    let tag = |n| (place as u64) << INDEX_BITS | claim.ahead(n).map_or(0, |(index, _)| index);
+    exchange.submit_together(now, &claim.patience, lengths, tag, |n, out| {
+        if let Some((_, body)) = claim.ahead(n) {
+            out.extend_from_slice(body);
+        }
+    })
 }
 
 impl Sink for Desk {
@@ -307,7 +369,9 @@ impl Sink for Desk {
     }
 
     fn owes(&self) -> bool {
-        !self.wakers.is_empty() || self.jobs.iter().flatten().any(|job| !job.batch.is_empty())
+        !self.wakers.is_empty()
+            || !self.blocked.is_empty()
+            || self.jobs.iter().flatten().any(|job| job.unwoken > 0 || !job.batch.is_empty())
     }
 
     fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {
@@ -324,8 +388,6 @@ impl Drop for Desk {
         }
         // Nobody may sleep on a shard that is gone.
         self.handle.status.ready.store(0, Ordering::Release);
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
+        self.wakers.drain(..).chain(self.blocked.drain(..)).for_each(Waker::wake);
     }
 }

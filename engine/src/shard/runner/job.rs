@@ -8,20 +8,15 @@
 //!
 //! Bounds: the consumer never has more calls outstanding and unread than its own bound, so neither queue can hold more.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering, fence},
-    },
-    task::Waker,
-};
-
-use crossbeam::queue::SegQueue;
-use parking_lot::Mutex;
+use std::{sync::Arc, task::Waker};
 
 use crate::{
-    base::buffer::{Chunk, Frame, FrameRef},
+    base::{
+        buffer::{Chunk, Frame, FrameRef},
+        sync::{AtomicBool, Mutex, Ordering, fence},
+    },
     proto::event::{Ended, Failure, Fate, Outcome, Patience, Why},
+    queue::line::Line,
 };
 
 /// Some calls of a job, encoded.
@@ -31,6 +26,8 @@ pub(crate) struct Claim {
     /// For each call its index in the job and where its body ends.
     pub(crate) calls: Vec<(u64, usize)>,
     pub(crate) patience: Patience,
+    /// The caller has put them together: they leave as one array where the server takes any.
+    pub(crate) together: bool,
     /// Calls that the shard has taken already.
     pub(crate) taken: usize,
 }
@@ -44,8 +41,14 @@ impl Claim {
 
     /// The next call: its index and body.
     pub(crate) fn next(&self) -> Option<(u64, &[u8])> {
-        let &(index, end) = self.calls.get(self.taken)?;
-        let start = self.taken.checked_sub(1).map_or(0, |before| self.calls[before].1);
+        self.ahead(0)
+    }
+
+    /// The call that is `n` behind the next.
+    pub(crate) fn ahead(&self, n: usize) -> Option<(u64, &[u8])> {
+        let at = self.taken + n;
+        let &(index, end) = self.calls.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.calls[before].1);
         Some((index, &self.bodies[start..end]))
     }
 }
@@ -75,6 +78,10 @@ pub(crate) type Taken = Result<(Frame, bool), Failure>;
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
     }
 
     pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>) {
@@ -120,10 +127,10 @@ impl Batch {
 /// What the two sides of a job share.
 #[derive(Debug, Default)]
 pub(crate) struct JobShared {
-    pub(crate) claims: SegQueue<Claim>,
-    pub(crate) spare_claims: SegQueue<Claim>,
-    pub(crate) batches: SegQueue<Batch>,
-    pub(crate) spare_batches: SegQueue<Batch>,
+    pub(crate) claims: Line<Claim>,
+    pub(crate) spare_claims: Line<Claim>,
+    pub(crate) batches: Line<Batch>,
+    pub(crate) spare_batches: Line<Batch>,
     waker: Mutex<Option<Waker>>,
     /// The consumer has gone.
     gone: AtomicBool,
@@ -156,8 +163,12 @@ impl JobShared {
         self.gone.load(Ordering::Acquire)
     }
 
-    pub(crate) fn deliver(&self, batch: Batch) {
+    /// Hands a batch over; its consumer is to be woken soon.
+    pub(crate) fn push(&self, batch: Batch) {
         self.batches.push(batch);
+    }
+
+    pub(crate) fn wake(&self) {
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -180,7 +191,8 @@ impl JobShared {
             }
         }
         if !batch.is_empty() {
-            self.deliver(batch);
+            self.push(batch);
+            self.wake();
         }
     }
 }

@@ -1,12 +1,15 @@
-//! A shard on a thread of its own, shared by many callers: takes their calls from the inbox, feeds bulk jobs, runs turns, and
-//! hands the answers out, all wakes of a turn together.
+//! A shard that is shared by many callers, on a thread of its own or as a task ([`task`]): takes their calls from the inbox, feeds
+//! bulk jobs, runs turns, and hands the answers out, all wakes of a turn together.
 //!
 //! A panic in here is contained: every call the shard had ends with `Panicked`, later ones are refused.
 
 pub(crate) mod desk;
 pub(crate) mod job;
+#[cfg(feature = "tokio")]
+pub(crate) mod task;
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -15,9 +18,10 @@ use std::{
 use super::{
     Gate, Shard,
     inbox::{self, Command, ShardHandle},
+    relay::RELAY_WAIT_MAX,
 };
 use crate::{
-    base::limits::SUBMISSIONS_PER_TURN_MAX,
+    base::{limits::SUBMISSIONS_PER_TURN_MAX, time::Instant},
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
@@ -30,13 +34,15 @@ use desk::Desk;
 /// Longest sleep of an idle shard; only a bound, every event ends it earlier.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// The thread's state.
+/// The state of the thread, or of the task.
 pub(crate) struct Runner {
     shard: Shard,
     desk: Desk,
     handle: Arc<ShardHandle>,
     /// The call between the ring and the exchange, for the case of a panic.
     in_hand: Option<Key>,
+    /// Since when wakers have lain with the relay, and which.
+    relayed: Option<(u64, Instant)>,
     closing: bool,
     draining: bool,
 }
@@ -45,11 +51,28 @@ pub(crate) struct Runner {
 struct InboxGate<'a> {
     handle: &'a ShardHandle,
     claims_seen: u64,
+    /// Does the shard sleep in its poll? A task sleeps after its turn.
+    sleeps: bool,
+    /// It may sleep, and the bell says so; a task gets up again by itself.
+    lies: Cell<bool>,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pace {
+    /// There may be more to do.
+    Goes,
+    /// There is nothing to do before somebody rings, the poll is readable, or the next deadline. Only of a task: its bell says that
+    /// it sleeps.
+    #[cfg(feature = "tokio")]
+    Rests,
 }
 
 impl Gate for InboxGate<'_> {
     fn may_sleep(&self) -> bool {
-        self.handle.may_sleep(self.claims_seen)
+        let may_sleep = self.handle.may_sleep(self.claims_seen);
+        self.lies.set(may_sleep);
+        may_sleep && self.sleeps
     }
 
     /// Without this, calls that were taken on would show only when the next answer comes, and that may be never.
@@ -60,23 +83,33 @@ impl Gate for InboxGate<'_> {
     }
 
     fn woke(&self) {
-        self.handle.woke();
+        if self.sleeps {
+            self.handle.woke();
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.handle.has_news(self.claims_seen)
     }
 }
 
 impl Runner {
     pub(crate) fn new(shard: Shard, desk: Desk, handle: Arc<ShardHandle>) -> Self {
-        Self { shard, desk, handle, in_hand: None, closing: false, draining: false }
+        Self { shard, desk, handle, in_hand: None, relayed: None, closing: false, draining: false }
     }
 
     /// Runs until closed.
     pub(crate) fn run(mut self) {
-        let handle = Arc::clone(&self.handle);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // The poll fails only if its descriptor is broken; then there is no going on.
-            while self.turn().is_ok() && !self.is_finished() {}
+            while self.turn(true).is_ok() && !self.is_finished() {}
         }));
-        let panicked = ran.is_err();
+        self.end(ran.is_err());
+    }
+
+    /// Whatever is left ends now, and later calls are refused.
+    fn end(mut self, panicked: bool) {
+        let handle = Arc::clone(&self.handle);
         let why = if panicked { Why::Panicked } else { Why::Closed };
         // What is left must end even now. If this panics too, the slots it did not reach are lost; nothing else is.
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -86,14 +119,15 @@ impl Runner {
             let now = self.shard.clock.now();
             self.shard.exchange.close(now, why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
-            self.publish();
+            self.publish(false, false);
         }));
         drop(self.shard);
         self.desk.abandon_jobs();
         handle.close(panicked);
     }
 
-    fn turn(&mut self) -> std::io::Result<()> {
+    /// One turn. A shard that `sleeps` waits in it when there is nothing to do.
+    fn turn(&mut self, sleeps: bool) -> std::io::Result<Pace> {
         // Read first: what is announced from here on keeps the shard awake for another turn.
         let claims_seen = self.handle.claims();
         self.take_commands();
@@ -104,19 +138,55 @@ impl Runner {
             self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
         }
         let more = self.desk.feed(now, &mut self.shard.exchange);
-        let wait = if more || self.closing { Duration::ZERO } else { SLEEP_MAX };
-        let gate = InboxGate { handle: &self.handle, claims_seen };
-        self.shard.turn(wait, &mut self.desk, &gate)?;
+        let wait = if more || self.closing { Duration::ZERO } else { self.look_after_relayed(now) };
+        let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
+        let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
+        let pace = Self::pace(&gate, &self.shard, has_read);
         if self.draining && !self.closing && self.shard.exchange.is_idle() && self.desk.is_idle() {
             self.close();
         }
-        self.publish();
-        Ok(())
+        self.publish(has_read, sleeps);
+        Ok(pace)
+    }
+
+    #[cfg(not(feature = "tokio"))]
+    fn pace(_: &InboxGate<'_>, _: &Shard, _: bool) -> Pace {
+        Pace::Goes
+    }
+
+    #[cfg(feature = "tokio")]
+    fn pace(gate: &InboxGate<'_>, shard: &Shard, has_read: bool) -> Pace {
+        if gate.sleeps || !gate.lies.get() {
+            return Pace::Goes;
+        }
+        if has_read || shard.has_seen_events() {
+            gate.handle.woke();
+            return Pace::Goes;
+        }
+        Pace::Rests
+    }
+
+    /// Wakes those whom nobody has handed on for too long. Returns how long the shard may sleep.
+    fn look_after_relayed(&mut self, now: Instant) -> Duration {
+        let relay = &self.handle.relay;
+        if !relay.is_waiting() {
+            self.relayed = None;
+            return SLEEP_MAX;
+        }
+        let runs = relay.runs();
+        match self.relayed {
+            Some((seen, since)) if seen == runs => {
+                if now.since(since) >= RELAY_WAIT_MAX {
+                    relay.hand_on();
+                }
+            }
+            _ => self.relayed = Some((runs, now)),
+        }
+        RELAY_WAIT_MAX
     }
 
     /// Stored numbers first, wakes after: whoever is woken sees counters that include its own call.
-    fn publish(&mut self) {
-        self.shard.exchange.gather_counts();
+    fn publish(&mut self, more: bool, relays: bool) {
         self.desk.add_counts(self.shard.exchange.stats_mut());
         self.handle.stats.publish(self.shard.exchange.stats());
         let status = &self.handle.status;
@@ -132,16 +202,20 @@ impl Runner {
             status.down.store(down, Ordering::Release);
             status.changed.notify(usize::MAX);
         }
-        self.desk.hand_out();
+        self.desk.hand_out(more, relays);
     }
 
     fn take_calls(&mut self) {
-        for _ in 0..SUBMISSIONS_PER_TURN_MAX {
+        // Only those that are there before the clock is read: no call is dated before its submission.
+        let waiting = self.handle.calls_waiting().min(SUBMISSIONS_PER_TURN_MAX);
+        if waiting == 0 {
+            return;
+        }
+        let now = self.shard.clock.now();
+        for _ in 0..waiting {
             let Some(key) = self.handle.pop_call() else { break };
             self.in_hand = Some(key);
             let Some(cell) = self.handle.slab.get(key) else { continue };
-            // One reading for the turn would date a call that came during a long turn before its submission.
-            let now = self.shard.clock.now();
             let patience = inbox::question(cell, |question| question.patience);
             let abandoned = cell.is_abandoned();
             self.in_hand = None;

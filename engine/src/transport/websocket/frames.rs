@@ -247,6 +247,40 @@ impl Framer {
     }
 }
 
+#[cfg(any(test, feature = "internals"))]
+pub(crate) mod pieces {
+    //! What comes out of a stream that comes in pieces.
+
+    use super::{Heard, Unframer};
+
+    /// Lines, what was heard beside them, and the rule that was broken.
+    pub(crate) type Account = (Vec<u8>, Vec<String>, Option<String>);
+
+    /// Reads until the end, a close, or a broken rule.
+    pub(crate) fn account(stream: &[u8], sizes: impl Iterator<Item = usize>) -> Account {
+        let (mut unframer, mut lines, mut heard) = (Unframer::default(), Vec::new(), Vec::new());
+        let (mut rest, mut is_closed) = (stream, false);
+        for size in sizes {
+            let (piece, later) = rest.split_at(size.min(rest.len()));
+            rest = later;
+            if piece.is_empty() {
+                break;
+            }
+            let mut space = vec![b'?'];
+            space.extend_from_slice(piece);
+            let (out, fault) = unframer.unframe(&mut space, 1, |what| {
+                is_closed |= matches!(what, Heard::Close { .. });
+                heard.push(format!("{what:?}"));
+            });
+            lines.extend_from_slice(&space[..out]);
+            if fault.is_some() || is_closed {
+                return (lines, heard, fault);
+            }
+        }
+        (lines, heard, None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -270,21 +304,9 @@ mod tests {
 
     /// What comes out when the bytes come in pieces of these lengths.
     fn unframed(bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<String>, Option<String>) {
-        let (mut unframer, mut lines, mut heard) = (Unframer::default(), Vec::new(), Vec::new());
-        let (mut rest, mut cuts) = (bytes, cuts.iter().cycle());
-        while !rest.is_empty() {
-            let n = cuts.next().copied().unwrap_or(rest.len()).clamp(1, rest.len());
-            let mut space = vec![b'?'];
-            space.extend_from_slice(&rest[..n]);
-            rest = &rest[n..];
-            let (out, fault) = unframer.unframe(&mut space, 1, |what| heard.push(format!("{what:?}")));
-            lines.extend_from_slice(&space[..out]);
-            let is_closed = heard.last().is_some_and(|last: &String| last.starts_with("Close"));
-            if fault.is_some() || is_closed {
-                return (lines, heard, fault);
-            }
-        }
-        (lines, heard, None)
+        let whole = [bytes.len().max(1)];
+        let cuts = if cuts.is_empty() { &whole } else { cuts };
+        pieces::account(bytes, cuts.iter().map(|cut| (*cut).max(1)).cycle())
     }
 
     #[derive(Clone, Debug)]

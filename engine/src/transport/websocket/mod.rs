@@ -14,7 +14,7 @@
 //! Bounds: `UPGRADE_BYTES_MAX` while connecting; one write of the shard, framed, and one unfinished line out; 14 bytes of a header
 //! and 125 of a control frame in. Owner: one connection. Proof: below, in `frames`, and `tests/integration/websocket.rs`.
 
-mod frames;
+pub(crate) mod frames;
 mod upgrade;
 
 use std::io;

@@ -318,6 +318,9 @@ impl Talk {
         match envelope::parse_array(text) {
             None => return Err(Refusal::new(400, Fault::NOT_JSON)),
             Some(elements) if elements.is_empty() => return Err(Refusal::new(400, Fault::EMPTY_BATCH)),
+            Some(elements) if elements.len() > turn.world.protocol.batch_max => {
+                return Err(Refusal::new(400, Fault::LONG_BATCH));
+            }
             Some(_) => {}
         }
         self.converse(Session::of_exchange(era), home, text, manner, hub, turn);

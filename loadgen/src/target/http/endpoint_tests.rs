@@ -223,6 +223,10 @@ fn arrays_are_for_one_revision_only_and_as_the_policy_says() {
     assert_eq!(ids(together.as_array().unwrap()), [1, 2]);
     let grouped = answer(&["--reply", "sse"], "2025-03-26").events();
     assert!(grouped.len() == 1 && grouped[0].as_array().unwrap().len() == 2);
+    let groups = answer(&["--batch", "groups", "--reply", "sse"], "2025-03-26").events();
+    assert!(groups.len() == 1 && groups[0].as_array().unwrap().len() == 2, "three at a time");
+    let long = answer(&["--batch-max", "2"], "2025-03-26");
+    assert_eq!((long.status, long.code()), (400, -32600));
     for words in [&["--batch", "separate-lines"][..], &["--batch", "separate-lines", "--reply", "sse"]] {
         assert_eq!(ids(&answer(words, "2025-03-26").events()), [1, 2]);
     }

@@ -52,7 +52,7 @@ impl Exchange {
     pub(super) fn hold_opening(&mut self, line: u32) {
         let (connection, _) = self.of_line(line);
         let (load, json) = (self.lane(line).load, self.lane(line).body().to_vec());
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         self.http(connection).pending_opening = Some((json, load));
         self.stop_clock(connection);
         self.pump_errands(connection);
@@ -62,7 +62,7 @@ impl Exchange {
     pub(super) fn hold_errand(&mut self, line: u32) {
         let (connection, _) = self.of_line(line);
         let json = self.lane(line).body().to_vec();
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         self.stop_clock(connection);
         if !self.http(connection).add_errand(json) {
             self.stats.output_suppressed += 1;

@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use super::super::{Exchange, Parked};
+use super::{
+    super::{Exchange, Parked},
+    arrays::text_of,
+};
 use crate::{
     base::time::Instant,
+    policy::concurrency::Pushback,
     proto::{
         correlation::{NO_CONNECTION, NO_LANE, Row, Standing},
         event::{Fate, Sink, Why},
@@ -34,6 +38,7 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let was = self.connections[connection as usize].state();
+        self.leave_ready(now, connection, false);
         self.end_calls_on(now, connection, Some(why), sink);
         self.http_close(now, connection, was == State::Ready);
         let conn = &mut self.connections[connection as usize];
@@ -48,11 +53,10 @@ impl Exchange {
     pub(in crate::proto::exchange) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         self.alight(line);
-        let place = self.lane(line);
-        place.unload();
-        let stood = matches!(place.socket, Socket::Open | Socket::Dialling);
+        self.unload(line);
+        let stood = matches!(self.lane(line).socket, Socket::Open | Socket::Dialling);
         if stood {
-            place.socket = Socket::Shutting;
+            self.set_socket(line, Socket::Shutting);
         }
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
@@ -86,7 +90,7 @@ impl Exchange {
     pub(in crate::proto::exchange) fn free(&mut self, now: Instant, line: u32) {
         let (connection, lane) = self.of_line(line);
         if self.lane(line).rides.is_some() {
-            self.lane(line).unload();
+            self.unload(line);
             self.alight(line);
             self.board(now, connection);
             self.pump_errands(connection);
@@ -96,8 +100,8 @@ impl Exchange {
         let place = self.lane(line);
         // A server may answer before it has read the whole request; what it makes of the rest is its secret.
         let keep = place.keep_alive && place.socket == Socket::Open && place.is_sent();
-        place.unload();
         place.served += 1;
+        self.unload(line);
         if keep {
             self.http(connection).rest(lane as u32, now);
         } else {
@@ -145,6 +149,10 @@ impl Exchange {
         reason: &str,
         sink: &mut impl Sink,
     ) {
+        if self.is_in_array(&row) {
+            self.abort_in_array(now, row, why, reason, sink);
+            return;
+        }
         let (connection, key) = (row.connection, row.key);
         let modern = self.is_modern(connection);
         self.http(connection).resumes.retain(|resume| resume.key != key);
@@ -155,9 +163,8 @@ impl Exchange {
             // Nothing of it has left, nor will: the server need not know.
             self.connections[connection as usize].window.give_back();
             self.alight(line);
-            let place = self.lane(line);
-            place.unload();
-            if place.socket == Socket::Open {
+            self.unload(line);
+            if self.lane(line).socket == Socket::Open {
                 let (_, lane) = self.of_line(line);
                 self.http(connection).rest(lane as u32, now);
             }
@@ -168,6 +175,9 @@ impl Exchange {
         }
         if has_lane && matches!(why, Why::TimedOut { .. }) {
             self.suspect_carrier(line);
+        }
+        if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
+            self.push_back(now, connection, Pushback::TimedOut);
         }
         self.stats.cancellations_sent += 1;
         if modern {
@@ -182,8 +192,7 @@ impl Exchange {
             self.http_errand(connection, message);
             if has_lane {
                 let debt = self.settings.orphan_debt;
-                let place = self.lane(line);
-                place.load = Load::Orphan(key);
+                self.set_load(line, Load::Orphan(key));
                 let (_, lane) = self.of_line(line);
                 self.set_until(connection, lane as u32, now.after(debt));
                 self.connections[connection as usize].window.owe();
@@ -191,6 +200,7 @@ impl Exchange {
                 self.connections[connection as usize].window.give_back();
             }
         }
+        self.left_unanswered(now, connection);
         self.fail(now, key, why, Fate::Unknown, sink);
         self.board(now, connection);
         self.list(connection);
@@ -205,9 +215,10 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, key) = (row.connection, row.key);
+        let in_array = self.is_in_array(&row);
         let left = row.lane == NO_LANE || {
             let line = self.line_of(connection, row.lane);
-            self.lane(line).load != Load::Call(key) || self.lane_has_left(line)
+            self.lane(line).load != Load::Call(key) && !in_array || self.lane_has_left(line)
         };
         match why {
             _ if left => {
@@ -219,7 +230,8 @@ impl Exchange {
                 self.fail(now, key, why, Fate::NotSent, sink);
             }
             None => {
-                let json = self.lane(self.line_of(connection, row.lane)).body().to_vec();
+                let body = self.lane(self.line_of(connection, row.lane)).body();
+                let json = if in_array { text_of(&row, body) } else { body.to_vec() };
                 self.park(connection, key, json);
             }
         }

@@ -9,6 +9,7 @@
 //! be taken up again or (HTTP+SSE) for an event of the common stream. Proof: `tests/conformance`, `tests/faults`,
 //! `tests/integration/http2.rs`.
 
+mod arrays;
 mod authorization;
 mod ends;
 mod multiplex;
@@ -21,7 +22,9 @@ use std::time::Duration;
 use super::Exchange;
 use crate::{
     base::time::Instant,
+    policy::concurrency::Pushback,
     proto::{
+        batch::ArrayVerdict,
         correlation::Standing,
         event::{Fate, Sink, Why},
         http::{
@@ -47,7 +50,14 @@ impl Exchange {
     /// The connection and the lane of a line.
     #[inline]
     pub(super) fn of_line(&self, line: u32) -> (u32, usize) {
-        if self.lanes == 1 { (line, 0) } else { (line / self.lanes, (line % self.lanes) as usize) }
+        if self.lanes == 1 {
+            (line, 0)
+        } else if self.connections.len() == 1 {
+            // Asked a dozen times for each exchange, and divisions are slow.
+            (0, line as usize)
+        } else {
+            (line / self.lanes, (line % self.lanes) as usize)
+        }
     }
 
     pub(super) fn line_of(&self, connection: u32, lane: u32) -> u32 {
@@ -67,6 +77,22 @@ impl Exchange {
     pub(super) fn lane(&mut self, line: u32) -> &mut Lane {
         let (connection, lane) = self.of_line(line);
         &mut self.http(connection).lanes[lane]
+    }
+
+    pub(super) fn set_load(&mut self, line: u32, load: Load) {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).set_load(lane as u32, load);
+    }
+
+    pub(super) fn set_socket(&mut self, line: u32, socket: Socket) {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).set_socket(lane as u32, socket);
+    }
+
+    /// The exchange of a line is over; what was it about?
+    pub(super) fn unload(&mut self, line: u32) -> Load {
+        let (connection, lane) = self.of_line(line);
+        self.http(connection).unload(lane as u32)
     }
 
     pub(super) fn mark_line_dirty(&mut self, line: u32) {
@@ -104,10 +130,7 @@ impl Exchange {
         }
         let had_room = self.connections[connection as usize].window.take();
         debug_assert!(had_room, "picked a connection without room");
-        if self.open.len() > 1 {
-            // In turn: the next call goes to the next connection.
-            self.open.rotate_left(1);
-        }
+        self.begin(connection);
     }
 
     /// Puts a POST of `json` on a free lane, which is opened if need be.
@@ -139,9 +162,10 @@ impl Exchange {
         let epoch = self.connections[connection as usize].epoch;
         let pool = self.http(connection);
         let lane = pool.take_lane()?;
+        pool.set_load(lane, load);
         let Pool { lanes, template, plans, token, .. } = pool;
         let place = &mut lanes[lane as usize];
-        (place.load, place.token) = (load, *token);
+        place.token = *token;
         place.request.clear();
         place.left = 0;
         place.session = template.has_session().then_some(epoch);
@@ -159,7 +183,7 @@ impl Exchange {
             Socket::Open => self.mark_line_dirty(line),
             Socket::None => {
                 if !self.http(connection).multiplexes {
-                    self.lane(line).socket = Socket::Dialling;
+                    self.set_socket(line, Socket::Dialling);
                     self.wanted.push_back(line);
                 } else if !self.ride(self.last_now, connection, lane) {
                     self.dial_carrier(line);
@@ -231,7 +255,7 @@ impl Exchange {
                 return None;
             }
             let lane = pool.free_lane()?;
-            pool.lanes[lane as usize].socket = Socket::Dialling;
+            pool.set_socket(lane, Socket::Dialling);
             line = self.line_of(connection, lane);
         }
         let lane = self.lane(line);
@@ -259,9 +283,9 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         if self.lane(line).load == Load::Orphan(key) {
             self.stats.late += 1;
-            self.lane(line).load = Load::Answered;
+            self.set_load(line, Load::Answered);
             self.settle(connection);
-        } else {
+        } else if !self.array_stray(connection, key) {
             self.stats.unknown += 1;
         }
     }
@@ -290,7 +314,8 @@ impl Exchange {
         if place.socket != Socket::Dialling {
             return;
         }
-        place.socket = Socket::Open;
+        self.set_socket(line, Socket::Open);
+        let place = self.lane(line);
         (place.served, place.idle_since, place.dial_until) = (0, now, Instant::NEVER);
         let has_load = place.load != Load::Nothing;
         let is_h2 = is_h2 || self.settings.http.as_ref().is_some_and(|http| http.prior_knowledge);
@@ -322,7 +347,7 @@ impl Exchange {
             place.keep_alive = false;
             self.http_read(now, line, sink);
             if self.lane(line).socket != Socket::Open {
-                self.lane(line).socket = Socket::None;
+                self.set_socket(line, Socket::None);
                 return;
             }
         }
@@ -330,10 +355,10 @@ impl Exchange {
             let (connection, lane) = self.of_line(line);
             self.stats.http_idle_closed += u64::from(!self.lane(line).expects());
             self.carrier_lost(now, line, reason, sink);
-            self.lane(line).unload();
+            self.unload(line);
             self.reset_lane(line);
             self.http(connection).leave(lane as u32);
-            self.lane(line).socket = Socket::None;
+            self.set_socket(line, Socket::None);
             if self.connections[connection as usize].state() == State::Closing {
                 self.finish_closing(connection);
             }
@@ -354,6 +379,9 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let (connection, lane) = self.of_line(line);
+        if self.lane(line).load == Load::Array {
+            self.array_lost(now, line, reason, was_open, sink);
+        }
         let place = self.lane(line);
         // A GET that takes up a stream may be repeated: the id of the last event says from where.
         let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
@@ -362,10 +390,10 @@ impl Exchange {
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
-        let load = place.unload();
+        let load = self.unload(line);
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
-        self.lane(line).socket = Socket::None;
+        self.set_socket(line, Socket::None);
         let opening = self.connections[connection as usize].state().is_opening()
             || self.connections[connection as usize].state() == State::Starting;
         match load {
@@ -383,6 +411,7 @@ impl Exchange {
                 self.http_call_lost(now, connection, key, unsent, begun, last_event, sink);
             }
             Load::Orphan(_) => self.settle(connection),
+            Load::ArrayProbe => self.end_probe(ArrayVerdict::NONE),
             Load::Listening => self.listen_again(now, connection),
             Load::Delete => self.shut_all(connection),
             Load::Events | Load::Opening(_) => {
@@ -393,7 +422,7 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Nothing | Load::Answered | Load::Errand | Load::Carrier => {}
+            Load::Nothing | Load::Answered | Load::Array | Load::Errand | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
             State::Closing => self.finish_closing(connection),
@@ -433,7 +462,9 @@ impl Exchange {
             // The server has accepted it; the answer comes on the stream.
             self.set_no_lane(key);
         } else {
+            self.push_back(now, connection, Pushback::Lost);
             self.connections[connection as usize].window.give_back();
+            self.left_unanswered(now, connection);
             self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
         }
     }
@@ -454,9 +485,8 @@ impl Exchange {
     /// The driver has shut a line.
     pub(super) fn http_gone(&mut self, line: u32) {
         let (connection, _) = self.of_line(line);
-        let lane = self.lane(line);
-        if lane.socket == Socket::Shutting {
-            lane.socket = Socket::None;
+        if self.lane(line).socket == Socket::Shutting {
+            self.set_socket(line, Socket::None);
         }
         if self.connections[connection as usize].state() == State::Closing {
             self.finish_closing(connection);

@@ -37,15 +37,19 @@ impl Exchange {
         let request = std::mem::take(&mut place.request);
         let (body_at, until, last_event) = (place.body_at, place.until, place.last_event.take());
         let (session, token) = (place.session, place.token);
-        let load = place.unload();
-        place.load = Load::Carrier;
-        self.http(connection).leave(lane as u32);
+        let array = std::mem::take(&mut place.array);
+        let pool = self.http(connection);
+        let load = pool.unload(lane as u32);
+        pool.set_load(lane as u32, Load::Carrier);
+        pool.leave(lane as u32);
         self.http(connection).add_carrier(lane as u32);
         if load != Load::Nothing {
             // There is a free lane: the pool has one for each carrier beyond those for exchanges.
             if let Some(free) = self.http(connection).free_lane() {
-                let place = &mut self.http(connection).lanes[free as usize];
-                (place.load, place.request, place.body_at) = (load, request, body_at);
+                let pool = self.http(connection);
+                pool.set_load(free, load);
+                let place = &mut pool.lanes[free as usize];
+                (place.request, place.body_at) = (request, body_at);
                 (place.until, place.last_event) = (until, last_event);
                 (place.session, place.token) = (session, token);
                 if let Load::Call(key) | Load::Resumed(key) = load
@@ -53,6 +57,9 @@ impl Exchange {
                 {
                     row.lane = free;
                 }
+                self.array_moved(connection, free, array);
+            } else if load == Load::Array {
+                self.array_unplaced(connection, &array, &request[body_at..]);
             } else if let Load::Call(key) = load {
                 // Sockets asked for before the first of them turned out to be a carrier may be more than there are such lanes.
                 self.park(connection, key, request[body_at..].to_vec());
@@ -68,7 +75,7 @@ impl Exchange {
     pub(super) fn dial_carrier(&mut self, line: u32) {
         let (connection, _) = self.of_line(line);
         if self.http(connection).may_dial_carrier() {
-            self.lane(line).socket = Socket::Dialling;
+            self.set_socket(line, Socket::Dialling);
             self.wanted.push_back(line);
         }
     }
@@ -83,7 +90,7 @@ impl Exchange {
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
             if self.lane(line).waits() {
-                self.lane(line).socket = Socket::Dialling;
+                self.set_socket(line, Socket::Dialling);
                 self.wanted.push_back(line);
             }
         }
@@ -128,6 +135,8 @@ impl Exchange {
                 let line = self.line_of(connection, lane);
                 if let Load::Call(key) | Load::Resumed(key) = self.lane(line).load {
                     self.set_no_lane(key);
+                } else if self.lane(line).load == Load::Array {
+                    self.array_unspeakable(line);
                 }
                 self.shut(line);
                 true
@@ -311,7 +320,7 @@ impl Exchange {
             && self.refused_too_often(key)
         {
             let (connection, _) = self.of_line(line);
-            self.lane(line).unload();
+            self.unload(line);
             self.reset_lane(line);
             self.blame(reason);
             self.connections[connection as usize].window.give_back();

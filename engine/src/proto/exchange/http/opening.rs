@@ -48,6 +48,11 @@ impl Exchange {
         let events = self.http(connection).dialect == Dialect::Events || self.memory.is_events_only();
         let conn = &mut self.connections[connection as usize];
         conn.dialling = false;
+        if self.settings.is_plain {
+            conn.step(Event::OpenedModern);
+            self.become_ready(connection, Revision::PLAIN);
+            return;
+        }
         match known {
             Some(revision) if revision.era() == Era::Modern && !events => {
                 let plans = self.memory.plans();
@@ -119,7 +124,7 @@ impl Exchange {
             self.hold_opening(line);
             return;
         }
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         let conn = &mut self.connections[connection as usize];
         conn.opening = Key::NONE;
         let stage = self.http(connection).stage;

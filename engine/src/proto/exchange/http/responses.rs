@@ -108,9 +108,8 @@ impl Exchange {
         self.stats.malformed += 1;
         self.http_exchange_lost(now, line, reason, true, sink);
         // It has been taken for gone, and is still to be shut.
-        let lane = self.lane(line);
-        if lane.socket == Socket::None {
-            lane.socket = Socket::Shutting;
+        if self.lane(line).socket == Socket::None {
+            self.set_socket(line, Socket::Shutting);
             self.unwanted.push_back(line);
         }
     }
@@ -143,7 +142,11 @@ impl Exchange {
                 reason = format!("{reason}; no other token: {why}");
             }
             let again = self.lane(line).again;
-            if !again && !matches!(load, Load::Errand | Load::Listening | Load::Delete | Load::Answered) {
+            let is_aside = matches!(
+                load,
+                Load::Errand | Load::Listening | Load::Delete | Load::Answered | Load::ArrayProbe
+            );
+            if !again && !is_aside {
                 self.blame(reason);
             }
         } else if ok {
@@ -167,6 +170,7 @@ impl Exchange {
                 Want::Nothing
             }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
+            Load::Array | Load::ArrayProbe => self.array_want(connection, ok, by_media),
             Load::Resumed(_) | Load::Events | Load::Listening => {
                 if by_media == Want::Events {
                     Want::Events
@@ -185,6 +189,8 @@ impl Exchange {
         match lane.load {
             Load::Opening(_) => self.http_opening_answer(now, line, status, Some(frame.bytes()), sink),
             Load::Call(key) if !is_ok(status) => self.http_refused(now, line, key, Some(frame), sink),
+            Load::Array if !is_ok(status) => self.array_refused(now, line, Some(frame), sink),
+            Load::ArrayProbe if !is_ok(status) => {}
             _ => self.http_message(now, line, frame, sink),
         }
     }
@@ -220,6 +226,7 @@ impl Exchange {
                 }
                 self.handle_scanned(now, line, frame, envelope, sink);
             }
+            Load::Array => self.array_message(now, line, frame, sink),
             _ => self.handle_frame(now, line, frame, sink),
         }
     }
@@ -269,8 +276,12 @@ impl Exchange {
 
     /// A call was answered: its lane has only the rest of a response to read.
     pub(in crate::proto::exchange) fn http_answered(&mut self, now: Instant, connection: u32, lane: u32) {
-        let place = &mut self.http(connection).lanes[lane as usize];
-        place.load = Load::Answered;
+        if self.array_answered(connection, lane) {
+            return;
+        }
+        let pool = self.http(connection);
+        pool.set_load(lane, Load::Answered);
+        let place = &mut pool.lanes[lane as usize];
         if place.is_sent() {
             place.request.clear();
             (place.left, place.body_at) = (0, 0);
@@ -300,6 +311,8 @@ impl Exchange {
                 self.connections[connection as usize].window.give_back();
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
             }
+            Load::Array => self.array_ended(now, line, sink),
+            Load::ArrayProbe => self.probe_ended(now, line, sink),
             Load::Orphan(_) => self.settle(connection),
             Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
             Load::Errand => {
@@ -357,7 +370,7 @@ impl Exchange {
         if self.http(connection).dialect == Dialect::Events {
             // Accepted; the answer comes, or came, on the stream.
             self.set_no_lane(key);
-            self.lane(line).load = Load::Answered;
+            self.set_load(line, Load::Answered);
             return;
         }
         let last_event = self.lane(line).last_event.take();
@@ -406,6 +419,8 @@ impl Exchange {
         if let Some(frame) = error.filter(|_| is_answer) {
             if !self.http_retried(now, line, key, frame, sink) {
                 let proves_session = names_call || status != 400;
+                let wait_s = self.lane(line).retry_after_s;
+                self.heed_refusal(now, connection, status, wait_s);
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
                 if !proves_session {
                     self.connections[connection as usize].attempts = attempts;
@@ -416,8 +431,11 @@ impl Exchange {
         let why = Why::Http { status, retry_after_s: self.lane(line).retry_after_s };
         // A gateway that gave up waiting may have passed the call on.
         let fate = if matches!(status, 408 | 500 | 502 | 504) { Fate::Unknown } else { Fate::Answered };
-        self.lane(line).load = Load::Answered;
+        let wait_s = self.lane(line).retry_after_s;
+        self.heed_refusal(now, connection, status, wait_s);
+        self.set_load(line, Load::Answered);
         self.connections[connection as usize].window.give_back();
+        self.left_unanswered(now, connection);
         self.list(connection);
         self.fail(now, key, why, fate, sink);
     }
@@ -477,7 +495,7 @@ impl Exchange {
         let (connection, _) = self.of_line(line);
         let tries = self.correlation.get(key).map_or(0, |row| row.tries);
         let json = self.lane(line).body().to_vec();
-        self.lane(line).load = Load::Answered;
+        self.set_load(line, Load::Answered);
         if tries >= TRIES_MAX {
             let why = Why::Http { status: self.lane(line).status, retry_after_s: None };
             self.connections[connection as usize].window.give_back();
@@ -492,7 +510,7 @@ impl Exchange {
 
     /// The server has forgotten the session that the request on this line named: a new one is opened, once, whoever noticed
     /// first. Exchanges under way go on.
-    fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+    pub(super) fn end_session(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
         let (connection, _) = self.of_line(line);
         if self.has_outlived(line) || self.connections[connection as usize].state() != State::Ready {
             return;
@@ -530,6 +548,7 @@ impl Exchange {
                 self.shut(line);
                 self.list(connection);
             }
+            Load::Array => self.array_oversized(now, line, oversized, why, sink),
             Load::Orphan(_) => {
                 self.shut(line);
                 self.settle(connection);

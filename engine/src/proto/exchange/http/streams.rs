@@ -85,6 +85,7 @@ impl Exchange {
     /// The session is gone but the server is not: a new opening on the sockets there are. Exchanges under way go on.
     pub(super) fn renew(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.changed = true;
+        self.leave_ready(now, connection, false);
         let conn = &mut self.connections[connection as usize];
         conn.epoch = conn.epoch.wrapping_add(1);
         conn.opening = Key::NONE;

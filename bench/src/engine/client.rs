@@ -1,0 +1,145 @@
+//! The engine through its shared client: bulk jobs, awaited calls, blocking calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use volley::{Client, Config, ToolCall, ToolResult};
+
+use super::inline::OPEN_MAX;
+use super::place::Place;
+use crate::call::MESSAGE;
+use crate::contestant::{Course, Failure};
+use crate::counted;
+use crate::meter::{Idle, Run, warm_up};
+use crate::peer::{Runtime, Tasks};
+
+/// One endless job. Its caller brings the bodies of the calls; what these take from the allocator is not the engine's,
+/// and is left out of its account.
+pub(super) fn bulk(place: &Place, config: Config, course: &Course) -> Result<Run, Failure> {
+    let call = ToolCall::new("echo", &serde_json::json!({ "message": MESSAGE }))?;
+    let body = counted::taken_by(|| drop(call.clone()));
+    let client = volley::blocking::Client::connect(place.endpoint.clone(), config)?;
+    open_all(client.as_async(), course.connections)?;
+    let idle = Idle::now()?;
+    let pulled = AtomicU64::new(0);
+    let mut answers = client.bulk(std::iter::repeat_with(|| {
+        pulled.fetch_add(1, Ordering::Relaxed);
+        call.clone()
+    }));
+    let mut answered = 0_u64;
+    let mut take = |until: Instant| -> Result<u64, Failure> {
+        while Instant::now() < until {
+            for _ in 0..256 {
+                let (_, outcome) = answers.next().ok_or("an endless job ended")?;
+                let answer = outcome?;
+                if !answer.message().ends_with(b"}") {
+                    return Err("an answer is cut".into());
+                }
+                answered += 1;
+            }
+        }
+        Ok(answered)
+    };
+    let warm = take(Instant::now() + warm_up(course.duration()))?;
+    let (meter, before) = (idle.begin(place.pid()?, warm)?, pulled.load(Ordering::Relaxed));
+    let until = meter.begun() + course.duration();
+    let run = meter.end(take(until)?)?;
+    let bodies = pulled.load(Ordering::Relaxed) - before;
+    drop(answers);
+    client.close();
+    let allocations = run.allocations.zip(body).map(|(all, body)| all.without(body, bodies));
+    Ok(Run { allocations, ..run })
+}
+
+/// A task for each call in flight.
+pub(super) fn tasks(
+    place: &Place,
+    config: Config,
+    runtime: Runtime,
+    course: &Course,
+) -> Result<Run, Failure> {
+    runtime.build()?.block_on(async {
+        let client = Client::connect(place.endpoint.clone(), config).await?;
+        let until = Instant::now() + OPEN_MAX;
+        while !is_open(&client, course.connections, until)? {
+            // The runtime may have to drive the connections itself.
+            tokio::time::sleep(POLL).await;
+        }
+        let idle = Idle::now()?;
+        let mut tasks = Tasks::new(course);
+        for _ in 0..course.calls_in_flight() {
+            let client = client.clone();
+            tasks.spawn(move || {
+                let client = client.clone();
+                async move {
+                    let arguments = serde_json::json!({ "message": MESSAGE });
+                    check(&client.call_tool("echo", &arguments).await?)
+                }
+            });
+        }
+        let run = tasks.measure(idle, place.pid()?).await?;
+        client.close().await;
+        Ok(run)
+    })
+}
+
+/// A thread for each call in flight.
+pub(super) fn blocking(place: &Place, config: Config, course: &Course) -> Result<Run, Failure> {
+    let client = volley::blocking::Client::connect(place.endpoint.clone(), config)?;
+    open_all(client.as_async(), course.connections)?;
+    let idle = Idle::now()?;
+    let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut callers = Vec::new();
+    for _ in 0..course.calls_in_flight() {
+        let (client, answered, over) = (client.clone(), answered.clone(), over.clone());
+        let caller = move || -> Result<(), Failure> {
+            while !over.load(Ordering::Relaxed) {
+                check(&client.call_tool("echo", &serde_json::json!({ "message": MESSAGE }))?)?;
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        callers.push(thread::Builder::new().stack_size(STACK_BYTES).spawn(caller)?);
+    }
+    thread::sleep(warm_up(course.duration()));
+    let meter = idle.begin(place.pid()?, answered.load(Ordering::Relaxed))?;
+    thread::sleep(course.duration());
+    let run = meter.end(answered.load(Ordering::Relaxed))?;
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.join().map_err(|_| "a calling thread panicked")??;
+    }
+    client.close();
+    Ok(run)
+}
+
+/// A thousand of them are small.
+const STACK_BYTES: usize = 256 * 1024;
+
+fn check(result: &ToolResult) -> Result<(), Failure> {
+    match result.content.first().and_then(|content| content.as_text()) {
+        Some(text) if text == MESSAGE => Ok(()),
+        _ => Err(format!("not the echo of {MESSAGE:?}: {result:?}").into()),
+    }
+}
+
+/// Waits, before anything is measured, until all connections are ready.
+fn open_all(client: &Client, connections: usize) -> Result<(), Failure> {
+    let until = Instant::now() + OPEN_MAX;
+    while !is_open(client, connections, until)? {
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+fn is_open(client: &Client, connections: usize, until: Instant) -> Result<bool, Failure> {
+    let ready = client.ready_connections();
+    if ready < connections && Instant::now() > until {
+        return Err(format!("{ready} of {connections} connections are ready after {OPEN_MAX:?}").into());
+    }
+    Ok(ready == connections)
+}
+
+const POLL: Duration = Duration::from_millis(2);

@@ -1,0 +1,110 @@
+//! The engine on the measuring thread.
+
+use std::time::{Duration, Instant};
+
+use volley::{Config, Inline, InlineOutcome, Tool};
+
+use super::place::{Place, arguments};
+use crate::contestant::{Course, Failure};
+use crate::meter::{Idle, Latencies, Run, warm_up};
+
+/// Keeps the windows full, and counts.
+pub(super) fn run(place: &Place, config: &Config, course: &Course, turn_each: bool) -> Result<Run, Failure> {
+    let mut engine = Inline::connect(&place.endpoint, config)?;
+    open_all(&mut engine, course.connections)?;
+    let idle = Idle::now()?;
+    let (mut answered, mut latencies) = (0_u64, None);
+    let duration = course.duration();
+    drive(&mut engine, Instant::now() + warm_up(duration), turn_each, &mut answered, &mut latencies)?;
+    latencies = course.latency.then(Latencies::new);
+    let meter = idle.begin(place.pid()?, answered)?;
+    let until = meter.begun() + duration;
+    drive(&mut engine, until, turn_each, &mut answered, &mut latencies)?;
+    let run = meter.end(answered)?;
+    engine.close(|_, _, _| ());
+    Ok(Run { latency: latencies.as_ref().and_then(Latencies::summary), ..run })
+}
+
+/// Waits until all connections are ready, and a little longer, so that they rest.
+fn open_all(engine: &mut Inline, connections: usize) -> Result<(), Failure> {
+    let until = Instant::now() + OPEN_MAX;
+    while engine.ready_connections() < connections {
+        engine.turn(Duration::from_millis(5), |_, _, _| ())?;
+        if Instant::now() > until {
+            let ready = engine.ready_connections();
+            return Err(format!("{ready} of {connections} connections are ready after {OPEN_MAX:?}").into());
+        }
+    }
+    for _ in 0..4 {
+        engine.turn(Duration::from_millis(5), |_, _, _| ())?;
+    }
+    Ok(())
+}
+
+/// Ten thousand of them take a second or two.
+pub(super) const OPEN_MAX: Duration = Duration::from_secs(30);
+
+fn drive(
+    engine: &mut Inline,
+    until: Instant,
+    turn_each: bool,
+    answered: &mut u64,
+    latencies: &mut Option<Latencies>,
+) -> Result<(), Failure> {
+    let echo = Echo::new();
+    // The clock is looked at once in many turns: it is the engine that is measured.
+    while Instant::now() < until {
+        for _ in 0..16 {
+            *answered += fill_and_turn(engine, &echo, turn_each, latencies)?;
+        }
+    }
+    Ok(())
+}
+
+/// Submits calls until the windows are full and takes a turn; returns how many were answered.
+///
+/// # Errors
+///
+/// When one of them ended with anything but a result that looks whole.
+pub(crate) fn fill_and_turn(
+    engine: &mut Inline,
+    echo: &Echo,
+    turn_each: bool,
+    latencies: &mut Option<Latencies>,
+) -> Result<u64, Failure> {
+    let (mut answered, mut wrong) = (0_u64, 0_u64);
+    let mut sink = |submitted_ns: u64, now_ns: u64, outcome: InlineOutcome<'_>| match outcome {
+        InlineOutcome::Result(message) if message.last() == Some(&b'}') => {
+            answered += 1;
+            if let Some(latencies) = latencies {
+                latencies.note(now_ns.saturating_sub(submitted_ns));
+            }
+        }
+        _ => wrong += 1,
+    };
+    let now = engine.now_ns();
+    while engine.submit_at(&echo.tool, &echo.arguments, now, now).is_ok() {
+        if turn_each {
+            engine.turn(Duration::ZERO, &mut sink)?;
+        }
+    }
+    engine.turn(Duration::from_secs(1), &mut sink)?;
+    if wrong == 0 {
+        Ok(answered)
+    } else {
+        Err(format!("{wrong} calls were not answered with a result").into())
+    }
+}
+
+/// The common call, made once.
+pub(crate) struct Echo {
+    tool: Tool,
+    arguments: Vec<u8>,
+}
+
+impl Echo {
+    /// It is the same for everybody.
+    pub(crate) fn new() -> Self {
+        Self { tool: Tool::new("echo"), arguments: arguments().into_bytes() }
+    }
+}

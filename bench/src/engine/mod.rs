@@ -1,0 +1,88 @@
+//! The engine as a contestant, in the ways its users drive it: inline, in bulk, as one awaited call for each of many
+//! tasks, and as one blocking call for each of many threads.
+//!
+//! A new way is a [`Drive`] with its name and its arm in [`Engine::run`], and a line in [`crate::registry`].
+
+mod client;
+mod inline;
+mod place;
+
+use std::time::Duration;
+
+pub(crate) use inline::{Echo, fill_and_turn};
+pub(crate) use place::{Place, arguments, config};
+
+use crate::contestant::{Contestant, Cores, Course, Failure, Kind};
+use crate::link::Transport;
+use crate::meter::Run;
+use crate::peer::Runtime;
+
+/// A way to drive the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// On the measuring thread, sleeping when there is nothing to do.
+    Inline,
+    /// On the measuring thread, polling 50 us before it sleeps.
+    InlineSpin,
+    /// As inline, with a turn after each call: the engine as it would be if it wrote each call by itself.
+    InlineTurnEach,
+    /// A job through the shared client.
+    Bulk,
+    /// As many tasks as calls in flight, each awaiting one call at a time on the shared client.
+    Tasks(Runtime),
+    /// As many threads as calls in flight, each blocked in one call at a time on the shared client.
+    Blocking,
+}
+
+/// The engine, driven one way.
+#[derive(Debug)]
+pub struct Engine {
+    /// How.
+    pub drive: Drive,
+}
+
+impl Contestant for Engine {
+    fn name(&self) -> &'static str {
+        match self.drive {
+            Drive::Inline => "volley inline",
+            Drive::InlineSpin => "volley inline, spin 50us",
+            Drive::InlineTurnEach => "volley inline, a turn for each call",
+            Drive::Bulk => "volley client, bulk",
+            Drive::Tasks(Runtime::CurrentThread) => "volley client, tasks, current-thread",
+            Drive::Tasks(Runtime::MultiThread) => "volley client, tasks, multi-thread",
+            Drive::Blocking => "volley blocking, threads",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Volley
+    }
+
+    fn runs(&self, course: &Course) -> bool {
+        let possible = course.array == 1 && (course.transport != Transport::Stdio || course.connections == 1);
+        possible
+            && match self.drive {
+                Drive::Inline | Drive::InlineTurnEach | Drive::Tasks(_) => true,
+                // Polling takes the core that the target would need, if there is only one.
+                Drive::InlineSpin => course.cores == Cores::Free,
+                Drive::Bulk => !course.latency,
+                Drive::Blocking => !course.latency && course.calls_in_flight() <= THREADS_MAX,
+            }
+    }
+
+    fn run(&self, course: &Course) -> Result<Run, Failure> {
+        let spin = if self.drive == Drive::InlineSpin { Duration::from_micros(50) } else { Duration::ZERO };
+        let config = config(course)?.spin(spin).build()?;
+        let place = Place::new(course)?;
+        match self.drive {
+            Drive::Inline | Drive::InlineSpin => inline::run(&place, &config, course, false),
+            Drive::InlineTurnEach => inline::run(&place, &config, course, true),
+            Drive::Bulk => client::bulk(&place, config, course),
+            Drive::Tasks(runtime) => client::tasks(&place, config, runtime, course),
+            Drive::Blocking => client::blocking(&place, config, course),
+        }
+    }
+}
+
+/// More threads than this are no way to use a client.
+const THREADS_MAX: usize = 1024;

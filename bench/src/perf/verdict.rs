@@ -1,0 +1,710 @@
+//! What must be reached, and whether it was: one table of thresholds, read against what was measured.
+//!
+//! Each `Threshold` says what it is about, the bar that must be held and the goal, and how to find its figure in a
+//! report. A line whose figure is not there says so, and does not hold. Nothing here is a result: that is computed.
+
+use Bar::{AtLeast, AtMost};
+
+use super::curve::curves;
+use super::document::{Report, Section};
+use crate::contestant::Cores::{self, Free, One};
+use crate::contestant::Kind;
+use crate::link::Transport;
+use crate::report::{Entry, Row};
+
+/// One thing that must be reached.
+struct Threshold {
+    what: &'static str,
+    unit: Unit,
+    must: Option<Bar>,
+    goal: Option<Bar>,
+    read: fn(&Report) -> Vec<Reading>,
+}
+
+/// Which side of a number is the good one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// No less.
+    AtLeast(f64),
+    /// No more.
+    AtMost(f64),
+}
+
+/// What a figure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A part of the floor of the same row.
+    OfFloor,
+    /// How many times another's figure.
+    Times,
+    /// A part of 1.
+    Part,
+    /// Calls per second.
+    Rate,
+    /// CPU seconds per million calls.
+    CpuSeconds,
+    /// Things for a call.
+    PerCall,
+    /// Bytes.
+    Bytes,
+    /// A count.
+    Count,
+}
+
+/// A figure, and where it is from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Which transport, or which of several.
+    pub place: String,
+    /// The figure, or why there is none.
+    pub figure: Result<f64, String>,
+    /// Calls per second of the floor of the same row.
+    pub floor: Option<f64>,
+    /// Who else ran in the row, and at how many calls per second.
+    pub peer: Option<(String, f64)>,
+}
+
+/// One line of the verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What it is about.
+    pub what: &'static str,
+    /// How its numbers are meant.
+    pub unit: Unit,
+    /// What must be held, if anything.
+    pub must: Option<Bar>,
+    /// What is wanted, if anything.
+    pub goal: Option<Bar>,
+    /// What was reached.
+    pub reading: Reading,
+}
+
+/// How a line stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The goal is reached.
+    Goal,
+    /// What must be is held.
+    Holds,
+    /// It is not.
+    Missed,
+    /// There is no bar that must be held, and the goal is not reached.
+    BelowGoal,
+    /// There is no figure.
+    NotMeasured,
+}
+
+impl Bar {
+    /// Whether a figure is on the good side.
+    pub fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(bar) => figure >= bar,
+            Self::AtMost(bar) => figure <= bar,
+        }
+    }
+}
+
+impl Line {
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let Ok(figure) = self.reading.figure else { return Standing::NotMeasured };
+        let holds = |bar: Option<Bar>| bar.map(|bar| bar.holds(figure));
+        match (holds(self.must), holds(self.goal)) {
+            (Some(false), _) => Standing::Missed,
+            (_, Some(true)) => Standing::Goal,
+            (Some(true), _) => Standing::Holds,
+            (None, _) => Standing::BelowGoal,
+        }
+    }
+}
+
+/// All lines, in the order of the thresholds.
+pub fn verdict(report: &Report) -> Vec<Line> {
+    let lines = THRESHOLDS.iter().flat_map(|threshold| {
+        (threshold.read)(report).into_iter().map(|reading| Line {
+            what: threshold.what,
+            unit: threshold.unit,
+            must: threshold.must,
+            goal: threshold.goal,
+            reading,
+        })
+    });
+    lines.collect()
+}
+
+const INLINE: &str = "volley inline";
+const SPIN: &str = "volley inline, spin 50us";
+const BULK: &str = "volley client, bulk";
+const WRK: &str = "wrk -t1";
+
+/// None for a call is fewer than one for two hundred calls: a run reads its clocks from `/proc`, which takes a few blocks,
+/// and the queues of a bulk job take one for every 31 claims and batches of up to 128 calls.
+const NONE: f64 = 0.005;
+
+/// The table. A row of the matrix is named by its calls in flight, which over HTTP are its connections.
+const THRESHOLDS: &[Threshold] = &[
+    Threshold {
+        what: "inline, 1,024 in flight (polling over Unix)",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.7)),
+        goal: Some(AtLeast(0.9)),
+        read: |report| {
+            streams(|one| {
+                of_floor(report, one, Free, 1024, if one == Transport::Unix { SPIN } else { INLINE })
+            })
+        },
+    },
+    Threshold {
+        what: "inline, 1,024 in flight, one core",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.65)),
+        goal: Some(AtLeast(0.8)),
+        read: |report| streams(|one| of_floor(report, one, One, 1024, INLINE)),
+    },
+    Threshold {
+        what: "inline, 64 in flight, polling",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.7)),
+        goal: Some(AtLeast(0.9)),
+        read: |report| streams(|one| of_floor(report, one, Free, 64, SPIN)),
+    },
+    Threshold {
+        what: "inline, 64 in flight, one core",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.75)),
+        goal: Some(AtLeast(0.9)),
+        read: |report| streams(|one| of_floor(report, one, One, 64, INLINE)),
+    },
+    Threshold {
+        what: "one call at a time, one core",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.85)),
+        goal: Some(AtLeast(0.95)),
+        read: |report| streams(|one| of_floor(report, one, One, 1, INLINE)),
+    },
+    Threshold {
+        what: "one call at a time, two cores, polling: by the fastest peer",
+        unit: Unit::Times,
+        must: Some(AtLeast(1.0)),
+        goal: None,
+        read: |report| {
+            streams(|one| by(report, one, Free, 1, |entry| entry.name == SPIN, |entry| entry.kind.is_peer()))
+        },
+    },
+    Threshold {
+        what: "one call at a time, two cores, polling",
+        unit: Unit::OfFloor,
+        must: None,
+        goal: Some(AtLeast(0.9)),
+        read: |report| streams(|one| of_floor(report, one, Free, 1, SPIN)),
+    },
+    Threshold {
+        what: "shared client, 1,024 tasks awaiting single calls",
+        unit: Unit::Rate,
+        must: Some(AtLeast(1.5e6)),
+        goal: Some(AtLeast(3e6)),
+        read: |report| streams(|one| rate(report, one, Free, 1024, is_tasks)),
+    },
+    Threshold {
+        what: "the same, by rmcp's faster runtime",
+        unit: Unit::Times,
+        must: Some(AtLeast(15.0)),
+        goal: Some(AtLeast(40.0)),
+        read: |report| streams(|one| by(report, one, Free, 1024, is_tasks, |entry| entry.kind == Kind::Rmcp)),
+    },
+    Threshold {
+        what: "shared client, 1,024 tasks, everything on one core",
+        unit: Unit::Rate,
+        must: Some(AtLeast(1e6)),
+        goal: Some(AtLeast(3e6)),
+        read: |report| streams(|one| rate(report, one, One, 1024, is_tasks)),
+    },
+    Threshold {
+        what: "shared client, bulk, 1,024 in flight",
+        unit: Unit::OfFloor,
+        must: Some(AtLeast(0.4)),
+        goal: Some(AtLeast(0.6)),
+        read: |report| streams(|one| of_floor(report, one, Free, 1024, BULK)),
+    },
+    Threshold {
+        what: "CPU of the client, inline, 1,024 in flight",
+        unit: Unit::CpuSeconds,
+        must: Some(AtMost(0.10)),
+        goal: Some(AtMost(0.06)),
+        read: |report| streams(|one| cpu(report, one, 1024, INLINE)),
+    },
+    Threshold {
+        what: "HTTP/1.1, 64 connections, by wrk",
+        unit: Unit::Times,
+        must: Some(AtLeast(1.1)),
+        goal: Some(AtLeast(1.25)),
+        read: |report| {
+            vec![by(
+                report,
+                Transport::Http,
+                Free,
+                64,
+                |entry| entry.name == INLINE,
+                |entry| entry.name == WRK,
+            )]
+        },
+    },
+    Threshold {
+        what: "HTTP/1.1, one at a time, by wrk",
+        unit: Unit::Times,
+        must: Some(AtLeast(0.95)),
+        goal: Some(AtLeast(1.0)),
+        read: |report| {
+            vec![by(
+                report,
+                Transport::Http,
+                Free,
+                1,
+                |entry| entry.name == INLINE,
+                |entry| entry.name == WRK,
+            )]
+        },
+    },
+    Threshold {
+        what: "HTTP/1.1, one at a time, polling, by wrk",
+        unit: Unit::Times,
+        must: None,
+        goal: Some(AtLeast(2.0)),
+        read: |report| {
+            vec![by(report, Transport::Http, Free, 1, |entry| entry.name == SPIN, |entry| entry.name == WRK)]
+        },
+    },
+    Threshold {
+        what: "JSON-RPC arrays of 100 over HTTP, by jsonrpsee's `batch_request`",
+        unit: Unit::Times,
+        must: Some(AtLeast(2.0)),
+        goal: Some(AtLeast(4.0)),
+        read: arrays,
+    },
+    Threshold {
+        what: "coalesced, 1,000 in flight, by one write for each call",
+        unit: Unit::Times,
+        must: Some(AtLeast(4.0)),
+        goal: Some(AtLeast(8.0)),
+        read: coalesced,
+    },
+    Threshold {
+        what: "burst of 100 calls: total time saved against one at a time",
+        unit: Unit::Part,
+        must: Some(AtLeast(0.9)),
+        goal: None,
+        read: |report| bursts(report, |burst| burst.saved()),
+    },
+    Threshold {
+        // One, and not two.
+        what: "burst of 100 calls, in round trips of a single call",
+        unit: Unit::Times,
+        must: None,
+        goal: Some(AtMost(1.5)),
+        read: |report| bursts(report, |burst| burst.round_trips()),
+    },
+    Threshold {
+        what: "heap allocations for a call, inline",
+        unit: Unit::PerCall,
+        must: Some(AtMost(NONE)),
+        goal: Some(AtMost(NONE)),
+        read: |report| streams(|one| allocations(report, one, INLINE)),
+    },
+    Threshold {
+        what: "heap allocations for a call, bulk",
+        unit: Unit::PerCall,
+        must: Some(AtMost(NONE)),
+        goal: Some(AtMost(NONE)),
+        read: |report| streams(|one| allocations(report, one, BULK)),
+    },
+    Threshold {
+        what: "memory of an idle connection",
+        unit: Unit::Bytes,
+        must: Some(AtMost(8.0 * 1024.0)),
+        goal: Some(AtMost(4.0 * 1024.0)),
+        read: |report| vec![memory(report, "Unix, inline", |(idle, _)| idle)],
+    },
+    Threshold {
+        what: "memory of a busy connection",
+        unit: Unit::Bytes,
+        must: Some(AtMost(24.0 * 1024.0)),
+        goal: Some(AtMost(16.0 * 1024.0)),
+        read: |report| vec![memory(report, "Unix, inline, one call in flight on each", |(_, busy)| busy)],
+    },
+    Threshold {
+        what: "10,000 connections, one call in flight on each, by rmcp",
+        unit: Unit::Times,
+        must: Some(AtLeast(3.0)),
+        goal: Some(AtLeast(10.0)),
+        read: |report| many(report, |entry| entry.median()),
+    },
+    Threshold {
+        what: "10,000 connections: p99 by rmcp's",
+        unit: Unit::Times,
+        must: Some(AtMost(0.1)),
+        goal: None,
+        read: |report| many(report, |entry| entry.latency().map(|latency| latency.p99_us)),
+    },
+    Threshold {
+        what: "p99 of small calls while a long reply comes in on the same shard, by that without",
+        unit: Unit::Times,
+        must: Some(AtMost(2.0)),
+        goal: Some(AtMost(1.2)),
+        read: big_replies,
+    },
+    Threshold {
+        what: "curve of calls in flight: the worst rate behind the knee, by the best",
+        unit: Unit::Part,
+        must: Some(AtLeast(0.5)),
+        goal: Some(AtLeast(0.8)),
+        read: |report| knees(report, Section::InFlight, &[INLINE, BULK]),
+    },
+    Threshold {
+        what: "curve of connections: the worst rate behind the knee, by the best",
+        unit: Unit::Part,
+        must: Some(AtLeast(0.5)),
+        goal: Some(AtLeast(0.8)),
+        read: |report| knees(report, Section::Connections, &[INLINE]),
+    },
+    Threshold {
+        what: "soak: the last minute by the first, both against the floor of their minute",
+        unit: Unit::Part,
+        must: Some(AtLeast(0.95)),
+        goal: Some(AtLeast(0.99)),
+        read: |report| soaks(report, |soak| soak.last_by_first()),
+    },
+    Threshold {
+        what: "soak: growth of the resident set",
+        unit: Unit::Bytes,
+        must: Some(AtMost(1024.0 * 1024.0)),
+        goal: Some(AtMost(128.0 * 1024.0)),
+        read: |report| soaks(report, |soak| Some(soak.growth_bytes() as f64)),
+    },
+    Threshold {
+        what: "soak: calls by which the counters do not add up",
+        unit: Unit::Count,
+        must: Some(AtMost(0.0)),
+        goal: Some(AtMost(0.0)),
+        read: |report| {
+            soaks(report, |soak| {
+                let counters = &soak.counters;
+                let ended = counters.answered + counters.failed + counters.cancelled + counters.live;
+                Some(counters.submitted.abs_diff(ended) as f64)
+            })
+        },
+    },
+    Threshold {
+        what: "typed decode, 1 KiB / 64 KiB / 10 MiB, by serde_json",
+        unit: Unit::Times,
+        must: Some(AtLeast(1.0)),
+        goal: None,
+        read: |_| vec![missing("", "a stage, by criterion: `just bench decode`")],
+    },
+    Threshold {
+        what: "two shards by one",
+        unit: Unit::Times,
+        must: Some(AtLeast(1.7)),
+        goal: Some(AtLeast(1.9)),
+        read: |report| {
+            let cores = report.machine.cores;
+            vec![missing(
+                "",
+                &format!("needs cores to spare for two shards and their targets; this machine has {cores}"),
+            )]
+        },
+    },
+];
+
+fn is_tasks(entry: &Entry) -> bool {
+    entry.kind == Kind::Volley && entry.name.contains("tasks")
+}
+
+fn missing(place: &str, why: &str) -> Reading {
+    Reading { place: place.to_owned(), figure: Err(why.to_owned()), floor: None, peer: None }
+}
+
+fn streams(read: impl Fn(Transport) -> Reading) -> Vec<Reading> {
+    [Transport::Tcp, Transport::Stdio, Transport::Unix].into_iter().map(read).collect()
+}
+
+/// A figure of a row, with the row's floor and its fastest peer.
+fn of_row(place: String, row: Option<&Row>, figure: impl FnOnce(&Row) -> Result<f64, String>) -> Reading {
+    let Some(row) = row else { return missing(&place, "no such row was run") };
+    let peer = row.peer().and_then(|peer| Some((peer.name.clone(), peer.median()?)));
+    Reading { place, figure: figure(row), floor: row.floor(), peer }
+}
+
+fn median_of(row: &Row, name: &str) -> Result<f64, String> {
+    row.entry(name).and_then(Entry::median).ok_or_else(|| format!("{name} has no figure"))
+}
+
+fn of_floor(report: &Report, transport: Transport, cores: Cores, calls: usize, name: &str) -> Reading {
+    of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
+        Ok(median_of(row, name)? / row.floor().ok_or("the floor did not run")?)
+    })
+}
+
+/// The best of some by the best of others.
+fn by(
+    report: &Report,
+    transport: Transport,
+    cores: Cores,
+    calls: usize,
+    ours: fn(&Entry) -> bool,
+    theirs: fn(&Entry) -> bool,
+) -> Reading {
+    let mut reading = of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
+        let ours = row.best(ours).and_then(Entry::median).ok_or("the engine has no figure")?;
+        Ok(ours / row.best(theirs).and_then(Entry::median).ok_or("whom it is compared with did not run")?)
+    });
+    let row = report.matrix(transport, cores, calls);
+    let peer = row.and_then(|row| row.best(theirs));
+    reading.peer = peer.and_then(|peer| Some((peer.name.clone(), peer.median()?)));
+    reading
+}
+
+fn rate(
+    report: &Report,
+    transport: Transport,
+    cores: Cores,
+    calls: usize,
+    ours: fn(&Entry) -> bool,
+) -> Reading {
+    of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
+        Ok(row.best(ours).and_then(Entry::median).ok_or("the engine has no figure")?)
+    })
+}
+
+fn cpu(report: &Report, transport: Transport, calls: usize, name: &str) -> Reading {
+    of_row(transport.to_string(), report.matrix(transport, Free, calls), |row| {
+        Ok(row.entry(name).ok_or_else(|| format!("{name} has no figure"))?.cpu_per_million().0)
+    })
+}
+
+fn arrays(report: &Report) -> Vec<Reading> {
+    let rows: Vec<_> = report
+        .section(Section::Arrays)
+        .filter(|row| row.course.transport == Transport::Http && row.course.array > 1)
+        .collect();
+    if rows.is_empty() {
+        return vec![missing("", "no such row was run")];
+    }
+    let one = |row: &&Row| {
+        of_row(format!("{} calls in flight", row.course.calls_in_flight()), Some(row), |row| {
+            let ours = row.best(|entry| entry.kind == Kind::Volley).and_then(Entry::median);
+            let theirs = row.best(|entry| entry.kind == Kind::Jsonrpsee).and_then(Entry::median);
+            Ok(ours.ok_or("no contestant of the engine sends arrays")?
+                / theirs.ok_or("jsonrpsee did not run")?)
+        })
+    };
+    rows.iter().map(one).collect()
+}
+
+/// Against the floor's writes, which parse nothing, and against the engine's own.
+fn coalesced(report: &Report) -> Vec<Reading> {
+    let rows = || report.section(Section::Coalescing).filter(|row| row.course.in_flight > 1);
+    if rows().next().is_none() {
+        return vec![missing("", "no such row was run")];
+    }
+    let others = [
+        ("floor, a write for each call", "the floor's"),
+        ("volley inline, a turn for each call", "the engine's own"),
+    ];
+    let both = |row: &Row| {
+        others.map(|(other, whose)| {
+            of_row(format!("{}, {whose}", row.course.transport), Some(row), |row| {
+                Ok(median_of(row, INLINE)? / median_of(row, other)?)
+            })
+        })
+    };
+    rows().flat_map(both).collect()
+}
+
+fn bursts(report: &Report, figure: impl Fn(&super::burst::Outcome) -> Option<f64>) -> Vec<Reading> {
+    if report.bursts.is_empty() {
+        return vec![missing("", "no burst was run")];
+    }
+    let one = |burst: &super::burst::Outcome| Reading {
+        place: format!("{}, {:?}", burst.plan.course.transport, burst.plan.drive).to_lowercase(),
+        figure: figure(burst).ok_or_else(|| "no rounds".to_owned()),
+        floor: None,
+        peer: None,
+    };
+    report.bursts.iter().map(one).collect()
+}
+
+fn allocations(report: &Report, transport: Transport, name: &str) -> Reading {
+    let rows = report.section(Section::Counts).filter(|row| row.course.transport == transport);
+    let row = rows.max_by_key(|row| row.course.in_flight);
+    let mut reading = of_row(transport.to_string(), row, |row| {
+        let counts =
+            row.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.counts.as_ref());
+        counts.and_then(|counts| counts.allocations).ok_or_else(|| format!("{name} was not counted"))
+    });
+    if let Some(row) = row {
+        reading.place = format!("{transport}, {} in flight", row.course.in_flight);
+    }
+    reading
+}
+
+/// What each connection beyond the first takes: idle and busy, of one contestant with so many calls in flight on each.
+pub fn memory_of_a_connection(report: &Report, name: &str, in_flight: usize) -> Option<(f64, f64)> {
+    let rows = || report.section(Section::Memory).filter(|row| row.course.in_flight == in_flight);
+    let one = rows().find(|row| row.course.connections == 1)?;
+    let many = rows().max_by_key(|row| row.course.connections).filter(|row| row.course.connections > 1)?;
+    let (few, all) = (one.entry(name)?.memory()?, many.entry(name)?.memory()?);
+    let more = (many.course.connections - 1) as f64;
+    Some(((all.0 - few.0) / more, (all.1 - few.1) / more))
+}
+
+fn memory(report: &Report, place: &str, pick: fn((f64, f64)) -> f64) -> Reading {
+    let figure = memory_of_a_connection(report, INLINE, 1).map(pick);
+    Reading {
+        place: place.to_owned(),
+        figure: figure.ok_or_else(|| "no such rows were run".to_owned()),
+        floor: None,
+        peer: None,
+    }
+}
+
+fn many(report: &Report, figure: fn(&Entry) -> Option<f64>) -> Vec<Reading> {
+    let Some(row) = report.section(Section::Many).next() else {
+        return vec![missing("", "no such row was run")];
+    };
+    let place = format!("unix, {} connections", row.course.connections);
+    vec![of_row(place, Some(row), |row| {
+        let of = |kind| row.best(|entry| entry.kind == kind).and_then(figure);
+        Ok(of(Kind::Volley).ok_or("the engine has no figure")?
+            / of(Kind::Rmcp).ok_or("rmcp has no figure")?)
+    })]
+}
+
+/// On two connections those that overlap the long reply; on one, where they wait behind it, all of the run.
+fn big_replies(report: &Report) -> Vec<Reading> {
+    if report.big_replies.is_empty() {
+        return vec![missing("", "no long reply was sent")];
+    }
+    let one = |outcome: &super::big_reply::Outcome| {
+        let (transport, size) = (outcome.plan.course.transport, outcome.plan.reply_bytes >> 20);
+        let (place, figure) = if outcome.plan.course.connections > 1 {
+            ("two connections, those that overlap it", outcome.factor_meanwhile())
+        } else {
+            ("one connection, all of the run", outcome.factor())
+        };
+        Reading {
+            place: format!("{transport}, {size} MiB, {place}"),
+            figure: figure.ok_or_else(|| "no rounds".to_owned()),
+            floor: None,
+            peer: None,
+        }
+    };
+    report.big_replies.iter().map(one).collect()
+}
+
+fn knees(report: &Report, section: Section, names: &[&str]) -> Vec<Reading> {
+    let curves = curves(report, section);
+    let ours: Vec<_> = curves.iter().filter(|curve| names.contains(&curve.name.as_str())).collect();
+    if ours.is_empty() {
+        return vec![missing("", "no curve was run")];
+    }
+    let one = |curve: &&super::curve::Curve| Reading {
+        place: format!("{}, {}", curve.transport, curve.name.trim_start_matches("volley ")),
+        figure: curve.knee().map(|knee| knee.worst_behind).ok_or_else(|| "no points".to_owned()),
+        floor: None,
+        peer: None,
+    };
+    ours.iter().map(one).collect()
+}
+
+fn soaks(report: &Report, figure: impl Fn(&super::soak::Outcome) -> Option<f64>) -> Vec<Reading> {
+    if report.soaks.is_empty() {
+        return vec![missing("", "no soak was run")];
+    }
+    let one = |soak: &super::soak::Outcome| Reading {
+        place: format!(
+            "{}, {:?}, {} s",
+            soak.plan.course.transport, soak.plan.drive, soak.plan.course.seconds
+        )
+        .to_lowercase(),
+        figure: figure(soak).ok_or_else(|| "too short".to_owned()),
+        floor: None,
+        peer: None,
+    };
+    report.soaks.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contestant::Course;
+    use crate::report::tests::{course, entry};
+
+    fn line(must: Option<Bar>, goal: Option<Bar>, figure: f64) -> Standing {
+        let reading = Reading { place: String::new(), figure: Ok(figure), floor: None, peer: None };
+        Line { what: "", unit: Unit::Times, must, goal, reading }.standing()
+    }
+
+    #[test]
+    fn a_line_stands_as_its_bars_say() {
+        let (must, goal) = (Some(AtLeast(1.0)), Some(AtLeast(2.0)));
+        assert_eq!(
+            [0.9, 1.0, 2.0].map(|figure| line(must, goal, figure)),
+            [Standing::Missed, Standing::Holds, Standing::Goal]
+        );
+        assert_eq!([1.0, 2.0].map(|figure| line(None, goal, figure)), [Standing::BelowGoal, Standing::Goal]);
+        assert_eq!(
+            [1.0, 2.1].map(|figure| line(Some(AtMost(2.0)), None, figure)),
+            [Standing::Holds, Standing::Missed]
+        );
+        assert_eq!(line(must, goal, f64::NAN), Standing::Missed);
+    }
+
+    /// A report in which nothing was measured has every line, and none of them holds.
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        let lines = verdict(&Report::new());
+        assert!(lines.len() >= THRESHOLDS.len());
+        assert!(lines.iter().all(|line| line.standing() == Standing::NotMeasured));
+    }
+
+    /// No goal is easier than what must be.
+    #[test]
+    fn goals_are_beyond_musts() {
+        for threshold in THRESHOLDS {
+            match (threshold.must, threshold.goal) {
+                (Some(AtLeast(must)), Some(AtLeast(goal))) => assert!(goal >= must, "{}", threshold.what),
+                (Some(AtMost(must)), Some(AtMost(goal))) => assert!(goal <= must, "{}", threshold.what),
+                (Some(_), Some(_)) => panic!("{}: both ends", threshold.what),
+                (None, None) => panic!("{}: no bar", threshold.what),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn figures_are_of_their_own_row() {
+        let mut report = Report::new();
+        let wide = Course { in_flight: 1024, ..course() };
+        let entries = vec![
+            entry("floor coalesced", Kind::Floor, &[10_000_000]),
+            entry(INLINE, Kind::Volley, &[8_000_000]),
+            entry("volley client, tasks, current-thread", Kind::Volley, &[4_000_000]),
+            entry("rmcp, current-thread", Kind::Rmcp, &[200_000]),
+            entry("rmcp, multi-thread", Kind::Rmcp, &[100_000]),
+        ];
+        report.put(Section::Matrix, Row { course: wide, entries });
+        let lines = verdict(&report);
+        let of = |what: &str| {
+            let mut lines =
+                lines.iter().filter(|line| line.what.starts_with(what) && line.reading.place == "tcp");
+            lines.next().unwrap_or_else(|| panic!("{what}"))
+        };
+        assert_eq!(of("inline, 1,024 in flight (").reading.figure, Ok(0.8));
+        assert_eq!(of("inline, 1,024 in flight (").standing(), Standing::Holds);
+        assert_eq!(of("the same, by rmcp").reading.figure, Ok(20.0));
+        assert_eq!(of("the same, by rmcp").reading.peer, Some(("rmcp, current-thread".into(), 100_000.0)));
+        assert_eq!(of("shared client, 1,024 tasks awaiting").standing(), Standing::Holds);
+        assert_eq!(of("CPU of the client").reading.figure, Ok(1.0 / 8.0));
+        assert_eq!(of("inline, 1,024 in flight, one core").standing(), Standing::NotMeasured);
+    }
+}

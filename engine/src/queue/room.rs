@@ -1,0 +1,133 @@
+//! Where callers wait for a free slot, and where those who free one tell them.
+//!
+//! A slot is freed at the end of every call, and hardly ever waits somebody for it. So whoever frees one looks at a number first:
+//! the event behind it has a lock, which would otherwise be taken once a call by every caller of the client.
+//!
+//! | field | who may touch it | when |
+//! |---|---|---|
+//! | `waiting` | a caller counts itself in before it listens, and out after it has gone | always |
+//! | `freed` | callers listen; who frees a slot tells | while somebody waits |
+//!
+//! | store | ordering | pairs with | publishes |
+//! |---|---|---|---|
+//! | `waiting += 1`, then the fence in `listen`, then the caller's second look for a slot | SeqCst fence | the fence in `tell_one` and `tell_all`, after the slot was freed | either the caller finds the slot, or it is told |
+//!
+//! Each freed slot tells one *more*: with `notify(1)`, which counts those who have been told and have not looked yet, ten slots
+//! that came free in one turn woke one caller, and the other nine slept beside free slots until calls ended, one by one. (The
+//! model `loom_two_slots_wake_two` found it.) Whoever was told and goes away without having looked passes it on.
+//!
+//! Unit: slots. Cost: a fence and a load for each slot that is freed. Owner: one for each engine, shared by its shards and callers.
+//! Proof: `loom_*_room*` and `loom_two_slots_wake_two` in `models`, and `nobody_sleeps_beside_a_free_slot`, below.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::base::sync::{AtomicUsize, Event, EventListener, IntoNotification, Ordering, fence};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Room {
+    waiting: AtomicUsize,
+    freed: Event,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self { waiting: AtomicUsize::new(0), freed: Event::new() }
+    }
+
+    /// Waits for a slot from now on. Look for one again before polling this.
+    pub(crate) fn listen(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // The fence is in here.
+        let listener = self.freed.listen();
+        Waiting { listener: Some(listener), room: Arc::clone(self) }
+    }
+
+    /// A slot became free.
+    #[inline]
+    pub(crate) fn tell_one(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify(1.additional());
+        }
+    }
+
+    /// Everybody should look.
+    pub(crate) fn tell_all(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify(usize::MAX);
+        }
+    }
+}
+
+/// A caller who waits. Ready once, then it has to be dropped.
+pub(crate) struct Waiting {
+    /// `None` only while it is dropped.
+    listener: Option<EventListener>,
+    room: Arc<Room>,
+}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.listener {
+            Some(listener) => Pin::new(listener).poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // First the listener, who may have something to pass on.
+        self.listener = None;
+        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(any(volley_loom, volley_shuttle))))]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize as StdUsize, Ordering::SeqCst},
+        task::{Wake, Waker},
+    };
+
+    use super::*;
+
+    struct Count(StdUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// Slots that come free before anybody whom they woke has looked wake as many callers: it was one, whatever their number.
+    #[test]
+    fn nobody_sleeps_beside_a_free_slot() {
+        let room = Arc::new(Room::new());
+        let count = Arc::new(Count(StdUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let mut cx = Context::from_waker(&waker);
+        let mut waiting: Vec<_> = (0..5).map(|_| room.listen()).collect();
+        for one in &mut waiting {
+            assert!(Pin::new(one).poll(&mut cx).is_pending());
+        }
+        (0..3).for_each(|_| room.tell_one());
+        assert_eq!(count.0.load(SeqCst), 3);
+        // One of those told goes without having looked.
+        drop(waiting.remove(0));
+        assert_eq!(count.0.load(SeqCst), 4, "it is passed on");
+        room.tell_all();
+        assert_eq!(count.0.load(SeqCst), 5);
+        drop(waiting);
+        assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
+    }
+}
