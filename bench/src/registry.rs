@@ -23,6 +23,9 @@ pub fn everyone() -> Vec<Box<dyn Contestant>> {
         Drive::Bulk,
         Drive::Tasks(Runtime::CurrentThread),
         Drive::Tasks(Runtime::MultiThread),
+        Drive::DrivenTasks(Runtime::CurrentThread),
+        Drive::DrivenTasks(Runtime::MultiThread),
+        Drive::Arrays,
         Drive::Blocking,
     ] {
         all.push(Box::new(Engine { drive }));

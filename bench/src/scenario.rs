@@ -134,7 +134,7 @@ pub fn responses() -> impl Iterator<Item = Scenario> {
     let events = move |body: &[u8]| {
         in_chunks("text/event-stream", &[b"event: message\r\ndata: ", body, b"\r\n\r\n"].concat())
     };
-    let all: [(&str, Box<dyn Fn(&[u8]) -> Vec<u8>>); 3] =
+    let all: [(&str, Box<Response>); 3] =
         [("length", Box::new(length)), ("chunked", Box::new(chunked)), ("events", Box::new(events))];
     all.into_iter().map(|(name, response)| {
         let messages = (0..RESPONSES).map(|at| {
@@ -144,6 +144,9 @@ pub fn responses() -> impl Iterator<Item = Scenario> {
         Scenario::new(format!("http/{name}"), messages)
     })
 }
+
+/// Makes a whole response of a body.
+type Response = dyn Fn(&[u8]) -> Vec<u8>;
 
 /// A window of small replies with 10 MiB in the middle: the large one must not cost the small ones.
 pub fn whale() -> Scenario {

@@ -10,6 +10,7 @@ use volley::{Client, Config, Driver, Error, ToolCall};
 const TASKS: u64 = 1_000;
 const CALLS: u64 = 200;
 
+#[expect(clippy::disallowed_methods, reason = "a program that measures has a clock")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:9000".to_owned());

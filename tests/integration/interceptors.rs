@@ -74,7 +74,7 @@ fn three() -> (ConfigBuilder, [Arc<Counts>; 2]) {
     struct Yielding(AtomicU64);
     impl Interceptor for Yielding {
         async fn before(&self, call: &mut InterceptedCall) -> Result<Verdict, Error> {
-            if self.0.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+            if self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
                 yield_once().await;
             }
             call.set_meta("example.org/seen", true)?;
@@ -82,7 +82,7 @@ fn three() -> (ConfigBuilder, [Arc<Counts>; 2]) {
         }
 
         async fn after(&self, _call: &mut InterceptedCall, outcome: Outcome) -> Outcome {
-            if self.0.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+            if self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
                 yield_once().await;
             }
             outcome

@@ -43,8 +43,8 @@ fn rmcp_lists_its_tools() {
                 let mut tools = client.list_tools().await.unwrap();
                 tools.sort_by(|a, b| a.name.cmp(&b.name));
                 let names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
-                assert_eq!(names, ["echo", "sleepy"], "{}", server.name);
-                assert_eq!(tools[0].input_schema["properties"]["message"]["type"], "string");
+                assert_eq!(names, ["count", "echo", "executions", "sleepy"], "{}", server.name);
+                assert_eq!(tools[1].input_schema["properties"]["message"]["type"], "string");
                 client.close().await;
             });
         }

@@ -25,6 +25,44 @@ pub(super) fn run(place: &Place, config: &Config, course: &Course, turn_each: bo
     Ok(Run { latency: latencies.as_ref().and_then(Latencies::summary), ..run })
 }
 
+/// The same with calls put together, as many as the course says. Fails if they did not leave as arrays.
+pub(super) fn run_arrays(place: &Place, config: &Config, course: &Course) -> Result<Run, Failure> {
+    let mut engine = Inline::connect(&place.endpoint, config)?;
+    open_all(&mut engine, course.connections)?;
+    let idle = Idle::now()?;
+    let echo = Echo::new();
+    let calls: Vec<_> = (0..course.array).map(|_| (echo.arguments.as_slice(), 0)).collect();
+    let mut answered = 0_u64;
+    let mut drive = |engine: &mut Inline, until: Instant| -> Result<u64, Failure> {
+        while Instant::now() < until {
+            for _ in 0..16 {
+                while engine.submit_batch(&echo.tool, &calls) == calls.len() {}
+                let mut wrong = 0_u64;
+                engine.turn(Duration::from_secs(1), |_, _, outcome| match outcome {
+                    InlineOutcome::Result(message) if message.last() == Some(&b'}') => answered += 1,
+                    _ => wrong += 1,
+                })?;
+                if wrong > 0 {
+                    return Err(format!("{wrong} calls were not answered with a result").into());
+                }
+            }
+        }
+        Ok(answered)
+    };
+    // The server is asked on demand whether it answers arrays, so the first calls go by themselves.
+    let warm = drive(&mut engine, Instant::now() + warm_up(course.duration()))?;
+    let meter = idle.begin(place.pid()?, warm)?;
+    let before = engine.stats().calls_in_arrays;
+    let until = meter.begun() + course.duration();
+    let run = meter.end(drive(&mut engine, until)?)?;
+    let together = engine.stats().calls_in_arrays - before;
+    engine.close(|_, _, _| ());
+    if together < run.calls / 2 {
+        return Err(format!("of {} calls only {together} left in arrays", run.calls).into());
+    }
+    Ok(run)
+}
+
 /// Waits until all connections are ready, and a little longer, so that they rest.
 fn open_all(engine: &mut Inline, connections: usize) -> Result<(), Failure> {
     let until = Instant::now() + OPEN_MAX;

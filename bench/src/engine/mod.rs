@@ -9,6 +9,8 @@ mod place;
 
 use std::time::Duration;
 
+use volley::{Driver, Revision};
+
 pub(crate) use inline::{Echo, fill_and_turn};
 pub(crate) use place::{Place, arguments, config};
 
@@ -30,6 +32,10 @@ pub enum Drive {
     Bulk,
     /// As many tasks as calls in flight, each awaiting one call at a time on the shared client.
     Tasks(Runtime),
+    /// The same, with the connections driven by the tasks' own runtime.
+    DrivenTasks(Runtime),
+    /// On the measuring thread, calls put together to JSON-RPC arrays.
+    Arrays,
     /// As many threads as calls in flight, each blocked in one call at a time on the shared client.
     Blocking,
 }
@@ -50,6 +56,9 @@ impl Contestant for Engine {
             Drive::Bulk => "volley client, bulk",
             Drive::Tasks(Runtime::CurrentThread) => "volley client, tasks, current-thread",
             Drive::Tasks(Runtime::MultiThread) => "volley client, tasks, multi-thread",
+            Drive::DrivenTasks(Runtime::CurrentThread) => "volley client, tasks, driven by current-thread",
+            Drive::DrivenTasks(Runtime::MultiThread) => "volley client, tasks, driven by multi-thread",
+            Drive::Arrays => "volley arrays, inline",
             Drive::Blocking => "volley blocking, threads",
         }
     }
@@ -59,10 +68,13 @@ impl Contestant for Engine {
     }
 
     fn runs(&self, course: &Course) -> bool {
-        let possible = course.array == 1 && (course.transport != Transport::Stdio || course.connections == 1);
+        let together = course.array > 1;
+        let possible = course.transport != Transport::Stdio || course.connections == 1;
         possible
+            && together == (self.drive == Drive::Arrays)
             && match self.drive {
-                Drive::Inline | Drive::InlineTurnEach | Drive::Tasks(_) => true,
+                Drive::Inline | Drive::InlineTurnEach | Drive::Tasks(_) | Drive::DrivenTasks(_) => true,
+                Drive::Arrays => !course.latency,
                 // Polling takes the core that the target would need, if there is only one.
                 Drive::InlineSpin => course.cores == Cores::Free,
                 Drive::Bulk => !course.latency,
@@ -72,13 +84,23 @@ impl Contestant for Engine {
 
     fn run(&self, course: &Course) -> Result<Run, Failure> {
         let spin = if self.drive == Drive::InlineSpin { Duration::from_micros(50) } else { Duration::ZERO };
-        let config = config(course)?.spin(spin).build()?;
+        let mut config = config(course)?.spin(spin);
+        if matches!(self.drive, Drive::DrivenTasks(_)) {
+            config = config.driver(Driver::Tokio);
+        }
+        if self.drive == Drive::Arrays {
+            config = config.revision(Revision::V2025_03_26).array_calls_max(u32::try_from(course.array)?);
+        }
+        let config = config.build()?;
         let place = Place::new(course)?;
         match self.drive {
             Drive::Inline | Drive::InlineSpin => inline::run(&place, &config, course, false),
             Drive::InlineTurnEach => inline::run(&place, &config, course, true),
             Drive::Bulk => client::bulk(&place, config, course),
-            Drive::Tasks(runtime) => client::tasks(&place, config, runtime, course),
+            Drive::Arrays => inline::run_arrays(&place, &config, course),
+            Drive::Tasks(runtime) | Drive::DrivenTasks(runtime) => {
+                client::tasks(&place, config, runtime, course)
+            }
             Drive::Blocking => client::blocking(&place, config, course),
         }
     }
