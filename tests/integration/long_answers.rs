@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use volley::{Client, Config, ConfigBuilder, ErrorKind, Fate, ToolCall, ToolResult};
+use volley::{Client, Config, ConfigBuilder, ErrorKind, Fate, Interceptor, ToolCall, ToolResult};
 use volley_tests::byte_server::{ByteServer, Peer, answer};
 
 use crate::servers::{Server, echo, message};
@@ -193,6 +193,39 @@ fn a_decoded_job_pulls_no_more_calls_than_its_bound_allows() {
             assert!(pulled <= taken + 1 + 10, "{pulled} pulled, {taken} taken");
         }
         assert_eq!(pulled.load(Ordering::SeqCst), 300);
+        pollster::block_on(client.close());
+    }
+}
+
+struct Idle;
+
+impl Interceptor for Idle {}
+
+/// Such a job makes single calls, under the same bound: what the workers hold of it must neither exceed it nor end the job.
+#[test]
+fn a_decoded_job_with_interceptors_yields_each_answer_once_within_its_bound() {
+    let server = Server::target(&["--reorder", "16"]);
+    for (workers, ordered) in [(1, false), (1, true), (0, true)] {
+        let config = Config::builder().interceptor(Idle).decode_workers(workers).decode_offload_bytes(1_024);
+        let client = server.connect(config);
+        let pulled = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&pulled);
+        let calls = (0..100).map(|n| ToolCall::new("blob", &json!({"bytes": 50_000 + n})).unwrap());
+        let calls = calls.inspect(move |_| {
+            counting.fetch_add(1, Ordering::SeqCst);
+        });
+        let bulk = client.bulk(calls).buffer(2);
+        let job = if ordered { bulk.ordered() } else { bulk }.decoded();
+        let mut seen = Vec::new();
+        for (n, outcome) in job.blocking() {
+            assert_eq!(outcome.unwrap().text().len() as u64, 50_000 + n);
+            seen.push(n);
+            assert!(pulled.load(Ordering::SeqCst) <= seen.len() as u64 + 2);
+        }
+        if !ordered {
+            seen.sort_unstable();
+        }
+        assert_eq!(seen, (0..100).collect::<Vec<_>>(), "{workers} workers");
         pollster::block_on(client.close());
     }
 }
