@@ -116,7 +116,7 @@ fn small_calls_are_answered_before_an_answer_of_100_mib_in_a_bulk_job_is_whole()
         let door = Arc::new(Door::default());
         let server = gated(100 * MIB, Arc::clone(&door));
         let client = connect(&server, Config::builder().decode_workers(workers));
-        let mut job = client.bulk([long(), echo(1)].into_iter()).ordered().decoded();
+        let mut job = client.bulk([long(), echo(1)]).ordered().decoded();
         // The job's calls go out when it is polled.
         let mut next = Box::pin(job.next());
         assert!(poll_once(next.as_mut()).is_none());
@@ -294,7 +294,7 @@ fn a_long_answer_that_cannot_be_read_fails_its_own_call_only() {
         for (case, says) in cases {
             let call = || ToolCall::new("echo", &json!({"message": case})).unwrap();
             let single = pollster::block_on(client.call(call())).unwrap_err();
-            let mut bulk = client.bulk([call(), echo(1)].into_iter()).ordered().decoded().blocking();
+            let mut bulk = client.bulk([call(), echo(1)]).ordered().decoded().blocking();
             let in_bulk = bulk.next().unwrap().1.unwrap_err();
             for error in [single, in_bulk] {
                 assert_eq!(
