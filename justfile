@@ -59,7 +59,7 @@ asan suite="lib":
 fuzz-bodies seed="1":
     VOLLEY_SEED={{seed}} cargo test -p mcp-volley --lib --features internals,websocket fuzz_bodies
 
-# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream, exchange, multiplexed or websocket. Needs `cargo install cargo-fuzz`.
+# A fuzz target for so many seconds: framing, envelope, http_head, chunked, event_stream, decode, exchange, multiplexed or websocket. Needs `cargo install cargo-fuzz`.
 fuzz target seconds="60":
     cd engine && mkdir -p fuzz/corpus/{{target}} && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -dict=fuzz/json.dict -max_total_time={{seconds}}
 

@@ -52,6 +52,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) memory: Arc<Memory>,
     pub(crate) porter: Arc<Porter>,
+    pub(crate) pool: Pool,
     /// A slot became free on some shard.
     pub(crate) room: Arc<Room>,
     /// Subscriptions that are open or being opened.
@@ -144,6 +145,7 @@ impl Engine {
             config,
             memory,
             porter,
+            pool,
             room,
             over_http: matches!(endpoint, Endpoint::Http(_)),
             subscriptions: AtomicU32::new(0),
@@ -173,6 +175,7 @@ impl Engine {
             config,
             memory: Arc::default(),
             porter: Arc::new(Porter::new(None, None).expect("without a handler no thread is started")),
+            pool: Pool::default(),
             room,
             over_http: false,
             subscriptions: AtomicU32::new(0),

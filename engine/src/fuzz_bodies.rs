@@ -13,6 +13,7 @@ mod exchange;
 #[cfg(feature = "http2")]
 mod multiplexed;
 
+use crate::decode::naive;
 use crate::proto::framing::newline;
 use crate::proto::http::{chunked, event_stream, head};
 use crate::proto::message::envelope;
@@ -87,6 +88,11 @@ pub fn envelope(data: &[u8]) {
     envelope::naive::assert_agrees(data);
 }
 
+/// The reader of answers against serde_json.
+pub fn decode(data: &[u8]) {
+    naive::assert_agrees(data);
+}
+
 /// The sizes of pieces: all at once for 0, else at random up to `pieces`.
 fn sizes(pieces: u8, seed: u8, stream: &[u8]) -> impl Iterator<Item = usize> {
     let piece_bytes_max = match pieces {
@@ -139,6 +145,7 @@ mod tests {
             ("http_head", http_head),
             ("chunked", chunked),
             ("event_stream", event_stream),
+            ("decode", decode),
             ("exchange", exchange),
             #[cfg(feature = "http2")]
             ("multiplexed", multiplexed),

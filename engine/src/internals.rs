@@ -15,5 +15,5 @@ pub mod fuzz_bodies {
     pub use crate::fuzz_bodies::multiplexed;
     #[cfg(feature = "websocket")]
     pub use crate::fuzz_bodies::websocket;
-    pub use crate::fuzz_bodies::{chunked, envelope, event_stream, exchange, framing, http_head};
+    pub use crate::fuzz_bodies::{chunked, decode, envelope, event_stream, exchange, framing, http_head};
 }

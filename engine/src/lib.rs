@@ -63,6 +63,7 @@ mod transport;
 pub use api::{
     batch::{Batch, BatchAnswers},
     bulk::{BlockingBulk, Bulk},
+    bulk_decoded::{BlockingDecodedBulk, DecodedBulk},
     call::{Answer, Call},
     client::{Client, Full},
     inline::{Inline, InlineOutcome, WindowFull},

@@ -113,6 +113,18 @@ fn a_line_that_never_ends_takes_no_memory_and_no_other_connection() {
     assert!(rss_bytes < 2 * 16 * MIB + RSS_BESIDES, "{} MiB", rss_bytes / MIB);
 }
 
+/// 100 MiB within the bound: the buffer doubles up to it, and all of that is given back when the answer is dropped.
+#[test]
+fn the_memory_of_an_answer_of_100_mib_is_bounded_and_given_back() {
+    let target = Target::unix(&[]);
+    let report = flood(&target.endpoint(), 128 * MIB, 60, "blob", &json!({"bytes": 100 * MIB}));
+    assert_eq!((&report["right"], &report["others"]), (&json!(200), &json!([])), "{report}");
+    assert!(report["large"]["bytes"].as_u64().expect("it arrives") > 100 * MIB, "{report}");
+    let mib = |name: &str| report[name].as_u64().expect("a number") / MIB;
+    assert!(mib("rss_bytes") < 2 * 128 + RSS_BESIDES / MIB, "{report}");
+    assert!(mib("kept_bytes") < RSS_BESIDES / MIB, "{report}");
+}
+
 /// 100 MB where the bound allows it: it arrives whole, and the small ones around it are right.
 #[test]
 fn an_answer_of_100_mb_arrives_under_a_raised_bound() {

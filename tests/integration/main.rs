@@ -13,6 +13,7 @@ mod http2_losses;
 mod inbound;
 mod interceptors;
 mod lists;
+mod long_answers;
 mod many;
 mod oauth;
 mod protocol;

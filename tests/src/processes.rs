@@ -100,6 +100,12 @@ pub fn peak_rss_bytes() -> u64 {
     peak.trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
+/// The resident memory that this process has now, in bytes.
+pub fn rss_bytes_now() -> u64 {
+    let now = status(std::process::id(), "VmRSS:").expect("a kernel that counts");
+    now.trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
 /// The children of a process.
 pub fn children(pid: u32) -> Vec<u32> {
     let is_child = |child: &u32| status(*child, "PPid:").is_some_and(|parent| parent == pid.to_string());

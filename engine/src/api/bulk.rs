@@ -84,6 +84,8 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     next_yield: u64,
     /// A call that did not fit the last claim.
     left_over: Option<ToolCall>,
+    /// Calls whose outcomes have been taken and are still unread, by the layer above.
+    held: usize,
     /// The job of a client with interceptors, which goes another way.
     intercepted: Option<Box<Intercepted>>,
 }
@@ -120,6 +122,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             line: VecDeque::new(),
             next_yield: 0,
             left_over: None,
+            held: 0,
             intercepted,
         }
     }
@@ -148,6 +151,19 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         self
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.options.ordered
+    }
+
+    /// So many outcomes have been taken and count as unread.
+    pub(super) fn hold(&mut self, held: usize) {
+        self.held = held;
+    }
+
     /// The next outcome, or `None` when every call has had its own.
     pub async fn next(&mut self) -> Option<(u64, Result<RawAnswer, Error>)> {
         std::future::poll_fn(|cx| self.poll_outcome(cx.waker())).await
@@ -162,9 +178,9 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         if self.options.ordered { self.line.len() } else { self.finished.len() }
     }
 
-    fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
+    pub(super) fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
         if let Some(intercepted) = &mut self.intercepted {
-            let (ordered, bound) = (self.options.ordered, self.bound);
+            let (ordered, bound) = (self.options.ordered, self.bound.saturating_sub(self.held));
             let terms = Terms { engine: &self.engine, patience: self.patience, bound, ordered };
             return intercepted.poll(&mut self.calls, &terms, waker);
         }
@@ -236,6 +252,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         while self.calls.is_some() {
             let outstanding: usize = self.outstanding.iter().sum();
             let used = if self.options.ordered { self.unread() } else { outstanding + self.unread() };
+            let used = used + self.held;
             let room = self.bound.saturating_sub(used);
             // Small claims would cost a wake each: wait until a fair piece of the bound is free, unless nothing is in flight.
             if room == 0 || (outstanding > 0 && room < CLAIM_CALLS_MAX.min(self.bound / 4)) {

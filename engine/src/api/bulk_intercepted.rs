@@ -54,6 +54,10 @@ impl Intercepted {
                 return Poll::Ready(Some((self.next_yield - 1, outcome)));
             }
             self.pull(calls, terms);
+            // The bound is used up by what the layer above holds: it asks again when it has less.
+            if calls.is_some() && self.together.len() == 0 && self.line.is_empty() {
+                return Poll::Pending;
+            }
             match self.together.poll_next(waker) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some((index, outcome))) if terms.ordered => {

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod blocking;
 mod blocking_mcp;
 pub(crate) mod bulk;
+pub(crate) mod bulk_decoded;
 mod bulk_intercepted;
 pub(crate) mod call;
 pub(crate) mod client;

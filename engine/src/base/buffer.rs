@@ -28,9 +28,9 @@ impl Chunk {
         }
     }
 
-    /// Its bytes, to be spoiled; none while somebody else holds the chunk.
-    pub(crate) fn own(kept: &mut Arc<Self>) -> Option<&mut [u8]> {
-        Arc::get_mut(kept).map(|chunk| &mut *chunk.0)
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// All of it.

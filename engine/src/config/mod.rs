@@ -395,14 +395,16 @@ impl ConfigBuilder {
         self
     }
 
-    /// Threads that decode long answers of single typed calls. Default 1; 0 leaves all decoding to the callers.
+    /// Threads that decode long answers of single typed calls and of [decoded](crate::Bulk::decoded) bulk jobs. Default 1; 0 leaves
+    /// all decoding to the callers.
     #[must_use]
     pub fn decode_workers(mut self, workers: usize) -> Self {
         self.decode_workers = workers;
         self
     }
 
-    /// Answers of at least this length are decoded by the workers. Default 64 KiB (`results/reports`, decode offload).
+    /// Answers of at least this length are decoded by the workers. Default 64 KiB: so much text is read in 10 to
+    /// 40 us, so much structured content in several hundred, which is as long as an executor's thread should be kept (ADR 0021).
     #[must_use]
     pub fn decode_offload_bytes(mut self, bytes: usize) -> Self {
         self.decode_offload_bytes = bytes;

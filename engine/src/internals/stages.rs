@@ -150,11 +150,11 @@ impl Encoder {
     }
 }
 
-/// Reads a response as the engine does; spoils the bytes.
+/// Reads a response as the engine does.
 ///
 /// # Errors
 /// As [`crate::RawAnswer::tool_result`].
-pub fn decode(bytes: &mut [u8]) -> Result<ToolResult, Error> {
+pub fn decode(bytes: &[u8]) -> Result<ToolResult, Error> {
     answer::tool_result(bytes)
 }
 

@@ -6,6 +6,7 @@
 //! it. `tests/conformance/schema.rs` goes over all of them with the schema of each revision.
 
 pub(crate) mod answer;
+pub(crate) mod block;
 pub(crate) mod body;
 pub(crate) mod cache;
 pub(crate) mod completion;

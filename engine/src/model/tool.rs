@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::body::Body;
@@ -310,47 +310,6 @@ impl Serialize for Content {
                 .map(|(name, value)| (*name, value))
                 .chain(rest.iter().map(|(name, value)| (name.as_str(), value))),
         )
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut members = Members::deserialize(deserializer)?;
-        // A block that says it is of a kind and lacks what that kind must have is kept raw as well: it is the user's to
-        // judge, and the other blocks are not lost over it.
-        let has = |members: &Members, names: &[&str]| {
-            names.iter().all(|name| members.get(*name).is_some_and(Value::is_string))
-        };
-        let take = |members: &mut Members, name: &str| match members.remove(name) {
-            Some(Value::String(text)) => Ok(text),
-            _ => Err(de::Error::missing_field("a string member")),
-        };
-        let kind = members.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        match kind.as_str() {
-            "text" if has(&members, &["text"]) => {
-                members.remove("type");
-                Ok(Self::Text { text: take(&mut members, "text")?, rest: members })
-            }
-            "image" | "audio" if has(&members, &["data", "mimeType"]) => {
-                members.remove("type");
-                let (data, mime_type) = (take(&mut members, "data")?, take(&mut members, "mimeType")?);
-                Ok(if kind == "image" {
-                    Self::Image { data, mime_type, rest: members }
-                } else {
-                    Self::Audio { data, mime_type, rest: members }
-                })
-            }
-            "resource" if members.get("resource").is_some_and(Value::is_object) => {
-                members.remove("type");
-                let resource = members.remove("resource").unwrap_or_default();
-                Ok(Self::Resource { resource, rest: members })
-            }
-            "resource_link" if has(&members, &["uri"]) => {
-                members.remove("type");
-                Ok(Self::ResourceLink { uri: take(&mut members, "uri")?, rest: members })
-            }
-            _ => Ok(Self::Other(members)),
-        }
     }
 }
 

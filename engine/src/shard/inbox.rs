@@ -405,11 +405,11 @@ pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
     let Reply { short, what } = reply;
-    let short = short.as_mut().and_then(Chunk::own).unwrap_or_default();
+    let short = short.as_deref().map(Chunk::bytes).unwrap_or_default();
     match std::mem::take(what) {
         ReplyKind::Short { error: false } => answer::tool_result(short),
         ReplyKind::Short { error: true } => Err(answer::error(short)),
-        ReplyKind::Long { frame, error: false } => answer::tool_result(&mut frame.to_vec()),
+        ReplyKind::Long { frame, error: false } => answer::tool_result(&frame),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,
         ReplyKind::Failed(_) | ReplyKind::Nothing => {

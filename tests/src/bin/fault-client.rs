@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use volley::{Call, Client, Command, Config, Error, ToolCall};
 use volley_tests::calls::{books_balance, echo, first_text, message};
-use volley_tests::processes::peak_rss_bytes;
+use volley_tests::processes::{peak_rss_bytes, rss_bytes_now};
 
 #[tokio::main]
 async fn main() {
@@ -74,8 +74,9 @@ async fn flood(endpoint: &str, frame_bytes_max: &str, timeout_s: &str, large: To
     let stats = books_balance(&client).await;
     client.close().await;
     let rss_bytes = peak_rss_bytes() - before;
+    let kept_bytes = rss_bytes_now().saturating_sub(before);
     println!(
         "{}",
-        json!({"right": right, "others": others, "large": large, "rss_bytes": rss_bytes, "stats": stats})
+        json!({"right": right, "others": others, "large": large, "rss_bytes": rss_bytes, "kept_bytes": kept_bytes, "stats": stats})
     );
 }

@@ -11,11 +11,14 @@ use std::{
 use super::job::{Batch, Claim, JobShared};
 use crate::{
     base::{
-        buffer::Chunk,
+        buffer::{Chunk, Frame},
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
     },
-    decode::pool::{Deliver, Pool},
+    decode::{
+        answer,
+        pool::{self, Pool},
+    },
     proto::{
         event::{Ended, Failure, Fate, Inbound, Outcome, OwnerKind, Reception, Sink, Why},
         exchange::{Exchange, Full},
@@ -287,20 +290,31 @@ impl Desk {
             .get(call.key)
             .is_some_and(|cell| inbox::question(cell, |question| question.typed));
         let frame = if typed && !error && frame.len() >= self.offload_bytes {
-            let (handle, key) = (Arc::clone(&self.handle), call.key);
-            let deliver: Deliver = Box::new(move |read| {
-                let delivered = handle.deliver(key, |reply| reply.what = ReplyKind::Read(Box::new(read)));
-                delivered.into_iter().for_each(Waker::wake);
-            });
-            match self.pool.offer(frame, deliver) {
-                Ok(()) => return,
+            match self.pool.place(frame.len()) {
+                Some(place) => {
+                    let (handle, key) = (Arc::clone(&self.handle), call.key);
+                    place.hand_in(move || read_by_worker(&handle, key, frame));
+                    return;
+                }
                 // The workers are behind: the caller reads it.
-                Err((frame, _)) => frame,
+                None => frame,
             }
         } else {
             frame
         };
         self.deliver(call.key, |reply| reply.what = ReplyKind::Long { frame, error });
+    }
+}
+
+/// Reads a long answer on a worker and hands the value over. The chunk is free before the caller has it.
+fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
+    // Nobody reads for a caller that has gone: the delivery finds that out and buries the call.
+    let is_wanted = handle.slab.get(key).is_some_and(|cell| !cell.is_abandoned());
+    let read = is_wanted.then(|| pool::guarded(|| answer::tool_result(&frame)));
+    drop(frame);
+    let what = read.map_or(ReplyKind::Nothing, |read| ReplyKind::Read(Box::new(read)));
+    if let Some(waker) = handle.deliver(key, |reply| reply.what = what) {
+        waker.wake();
     }
 }
 
