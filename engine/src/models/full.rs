@@ -80,7 +80,6 @@ impl Full {
         self.desk.hand_out(false, false);
         self.desk.abandon_jobs();
         self.handle.close(false);
-        self.exchange.gather_counts();
         *self.exchange.stats()
     }
 
