@@ -92,28 +92,28 @@ bench *args:
 
 # Every bench once, to see that its answers are right.
 bench-once:
-    cargo bench -p volley-bench --bench wall -- --test
+    cargo bench -p volley-bench --no-default-features --bench wall -- --test
 
 # Instructions of the stages, counted and compared with `results/gates/instructions.toml`; fails if a line is broken.
 instr: instr-count
-    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- check
+    target/release/instruction-gate check
 
 # The counts of this tree become the baselines.
 instr-baseline: instr-count
-    cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- baseline
+    target/release/instruction-gate baseline
 
 # Plants 5 % in encode, then in envelope, and sees the gate fail for each; then the tree as it is, which passes.
 instr-demo: instr-tools && instr
     for stage in encode envelope; do \
         rm -rf target/gungraun; \
-        RUSTC_WORKSPACE_WRAPPER="$PWD/bench/planted/$stage" GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null || exit 1; \
-        cargo run --quiet --profile bench -p volley-bench --bin instruction-gate -- planted $stage || exit 1; \
+        RUSTC_WORKSPACE_WRAPPER="$PWD/bench/planted/$stage" GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --no-default-features --bench instructions >/dev/null || exit 1; \
+        target/release/instruction-gate planted $stage || exit 1; \
     done
 
 # Counts only.
 instr-count: instr-tools
     rm -rf target/gungraun
-    GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --bench instructions >/dev/null
+    GUNGRAUN_RUNNER="$PWD/{{gungraun}}" cargo bench --quiet -p volley-bench --no-default-features --bench instructions >/dev/null
 
 # What counting needs: valgrind, a Debian package, and gungraun's runner in the version of its library, kept under `target/`.
 instr-tools:
