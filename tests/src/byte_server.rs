@@ -13,7 +13,7 @@ use std::thread;
 use serde_json::{Value, json};
 use volley::Endpoint;
 
-use crate::processes::Mark;
+use crate::{ports, processes::Mark};
 
 /// A listening server. Dropping it ends the listening; connections end with their scripts.
 pub struct ByteServer {
@@ -25,7 +25,7 @@ pub struct ByteServer {
 impl ByteServer {
     /// A server of the era `legacy` or `modern` on a free TCP port. `script` gets the number of its connection, from 0.
     pub fn tcp(era: &'static str, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = ports::listener();
         let address = format!("tcp://{}", listener.local_addr().expect("an address"));
         Self::serve(address, era, script, move || {
             let (stream, _) = listener.accept().ok()?;
@@ -112,7 +112,7 @@ impl Drop for ByteServer {
 /// # Panics
 /// If there is none.
 pub fn narrow_listener() -> TcpListener {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = ports::listener();
     // Connections inherit it; the system rounds it up.
     rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 4096).expect("a narrow listener");
     listener

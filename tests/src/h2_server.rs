@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     patience::PATIENCE,
+    ports,
     scripted_server::{discovered, echoed, initialized},
 };
 
@@ -152,7 +153,7 @@ impl H2Server {
     /// # Panics
     /// If there is no port.
     pub fn start(terms: Terms, script: impl Fn(&Asked) -> Does + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = ports::listener();
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
             terms,

@@ -24,6 +24,7 @@ use volley::Endpoint;
 use crate::{
     byte_server::{Opening, answer, opening},
     patience::until_blocking,
+    ports,
 };
 
 /// A request as it came.
@@ -147,7 +148,7 @@ impl HttpServer {
     /// # Panics
     /// If the system gives no port.
     pub fn raw(era: &'static str, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a free port"), era, script)
+        Self::listen(ports::listener(), era, script)
     }
 
     /// As [`Self::raw`], on a port of the caller's.

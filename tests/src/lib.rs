@@ -10,6 +10,7 @@ pub mod calls;
 pub mod h2_server;
 pub mod http_server;
 pub mod patience;
+pub mod ports;
 pub mod processes;
 pub mod record;
 pub mod scripted_server;

@@ -7,7 +7,7 @@
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +22,7 @@ use volley::{Era, Revision};
 
 use crate::{
     patience::PATIENCE,
+    ports,
     record::{Line, Record},
 };
 
@@ -54,7 +55,7 @@ impl ScriptedServer {
     /// # Panics
     /// If the system gives no port.
     pub fn start(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = ports::listener();
         let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
         let (seen, listening) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(true)));
         let (sees, listens, script) = (Arc::clone(&seen), Arc::clone(&listening), Arc::new(script));

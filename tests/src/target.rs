@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use volley::Endpoint;
 
 use crate::patience::until_blocking;
+use crate::ports;
 use crate::processes::{self, MARK, Mark};
 
 /// The two sorts of server: what they offer.
@@ -87,12 +88,12 @@ impl Target {
 
     /// Over HTTP, on a free TCP port.
     pub fn http(switches: &[&str]) -> Self {
-        Self::start(&["--http".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
+        Self::start_at_a_new_url("--http", switches)
     }
 
     /// Over HTTP+SSE, on a free TCP port.
     pub fn sse(switches: &[&str]) -> Self {
-        Self::start(&["--sse".into(), "127.0.0.1:0".into()], switches).expect("the target listens")
+        Self::start_at_a_new_url("--sse", switches)
     }
 
     /// As [`Self::tcp_at_home`], for the HTTP transport of this switch: `--http` or `--sse`.
@@ -114,6 +115,17 @@ impl Target {
     pub fn unix(switches: &[&str]) -> Self {
         let path = std::env::temp_dir().join(format!("volley-test-{}.sock", Mark::new().as_str()));
         Self::start(&["--unix".into(), path.into()], switches).expect("the target listens")
+    }
+
+    fn start_at_a_new_url(transport: &str, switches: &[&str]) -> Self {
+        loop {
+            let target =
+                Self::start(&[transport.into(), "127.0.0.1:0".into()], switches).expect("the target listens");
+            let url: http::Uri = target.address.parse().expect("a URL");
+            if ports::is_new(url.port_u16().expect("a port")) {
+                return target;
+            }
+        }
     }
 
     fn start(place: &[OsString], switches: &[&str]) -> Option<Self> {

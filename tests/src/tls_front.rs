@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +21,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::processes::Mark;
+use crate::{ports, processes::Mark};
 
 /// Signs certificates; whoever trusts its [`pem`](Self::pem) trusts them.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl TlsFront {
     pub fn start(identity: &Identity, behind: &str, manners: Manners) -> Self {
         let behind = behind.trim_start_matches("tcp://").to_owned();
         let config = server_config(identity, &manners);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = ports::listener();
         let port = listener.local_addr().expect("an address").port();
         let (over, agreed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ends, agrees) = (Arc::clone(&over), Arc::clone(&agreed));

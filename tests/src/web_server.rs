@@ -6,7 +6,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +17,10 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::scripted_server::{discovered, echoed};
+use crate::{
+    ports,
+    scripted_server::{discovered, echoed},
+};
 
 /// The listener and what it was asked. Dropping it ends the listening; connections end with their clients.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ impl HttpServer {
     /// # Panics
     /// If there is no port.
     pub fn start(answer: impl Fn(&str, &Asked) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = ports::listener();
         let origin = format!("http://{}", listener.local_addr().expect("an address"));
         let (asked, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (all, is_over, answer, own) =

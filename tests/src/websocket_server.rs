@@ -22,6 +22,7 @@ use volley::internals::tungstenite::{
 use crate::{
     byte_server::{Asked, Opening, answer, opening},
     patience::PATIENCE,
+    ports,
 };
 
 /// What the server does with the request that opens a connection.
@@ -59,7 +60,7 @@ impl WebSocketServer {
     /// # Panics
     /// If there is no port.
     pub fn start(welcome: Welcome, script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"), welcome, script)
+        Self::on(ports::listener(), welcome, script)
     }
 
     /// On a listener that exists.
