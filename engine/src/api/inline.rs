@@ -303,8 +303,7 @@ impl Inline {
     /// this waits until they have.
     pub fn close(mut self, sink: impl FnMut(u64, u64, InlineOutcome<'_>)) {
         let mut sink = InlineSink(sink);
-        let now = self.shard.clock.now();
-        self.shard.exchange.close(now, Why::Closed, &mut sink);
+        self.shard.close(Why::Closed, &mut sink);
         // A few more turns hang up, and over HTTP end the session; an error of the poll changes nothing any more.
         let until = self.shard.clock.now().after(HANG_UP_WAIT_MAX);
         while self.shard.turn(Duration::from_millis(1), &mut sink, &NoGate).is_ok()

@@ -29,15 +29,16 @@ pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
 /// where both sides share a core: there the floor itself takes 61 ns a call with slices of 16 KiB, 56 with 32, 53 with 64.
 pub(crate) const READ_SLICE_BYTES: usize = 32 * 1024;
 
-/// Inside a long frame one read asks for as much as there is of it already, up to this.
-pub(crate) const LONG_READ_BYTES_MAX: usize = 8 * READ_SLICE_BYTES;
+/// Inside a long frame one read asks for as much as there is of it already, up to this. The other connections wait as long as it takes,
+/// some 30 us; and from here on larger reads are hardly faster.
+pub(crate) const LONG_READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
 pub(crate) const WRITE_SLICE_BYTES: usize = 64 * 1024;
 
 /// Chunks are this large unless one frame needs more; more than one read slice, so that the partial frame at the end of a
 /// slice is not moved each time.
-pub(crate) const CHUNK_BYTES: usize = 2 * READ_SLICE_BYTES;
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
@@ -65,6 +66,12 @@ pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
 
 /// Reads one connection may do in one turn before the next connection has its go.
 pub(crate) const READS_PER_TURN_MAX: usize = 1;
+
+/// Turns that have something to do without asking the poll, and bytes that they read, before it is asked all the same: only it
+/// knows what came on other lines. A look takes 0.3 us, so it may not come with each turn; a slice of a long reply takes a hundred
+/// times that, and each call of another connection waited for 32 of them once.
+pub(crate) const UNLOOKED_TURNS_MAX: u32 = 32;
+pub(crate) const UNLOOKED_BYTES_MAX: usize = 128 * 1024;
 
 /// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
 /// longer than any executor that is not overloaded takes to poll a task.

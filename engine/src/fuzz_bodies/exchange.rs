@@ -357,9 +357,13 @@ impl Model {
                 Line::Wild => {
                     // It may be an answer in any spelling, good or bad.
                     let Some(ended) = next_end(&mut told) else { continue };
-                    let is_here = self.calls[ended.1 as usize].asked == Some(place);
+                    // As above: it may be the answer to a question that stands in the output still.
+                    let is_here = self.calls[ended.1 as usize].asked.is_none_or(|asked| asked == place);
                     let is_of_it = match &ended.3 {
-                        End::Result(message) | End::Error(message) => text.ends_with(message),
+                        // Without the blanks and the noise around it.
+                        End::Result(message) | End::Error(message) => {
+                            text.trim_ascii_end().ends_with(message)
+                        }
                         End::Failed(_, fate) => *fate == Fate::Answered,
                     };
                     if is_here && is_of_it {

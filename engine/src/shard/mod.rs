@@ -35,11 +35,14 @@ use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
-        limits::{READS_PER_TURN_MAX, WRITE_SLICE_BYTES},
+        limits::{READS_PER_TURN_MAX, UNLOOKED_BYTES_MAX, UNLOOKED_TURNS_MAX, WRITE_SLICE_BYTES},
         time::Instant,
     },
     config::dial::Dial,
-    proto::{event::Sink, exchange::Exchange},
+    proto::{
+        event::{Sink, Why},
+        exchange::Exchange,
+    },
     transport::{self, Stream, Transport},
 };
 
@@ -95,7 +98,9 @@ pub(crate) struct Shard {
     spin: Duration,
     close_grace: Duration,
     on_stderr: Option<SeeStderr>,
-    turns: u32,
+    /// Turns, and bytes read, since the poll was last looked at.
+    unlooked_turns: u32,
+    unlooked_bytes: usize,
     /// When the last turn began.
     pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
@@ -151,7 +156,8 @@ impl Shard {
             spin,
             close_grace,
             on_stderr,
-            turns: 0,
+            unlooked_turns: 0,
+            unlooked_bytes: 0,
             turned_at: Instant::default(),
             has_looked: false,
         })
@@ -198,9 +204,10 @@ impl Shard {
         self.drain_floods();
         self.exchange.assign(now, sink);
         self.write_all(now, sink);
-        self.turns = self.turns.wrapping_add(1);
-        // Under full load the poll is never waited for; look at it now and then all the same.
-        if self.turns.is_multiple_of(32) && self.lines.len() > 1 {
+        self.unlooked_turns += 1;
+        // While there is something to be read the poll is never waited for, but what came on other lines only the poll tells.
+        let is_due = self.unlooked_turns > UNLOOKED_TURNS_MAX || self.unlooked_bytes >= UNLOOKED_BYTES_MAX;
+        if is_due && self.lines.len() > 1 {
             self.look(Duration::ZERO, sink)?;
         }
         if self.read_some(sink) {
@@ -242,6 +249,7 @@ impl Shard {
         }
         // From here on: what is noted may write, and must not look again while the events are lent out.
         self.has_looked = true;
+        (self.unlooked_turns, self.unlooked_bytes) = (0, 0);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
@@ -395,6 +403,7 @@ impl Shard {
             }
             Ok(n) => {
                 let now = self.clock.now();
+                self.unlooked_bytes += n;
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.
@@ -497,6 +506,14 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Ends everything. What stands in the output goes as far as the kernel takes it at once: the last notification of a caller, or that
+    /// which ends the opening, had no turn yet if nothing but the close came after it.
+    pub(crate) fn close(&mut self, why: Why, sink: &mut impl Sink) {
+        let now = self.clock.now();
+        self.write_all(now, sink);
+        self.exchange.close(now, why, sink);
     }
 
     /// Is any connection open or being opened?

@@ -116,8 +116,7 @@ impl Runner {
             if let Some(key) = self.in_hand.take() {
                 self.desk.fail(key, Failure { why, fate: Fate::NotSent });
             }
-            let now = self.shard.clock.now();
-            self.shard.exchange.close(now, why, &mut self.desk);
+            self.shard.close(why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
             self.publish(false, false);
         }));
@@ -252,9 +251,8 @@ impl Runner {
     fn close(&mut self) {
         self.closing = true;
         self.handle.refuse();
-        let now = self.shard.clock.now();
         self.desk.fail_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
-        self.shard.exchange.close(now, Why::Closed, &mut self.desk);
+        self.shard.close(Why::Closed, &mut self.desk);
     }
 
     fn is_finished(&self) -> bool {

@@ -208,6 +208,8 @@ impl Exchange {
         if rows.is_empty() {
             return;
         }
+        // It may have been another's.
+        self.lane(line).keep_alive = false;
         self.array_failed(calls);
         self.blame("the response to an array ended without an answer to each of its calls");
         self.end_rows(now, &rows, Why::ConnectionLost, Fate::Unknown, sink);

@@ -22,7 +22,7 @@ use crate::{
             pool::{Dialect, Stage},
         },
         lifecycle::State,
-        message::envelope::{self, Id, Kind},
+        message::envelope::{self, Envelope, Id, Kind},
         revision::Era,
     },
     slab::key::Key,
@@ -178,7 +178,12 @@ impl Exchange {
                     Want::Nothing
                 }
             }
-            Load::Errand | Load::Delete | Load::Carrier => Want::Nothing,
+            Load::Errand => {
+                // A notification is acknowledged by a 202 and nothing else. A message may have been meant for another request.
+                self.lane(line).keep_alive &= !ok || head.status == 202 || by_media == Want::Nothing;
+                Want::Nothing
+            }
+            Load::Delete | Load::Carrier => Want::Nothing,
         }
     }
 
@@ -211,6 +216,7 @@ impl Exchange {
             }
             Load::Call(key) => {
                 let envelope = envelope::scan(frame.bytes());
+                self.heed_owner(line, key, &envelope);
                 if envelope.kind == Kind::Error {
                     // The request's own response may leave out the id of an error. An id that is none of ours is another's.
                     let names_none = matches!(envelope.id, Id::Missing | Id::Null);
@@ -227,7 +233,22 @@ impl Exchange {
                 self.handle_scanned(now, line, frame, envelope, sink);
             }
             Load::Array => self.array_message(now, line, frame, sink),
+            Load::Orphan(key) => {
+                let envelope = envelope::scan(frame.bytes());
+                self.heed_owner(line, key, &envelope);
+                self.handle_scanned(now, line, frame, envelope, sink);
+            }
             _ => self.handle_frame(now, line, frame, sink),
+        }
+    }
+
+    /// An answer to another request came in the response to that of `key`: the server has said more than it was asked, and from here on
+    /// what it says on this socket would be taken for the next request's. A 404 to this one would be taken for a word on the next, which
+    /// would be sent again although the server executes it.
+    fn heed_owner(&mut self, line: u32, key: Key, envelope: &Envelope) {
+        let is_answer = matches!(envelope.kind, Kind::Result | Kind::Error);
+        if is_answer && matches!(envelope.id, Id::Number(id) if id != key.wire()) {
+            self.lane(line).keep_alive = false;
         }
     }
 
@@ -313,7 +334,11 @@ impl Exchange {
             }
             Load::Array => self.array_ended(now, line, sink),
             Load::ArrayProbe => self.probe_ended(now, line, sink),
-            Load::Orphan(_) => self.settle(connection),
+            Load::Orphan(_) => {
+                // Without its answer it may have been another's.
+                lane.keep_alive &= !ok;
+                self.settle(connection);
+            }
             Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
             Load::Errand => {
                 if ok {
@@ -379,6 +404,8 @@ impl Exchange {
             self.resume_later(now, connection, key, last_event);
             return;
         }
+        // It may have been another's.
+        self.lane(line).keep_alive = false;
         self.blame("the response ended without an answer");
         self.connections[connection as usize].window.give_back();
         self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
