@@ -10,7 +10,9 @@
 
 use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 
-use super::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, LONG_READ_BYTES_MAX, READ_SLICE_BYTES};
+use super::limits::{
+    CHUNK_BYTES, CHUNK_GROWTH, CHUNK_GROWTH_BYTES_MAX, CHUNKS_KEPT_MAX, LONG_READ_BYTES_MAX, READ_SLICE_BYTES,
+};
 
 /// A block of initialised bytes, written while unique and read-only while shared.
 #[derive(Debug)]
@@ -180,10 +182,16 @@ impl ReceiveBuffer {
             pool.put(std::mem::replace(&mut chunk, fresh));
         }
         let Chunk(bytes) = Arc::get_mut(self.chunk.insert(chunk)).expect("unique by now");
-        if self.end + want > bytes.len() {
-            // The vector doubles its capacity; what is touched is what the next read may fill. Zeroing 8 MiB at once would hold up
-            // all connections of the shard for milliseconds.
-            bytes.resize(self.end + want, 0);
+        let len = self.end + want;
+        if len > bytes.len() {
+            if len > bytes.capacity() {
+                // A long frame. Each move to a larger place holds up all connections of the shard, so there are few of them; what is
+                // not touched is no memory yet.
+                let more = ((CHUNK_GROWTH - 1) * bytes.len()).min(CHUNK_GROWTH_BYTES_MAX);
+                bytes.reserve_exact(more.max(len - bytes.len()));
+            }
+            // What is touched is what the next read may fill: zeroing 8 MiB at once would take milliseconds.
+            bytes.resize(len, 0);
         }
         &mut bytes[self.end..self.end + want]
     }

@@ -40,6 +40,10 @@ pub(crate) const WRITE_SLICE_BYTES: usize = 64 * 1024;
 /// slice is not moved each time.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// How many times as long the place is to which a chunk moves that one frame outgrows, and by how many bytes longer at most.
+pub(crate) const CHUNK_GROWTH: usize = 4;
+pub(crate) const CHUNK_GROWTH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
 
@@ -71,7 +75,7 @@ pub(crate) const READS_PER_TURN_MAX: usize = 1;
 /// knows what came on other lines. A look takes 0.3 us, so it may not come with each turn; a slice of a long reply takes a hundred
 /// times that, and each call of another connection waited for 32 of them once.
 pub(crate) const UNLOOKED_TURNS_MAX: u32 = 32;
-pub(crate) const UNLOOKED_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const UNLOOKED_BYTES_MAX: usize = 64 * 1024;
 
 /// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
 /// longer than any executor that is not overloaded takes to poll a task.

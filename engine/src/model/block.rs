@@ -1,7 +1,7 @@
 //! Reading a content block in one pass: the members that its kind may need are kept apart, all others go into `rest`.
 //!
-//! The kind stands anywhere in the block, so nothing can be decided before its end. Keys that are known cost no memory, and a text
-//! is moved to its place, not copied. A block that says it is of a kind and lacks what that kind must have is kept raw: it is the
+//! The kind stands anywhere in the block, so nothing can be decided before its end. Keys and kinds that are known cost no memory, and a
+//! text is moved to its place, not copied. A block that says it is of a kind and lacks what that kind must have is kept raw: it is the
 //! user's to judge, and the other blocks are not lost over it. A member that comes twice means two things and is an error.
 //!
 //! Owner: nobody, this is a function. Proof: `results_are_read_with_every_kind_of_block_and_nothing_is_lost` and
@@ -9,19 +9,24 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+    value::{MapAccessDeserializer, SeqAccessDeserializer},
+};
 use serde_json::Value;
 
 use super::tool::{Content, Members};
 
-/// The members that some kind of block must have.
-const NAMES: [&str; 6] = ["type", "text", "data", "mimeType", "resource", "uri"];
-const TYPE: usize = 0;
-const TEXT: usize = 1;
-const DATA: usize = 2;
-const MIME_TYPE: usize = 3;
-const RESOURCE: usize = 4;
-const URI: usize = 5;
+/// The member that says of which kind the block is.
+const TYPE: &str = "type";
+
+/// The members that some kind of block must have besides.
+const NAMES: [&str; 5] = ["text", "data", "mimeType", "resource", "uri"];
+const TEXT: usize = 0;
+const DATA: usize = 1;
+const MIME_TYPE: usize = 2;
+const RESOURCE: usize = 3;
+const URI: usize = 4;
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,9 +44,10 @@ impl<'de> Visitor<'de> for Block {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Content, M::Error> {
-        let (mut known, mut rest) = ([const { None }; NAMES.len()], Members::new());
+        let (mut kind, mut known, mut rest) = (None, [const { None }; NAMES.len()], Members::new());
         while let Some(name) = map.next_key()? {
             let twice = match name {
+                Name::Type => kind.replace(map.next_value::<Kind>()?).map(|_| TYPE.to_owned()),
                 Name::Known(n) => known[n].replace(map.next_value::<Value>()?).map(|_| NAMES[n].to_owned()),
                 Name::Other(name) if rest.contains_key(&name) => Some(name),
                 Name::Other(name) => {
@@ -53,43 +59,45 @@ impl<'de> Visitor<'de> for Block {
                 return Err(M::Error::custom(format!("a content block has its member {name:?} twice")));
             }
         }
-        Ok(assemble(known, rest))
+        Ok(assemble(kind, known, rest))
     }
 }
 
 /// A block of its members.
-fn assemble(mut known: [Option<Value>; NAMES.len()], mut rest: Members) -> Content {
+fn assemble(kind: Option<Kind>, mut known: [Option<Value>; NAMES.len()], mut rest: Members) -> Content {
     let is_string = |n: usize| matches!(known[n], Some(Value::String(_)));
-    let kind = known[TYPE].as_ref().and_then(Value::as_str);
-    let kind = match kind {
-        Some("text") if is_string(TEXT) => Kind::Text,
-        Some("image") if is_string(DATA) && is_string(MIME_TYPE) => Kind::Image,
-        Some("audio") if is_string(DATA) && is_string(MIME_TYPE) => Kind::Audio,
-        Some("resource") if known[RESOURCE].as_ref().is_some_and(Value::is_object) => Kind::Resource,
-        Some("resource_link") if is_string(URI) => Kind::ResourceLink,
-        _ => Kind::Other,
+    let has_all = match kind {
+        Some(Kind::Text) => is_string(TEXT),
+        Some(Kind::Image | Kind::Audio) => is_string(DATA) && is_string(MIME_TYPE),
+        Some(Kind::Resource) => known[RESOURCE].as_ref().is_some_and(Value::is_object),
+        Some(Kind::ResourceLink) => is_string(URI),
+        Some(Kind::Other(_)) | None => false,
     };
     let mut string = |n: usize| match known[n].take() {
         Some(Value::String(text)) => text,
         _ => String::new(),
     };
     let mut content = match kind {
-        Kind::Text => Content::Text { text: string(TEXT), rest: Members::new() },
-        Kind::Image => {
+        Some(Kind::Text) if has_all => Content::Text { text: string(TEXT), rest: Members::new() },
+        Some(Kind::Image) if has_all => {
             Content::Image { data: string(DATA), mime_type: string(MIME_TYPE), rest: Members::new() }
         }
-        Kind::Audio => {
+        Some(Kind::Audio) if has_all => {
             Content::Audio { data: string(DATA), mime_type: string(MIME_TYPE), rest: Members::new() }
         }
-        Kind::Resource => {
+        Some(Kind::Resource) if has_all => {
             Content::Resource { resource: known[RESOURCE].take().unwrap_or_default(), rest: Members::new() }
         }
-        Kind::ResourceLink => Content::ResourceLink { uri: string(URI), rest: Members::new() },
-        Kind::Other => Content::Other(Members::new()),
+        Some(Kind::ResourceLink) if has_all => {
+            Content::ResourceLink { uri: string(URI), rest: Members::new() }
+        }
+        kind => {
+            if let Some(kind) = kind {
+                rest.insert(TYPE.to_owned(), kind.into());
+            }
+            Content::Other(Members::new())
+        }
     };
-    if !matches!(kind, Kind::Other) {
-        known[TYPE] = None;
-    }
     // What this kind has no use for is not lost.
     for (name, value) in NAMES.iter().zip(known) {
         if let Some(value) = value {
@@ -107,17 +115,88 @@ fn assemble(mut known: [Option<Value>; NAMES.len()], mut rest: Members) -> Conte
     content
 }
 
+/// What the block says it is.
 enum Kind {
     Text,
     Image,
     Audio,
     Resource,
     ResourceLink,
-    Other,
+    Other(Value),
+}
+
+impl From<Kind> for Value {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => "text".into(),
+            Kind::Image => "image".into(),
+            Kind::Audio => "audio".into(),
+            Kind::Resource => "resource".into(),
+            Kind::ResourceLink => "resource_link".into(),
+            Kind::Other(value) => value,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Kinds)
+    }
+}
+
+/// Reads any value, as the reader of [`Value`] does, but that the names of kinds are not kept.
+struct Kinds;
+
+impl<'de> Visitor<'de> for Kinds {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any valid JSON value")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Kind, E> {
+        Ok(match name {
+            "text" => Kind::Text,
+            "image" => Kind::Image,
+            "audio" => Kind::Audio,
+            "resource" => Kind::Resource,
+            "resource_link" => Kind::ResourceLink,
+            other => Kind::Other(other.into()),
+        })
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Other(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Other(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Other(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Kind, E> {
+        Ok(Kind::Other(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Other(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Kind, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(seq)).map(Kind::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Kind, A::Error> {
+        Value::deserialize(MapAccessDeserializer::new(map)).map(Kind::Other)
+    }
 }
 
 /// The name of a member.
 enum Name {
+    Type,
     Known(usize),
     Other(String),
 }
@@ -134,6 +213,9 @@ impl<'de> Deserialize<'de> for Name {
             }
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+                if name == TYPE {
+                    return Ok(Name::Type);
+                }
                 let known = NAMES.iter().position(|known| *known == name);
                 Ok(known.map_or_else(|| Name::Other(name.to_owned()), Name::Known))
             }
@@ -170,6 +252,14 @@ mod tests {
             json!({"type": "image", "data": "QQ=="}),
             json!({"type": "resource", "resource": []}),
             json!({"type": ["text"], "text": "a"}),
+            json!({"type": {"text": ["a"]}, "text": "a"}),
+            json!({"type": "hologram"}),
+            json!({"type": null}),
+            json!({"type": false}),
+            json!({"type": [-7, 7, 0.5, u64::MAX]}),
+            json!({"type": -7}),
+            json!({"type": u64::MAX}),
+            json!({"type": 0.5}),
         ] {
             assert_eq!(read(&raw.to_string()).unwrap(), Content::Other(rest(raw)));
         }

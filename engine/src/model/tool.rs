@@ -1,8 +1,8 @@
 //! Calls to tools: what is asked, and what comes back.
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use serde_json::Value;
 
 use super::body::Body;
@@ -199,13 +199,44 @@ pub struct ToolResult {
     #[serde(default, rename = "_meta", skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,
     /// `complete`, unless a revision or extension says otherwise; absent means complete.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result_type: Option<String>,
+    #[serde(default, deserialize_with = "known_type", skip_serializing_if = "Option::is_none")]
+    pub result_type: Option<Cow<'static, str>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// A result's type. The usual one costs no memory.
+fn known_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'static, str>>, D::Error> {
+    struct Type;
+
+    impl<'de> Visitor<'de> for Type {
+        type Value = Option<Cow<'static, str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(Some(if name == "complete" { "complete".into() } else { name.to_owned().into() }))
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_str(self)
+        }
+    }
+
+    deserializer.deserialize_option(Type)
 }
 
 /// Tells a present null from an absent member.
