@@ -621,3 +621,60 @@ fn a_plain_peer_is_sent_nothing_of_mcp() {
         adds_up(&client.stats());
     });
 }
+
+/// An event of a stream says that something could not be read, without saying what; the answers to the others follow it. It is no
+/// refusal of them all: they would be sent again, and executed twice.
+#[test]
+fn a_nameless_error_among_answers_is_no_refusal_of_the_array() {
+    story_alone(async {
+        let executions = Executions::default();
+        let server = server(&executions, |peer, elements, executions| {
+            peer.begin_events();
+            peer.chunk(
+                "data: {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"what?\"}}\n\n",
+            );
+            for call in &elements[1..] {
+                peer.chunk(&format!("data: {}\n\n", executions.run(call)));
+            }
+            peer.end_chunks();
+            Then::Keep
+        });
+        let client = client(&server).await;
+        let outcomes = in_an_array(&client).await;
+        executions.are_right(&outcomes);
+        assert!(
+            outcomes[0].1.as_ref().is_err_and(|error| error.fate() == Fate::Unknown),
+            "{:?}",
+            outcomes[0]
+        );
+        assert!(outcomes[1..].iter().all(|(_, outcome)| outcome.is_ok()));
+        client.close().await;
+    });
+}
+
+/// A refusal that names other calls says nothing of these, so they are not sent again.
+#[test]
+fn a_refusal_of_other_calls_is_no_word_on_an_array() {
+    story_alone(async {
+        for status in ["400 Bad Request", "404 Not Found", "422 Unprocessable Content"] {
+            let executions = Executions::default();
+            let server = server(&executions, move |peer, elements, executions| {
+                elements.iter().for_each(|call| drop(executions.run(call)));
+                peer.json(
+                    status,
+                    r#"{"jsonrpc":"2.0","id":900719925474099,"error":{"code":-32600,"message":"no"}}"#,
+                );
+                Then::Keep
+            });
+            let client = client(&server).await;
+            let outcomes = in_an_array(&client).await;
+            executions.are_right(&outcomes);
+            assert!(
+                outcomes
+                    .iter()
+                    .all(|(_, outcome)| outcome.as_ref().is_err_and(|error| error.fate() == Fate::Unknown))
+            );
+            client.close().await;
+        }
+    });
+}

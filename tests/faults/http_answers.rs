@@ -372,46 +372,6 @@ fn an_answer_on_anothers_socket_is_nobodys() {
     });
 }
 
-/// A server answers a request with the answer to the one before, and only then with its own, a 404: for the next request that came on
-/// this socket it would say that the session is gone, so that the request would be sent again although the server executes it. (Found
-/// by `http_chaos`: seed 16419871393853566997, on a busy machine.) So a socket that has said one thing too many is given up.
-#[test]
-fn a_socket_whose_answers_are_out_of_step_is_given_up() {
-    story_alone(async {
-        let executed =
-            std::sync::Arc::new(parking_lot::Mutex::new(std::collections::HashMap::<String, u32>::new()));
-        let counts = std::sync::Arc::clone(&executed);
-        let server = HttpServer::plain("legacy", move |peer, request| {
-            if peer.opens_with(request, "Mcp-Session-Id: s-0\r\n") {
-                return Then::Keep;
-            }
-            if !request.is_call() {
-                peer.accept();
-                return Then::Keep;
-            }
-            *counts.lock().entry(request.text().to_owned()).or_default() += 1;
-            if request.text() == message(1) {
-                peer.json("200 OK", &volley_tests::byte_server::answer("1", &message(0)));
-                std::thread::sleep(Duration::from_millis(50));
-                peer.respond("404 Not Found", "", "");
-            } else {
-                peer.echo(request);
-            }
-            Then::Keep
-        });
-        let client = connect(server.endpoint(), |config| brisk(config).in_flight(1)).await;
-        echoes_work(&client, 0..1).await;
-        let error = client.call(echo(1)).await.expect_err("the answer of another");
-        assert_eq!((error.kind(), error.fate()), (ErrorKind::ConnectionLost, Fate::Unknown), "{error}");
-        echoes_work(&client, 2..20).await;
-        let stats = books_balance(&client).await;
-        assert_eq!((stats.sessions_lost, stats.answered), (0, 19), "{stats:?}");
-        client.close().await;
-        let executed = executed.lock();
-        assert!(executed.len() == 20 && executed.values().all(|times| *times == 1), "{executed:?}");
-    });
-}
-
 /// What follows a response on its socket answers nothing: the socket is given up, and the next request is not taken for
 /// answered, whatever the bytes say. Each call of many meets the like.
 #[test]

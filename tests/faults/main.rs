@@ -16,12 +16,12 @@ mod handlers;
 mod http_answers;
 mod http_cancelled;
 mod http_chaos;
-
 mod http_events;
 mod http_floods;
 mod http_refusals;
 mod http_sessions;
 mod http_sockets;
+mod http_steps;
 mod killed;
 mod long_lines;
 mod process_trees;

@@ -431,8 +431,9 @@ impl Exchange {
             let Some(connection) = self.pick() else { break };
             if self.settings.arrays.want(false) {
                 let together = self.assign_together(now, connection, sink);
-                if together > 0 {
-                    assigned += together;
+                assigned += together;
+                // The probe may have taken the place that was picked.
+                if together > 0 || !self.connections[connection as usize].has_room() {
                     continue;
                 }
             }

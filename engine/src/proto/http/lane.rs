@@ -117,12 +117,14 @@ pub(crate) struct Together {
     pub(crate) live: usize,
     /// Those that have been answered.
     pub(crate) answered: usize,
+    /// The server has said that it could make nothing of something, and not of what.
+    pub(crate) refused: bool,
 }
 
 impl Together {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
-        (self.live, self.answered) = (0, 0);
+        (self.live, self.answered, self.refused) = (0, 0, false);
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::{
     REST_OF_RESPONSE, TRIES_MAX,
-    responses::{Want, is_ok},
+    responses::{Want, is_answer, is_ok},
 };
 use crate::{
     base::{buffer::FrameRef, time::Instant},
@@ -179,12 +179,19 @@ impl Exchange {
     ) {
         let envelope = envelope::scan(frame.bytes());
         let is_nameless = envelope.kind == Kind::Error && matches!(envelope.id, Id::Missing | Id::Null);
-        if is_nameless && self.lane(line).array.answered == 0 {
+        if is_nameless {
             let error = serde_json::from_slice::<Nameless>(frame.bytes());
             if error.is_ok_and(|said| matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR)) {
-                self.disband(now, line, sink);
+                // Of the array, or of one element: what else comes tells.
+                self.lane(line).array.refused = true;
                 return;
             }
+        }
+        if let Id::Number(id) = envelope.id
+            && let Some(key) = Key::from_wire(id)
+            && !self.lane(line).array.keys.contains(&key)
+        {
+            self.is_anothers(line, Key::NONE, &envelope);
         }
         self.handle_scanned(now, line, frame, envelope, sink);
     }
@@ -203,9 +210,17 @@ impl Exchange {
             self.array_is_over(line);
             return;
         }
-        let calls = self.lane(line).array.keys.len();
+        let together = &self.lane(line).array;
+        if together.refused && together.answered == 0 && !rows.is_empty() {
+            self.disband(now, line, sink);
+            return;
+        }
+        let calls = together.keys.len();
+        let has_answered = together.answered > 0;
         self.array_is_over(line);
         if rows.is_empty() {
+            // It may have been another's if it answered none that were given up meanwhile.
+            self.lane(line).keep_alive &= has_answered;
             return;
         }
         // It may have been another's.
@@ -227,8 +242,20 @@ impl Exchange {
         let (status, again) = (self.lane(line).status, self.lane(line).again);
         let calls = self.lane(line).array.keys.len();
         let has_session = self.lane(line).session.is_some();
-        let is_gone = status == 404 && has_session;
-        if again || is_gone || status == 400 && has_session && is_no_word_on_arrays(frame) {
+        let named = frame.map_or(Named::None, |frame| self.names(line, frame.bytes()));
+        if named == Named::Others {
+            // No word on these calls, and the socket is out of step.
+            self.lane(line).keep_alive = false;
+            let rows = self.array_rows(line);
+            self.array_is_over(line);
+            self.let_rest_come(now, line);
+            self.stats.unknown += 1;
+            self.end_rows(now, &rows, Why::ConnectionLost, Fate::Unknown, sink);
+            return;
+        }
+        let is_gone = status == 404 && has_session && named != Named::OwnWithResult;
+        let is_no_word = status == 400 && has_session && named == Named::None && is_no_word_on_arrays(frame);
+        if again || is_gone || is_no_word {
             // (After a 400 the calls go again alone, and what that says of the session is theirs to find out.)
             self.take_array_back(now, line, sink);
             if is_gone && !again {
@@ -236,7 +263,7 @@ impl Exchange {
             }
             return;
         }
-        if let Some(frame) = frame.filter(|frame| self.names_any(line, frame.bytes())) {
+        if let Some(frame) = frame.filter(|_| named != Named::None) {
             // It is about these calls, so it was not about the array; the others have no answer of their own.
             self.handle_frame(now, line, frame, sink);
         } else if matches!(status, 400 | 404 | 405 | 413 | 415 | 422) {
@@ -256,13 +283,25 @@ impl Exchange {
         self.list(connection);
     }
 
-    /// Does a message, or an element of it, name a call of the array on this line?
-    fn names_any(&mut self, line: u32, text: &[u8]) -> bool {
+    /// Whom does a message, or its elements, answer?
+    fn names(&mut self, line: u32, text: &[u8]) -> Named {
         let keys = &self.lane(line).array.keys;
-        let names = |text: &[u8]| matches!(envelope::scan(text).id, Id::Number(id) if keys.iter().any(|key| key.wire() == id));
+        let of_one = |text: &[u8]| {
+            let envelope = envelope::scan(text);
+            match envelope.id {
+                Id::Number(id) if keys.iter().any(|key| key.wire() == id) => match envelope.kind {
+                    Kind::Result => Named::OwnWithResult,
+                    _ => Named::Own,
+                },
+                Id::Number(id) if is_answer(&envelope) && Key::from_wire(id).is_some() => Named::Others,
+                _ => Named::None,
+            }
+        };
         match array::elements(text) {
-            Some(elements) => elements.into_iter().any(|place| names(&text[place])),
-            None => names(text),
+            Some(elements) => {
+                elements.into_iter().map(|place| of_one(&text[place])).max().unwrap_or(Named::None)
+            }
+            None => of_one(text),
         }
     }
 
@@ -459,6 +498,19 @@ impl Exchange {
             self.set_until(connection, lane, until);
         }
     }
+}
+
+/// Whom a message answers; of an array's elements the greatest counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    /// Nobody.
+    None,
+    /// None of the calls it came in response to, but others.
+    Others,
+    /// Some of the calls, all with errors.
+    Own,
+    /// Some of the calls, one at least with a result: what it says was executed.
+    OwnWithResult,
 }
 
 /// Is this an error, and one about something else than the message? So some servers say that they have forgotten a session.

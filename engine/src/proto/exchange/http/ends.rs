@@ -179,7 +179,9 @@ impl Exchange {
         if matches!(why, Why::TimedOut { .. }) && row.standing == Standing::No {
             self.push_back(now, connection, Pushback::TimedOut);
         }
-        self.stats.cancellations_sent += 1;
+        // A session that is known to be gone has no such call any more.
+        let is_heard = modern || !has_lane || !self.has_outlived(line);
+        self.stats.cancellations_sent += u64::from(is_heard);
         if modern {
             // Closing the stream is the cancellation.
             if has_lane {
@@ -187,9 +189,11 @@ impl Exchange {
             }
             self.connections[connection as usize].window.give_back();
         } else {
-            let mut message = Vec::new();
-            encode::cancelled(&mut message, key, reason);
-            self.http_errand(connection, message);
+            if is_heard {
+                let mut message = Vec::new();
+                encode::cancelled(&mut message, key, reason);
+                self.http_errand(connection, message);
+            }
             if has_lane {
                 let debt = self.settings.orphan_debt;
                 self.set_load(line, Load::Orphan(key));
@@ -314,6 +318,10 @@ impl Exchange {
                     self.settle(connection);
                 }
                 Load::Delete => self.shut_all(connection),
+                Load::Opening(_) => {
+                    self.shut(line);
+                    self.end_listing(connection);
+                }
                 Load::Carrier => self.retire_carrier(line),
                 Load::Answered | Load::Errand | Load::Listening => {
                     self.shut(line);

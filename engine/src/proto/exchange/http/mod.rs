@@ -167,10 +167,14 @@ impl Exchange {
         let place = &mut lanes[lane as usize];
         place.token = *token;
         place.request.clear();
-        place.left = 0;
+        (place.left, place.status) = (0, 0);
         place.session = template.has_session().then_some(epoch);
         place.body_at = write(template, plans.as_deref(), &mut place.request);
         self.start(connection, lane);
+        if matches!(load, Load::Opening(_)) && self.connections[connection as usize].state() == State::Ready {
+            // An opening has its own time; a list of tools that is read again would keep calls waiting for ever.
+            self.set_until(connection, lane, self.last_now.after(self.settings.attempt_timeout));
+        }
         Some(lane)
     }
 
@@ -382,20 +386,22 @@ impl Exchange {
         if self.lane(line).load == Load::Array {
             self.array_lost(now, line, reason, was_open, sink);
         }
+        let outlived = self.has_outlived(line);
         let place = self.lane(line);
         // A GET that takes up a stream may be repeated: the id of the last event says from where.
         let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
         let has_served = place.served > 0;
-        let last_event = place.last_event.take();
+        // What a session that is gone had said cannot be taken up in another.
+        let last_event = place.last_event.take().filter(|_| !outlived);
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
+        let unsent_errand = (!place.has_left() && place.load == Load::Errand).then(|| place.body().to_vec());
+        let of_opening = self.lane(line).load == Load::Errand && self.is_of_opening(line);
         let load = self.unload(line);
         self.reset_lane(line);
         self.http(connection).leave(lane as u32);
         self.set_socket(line, Socket::None);
-        let opening = self.connections[connection as usize].state().is_opening()
-            || self.connections[connection as usize].state() == State::Starting;
         match load {
             Load::Nothing if was_open => {
                 // A free socket that the server closed: it does so when it has been idle for long.
@@ -414,15 +420,25 @@ impl Exchange {
             Load::ArrayProbe => self.end_probe(ArrayVerdict::NONE),
             Load::Listening => self.listen_again(now, connection),
             Load::Delete => self.shut_all(connection),
+            Load::Opening(_) if self.connections[connection as usize].state() == State::Ready => {
+                self.end_listing(connection);
+            }
             Load::Events | Load::Opening(_) => {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Errand if opening && was_open => {
+            Load::Errand if of_opening && was_open => {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Nothing | Load::Answered | Load::Array | Load::Errand | Load::Carrier => {}
+            Load::Errand => {
+                if let Some(message) = unsent_errand
+                    && !self.http(connection).add_errand(message)
+                {
+                    self.stats.output_suppressed += 1;
+                }
+            }
+            Load::Nothing | Load::Answered | Load::Array | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
             State::Closing => self.finish_closing(connection),

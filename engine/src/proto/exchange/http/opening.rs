@@ -32,10 +32,12 @@ use crate::{
     slab::key::Key,
 };
 
+use super::REST_OF_RESPONSE;
 use super::responses::is_ok;
 
 /// What the server has to hear before the first call.
-const INITIALIZED: &str = "notifications/initialized";
+const INITIALIZED: &str = r#""method":"notifications/initialized""#;
+const INITIALIZE: &str = r#""method":"initialize""#;
 
 /// Pages of the list of tools that an opening reads.
 const PAGES_MAX: usize = 1_000;
@@ -125,6 +127,8 @@ impl Exchange {
             return;
         }
         self.set_load(line, Load::Answered);
+        let (_, lane) = self.of_line(line);
+        self.set_until(connection, lane as u32, now.after(REST_OF_RESPONSE));
         let conn = &mut self.connections[connection as usize];
         conn.opening = Key::NONE;
         let stage = self.http(connection).stage;
@@ -224,6 +228,11 @@ impl Exchange {
             self.ask_for_tools(connection, revision, Some(&cursor));
             return;
         }
+        if self.connections[connection as usize].state() == State::Ready && page.get("result").is_none() {
+            // What was known before is better than nothing.
+            self.end_listing(connection);
+            return;
+        }
         let pool = self.http(connection);
         pool.pages = 0;
         let plans = std::sync::Arc::new(pool.listing.take().unwrap_or_default());
@@ -244,6 +253,14 @@ impl Exchange {
             self.memory.introduce(ServerInfo { revision: Some(revision), result });
         }
         self.become_ready(connection, revision);
+    }
+
+    /// The tools are not listed anew after all.
+    pub(super) fn end_listing(&mut self, connection: u32) {
+        let pool = self.http(connection);
+        (pool.listing, pool.pages) = (None, 0);
+        self.connections[connection as usize].opening = Key::NONE;
+        self.list(connection);
     }
 
     /// The headers of a call were not what the server expects: its tools have changed since they were listed.
@@ -353,11 +370,22 @@ impl Exchange {
         pool.stage = Stage::Initialized;
         pool.template.set_revision(Some(revision));
         let mut message = Vec::new();
-        encode::notification(&mut message, INITIALIZED, None);
+        encode::notification(&mut message, "notifications/initialized", None);
         self.http_errand(connection, message);
     }
 
     /// An errand was accepted.
+    /// Does the opening stand or fall with what is on this line, an errand?
+    pub(super) fn is_of_opening(&mut self, line: u32) -> bool {
+        let (connection, _) = self.of_line(line);
+        self.connections[connection as usize].state() == State::Initializing
+            && (self.is_errand(line, INITIALIZED) || self.is_errand(line, INITIALIZE))
+    }
+
+    fn is_errand(&mut self, line: u32, method: &str) -> bool {
+        memchr::memmem::find(self.lane(line).body(), method.as_bytes()).is_some()
+    }
+
     pub(super) fn http_errand_done(&mut self, now: Instant, line: u32) {
         let (connection, _) = self.of_line(line);
         let state = self.connections[connection as usize].state();
@@ -365,7 +393,7 @@ impl Exchange {
             return;
         }
         // Over HTTP+SSE the answer to `initialize` may overtake the acceptance of its POST, which is this then.
-        if memchr::memmem::find(self.lane(line).body(), INITIALIZED.as_bytes()).is_none() {
+        if !self.is_errand(line, INITIALIZED) {
             return;
         }
         let Some((revision, result)) = self.http(connection).found.take() else { return };

@@ -65,7 +65,7 @@ impl Exchange {
             match reader.step(&mut inbox, &mut self.pool) {
                 Step::NeedMore => break,
                 Step::Head(_) if self.lane(line).is_unsent() => {
-                    self.http_broken(now, line, "the server answered before anything was asked", sink);
+                    self.http_broken(now, line, BEFORE_ANYTHING, sink);
                 }
                 Step::Head(head) => {
                     let taking = self.http_head(line, head).taking(|| reader.events());
@@ -85,7 +85,12 @@ impl Exchange {
                     }
                 }
                 Step::Oversized(oversized) => self.http_oversized(now, line, &oversized, sink),
-                Step::End => self.http_end(now, line, sink),
+                Step::End => {
+                    let lane = self.lane(line);
+                    // (Behind the end of an interim response stands the real one.)
+                    lane.keep_alive &= lane.status < 200 || is_blank(inbox.unread());
+                    self.http_end(now, line, sink);
+                }
                 Step::Broken(reason) => {
                     let reason = format!("the response is not HTTP: {reason}");
                     self.http_broken(now, line, &reason, sink);
@@ -98,9 +103,24 @@ impl Exchange {
                 break;
             }
         }
+        let said_more = !is_blank(inbox.unread());
         inbox.rest(&mut self.pool);
         let lane = self.lane(line);
         (lane.inbox, lane.reader) = (inbox, reader);
+        if said_more && lane.load == Load::Nothing {
+            self.give_up_talker(line);
+        } else if said_more && self.lane(line).is_unsent() {
+            self.http_broken(now, line, BEFORE_ANYTHING, sink);
+        }
+    }
+
+    /// A socket on which nothing was asked, and on which the server speaks: whatever it says would be taken for a word on the next request.
+    fn give_up_talker(&mut self, line: u32) {
+        if self.lane(line).socket == Socket::Open {
+            let (connection, _) = self.of_line(line);
+            self.shut(line);
+            self.list(connection);
+        }
     }
 
     /// The socket speaks something else, and is of no more use. The others may be.
@@ -155,7 +175,7 @@ impl Exchange {
         match load {
             Load::Nothing => {
                 // An answer to nothing: some servers say 408 before they close an idle socket.
-                self.lane(line).keep_alive = false;
+                self.give_up_talker(line);
                 Want::Nothing
             }
             Load::Opening(_) => {
@@ -192,7 +212,10 @@ impl Exchange {
         let lane = self.lane(line);
         let status = lane.status;
         match lane.load {
-            Load::Opening(_) => self.http_opening_answer(now, line, status, Some(frame.bytes()), sink),
+            Load::Opening(key) => {
+                let is_own = !self.is_anothers(line, key, &envelope::scan(frame.bytes()));
+                self.http_opening_answer(now, line, status, is_own.then_some(frame.bytes()), sink);
+            }
             Load::Call(key) if !is_ok(status) => self.http_refused(now, line, key, Some(frame), sink),
             Load::Array if !is_ok(status) => self.array_refused(now, line, Some(frame), sink),
             Load::ArrayProbe if !is_ok(status) => {}
@@ -208,6 +231,7 @@ impl Exchange {
                 let is_answer = matches!(envelope.kind, Kind::Result | Kind::Error)
                     && (matches!(envelope.id, Id::Missing | Id::Null)
                         || envelope.id == Id::Number(key.wire()));
+                self.is_anothers(line, key, &envelope);
                 if is_answer {
                     self.http_opening_answer(now, line, 200, Some(frame.bytes()), sink);
                 } else {
@@ -216,7 +240,7 @@ impl Exchange {
             }
             Load::Call(key) => {
                 let envelope = envelope::scan(frame.bytes());
-                self.heed_owner(line, key, &envelope);
+                self.is_anothers(line, key, &envelope);
                 if envelope.kind == Kind::Error {
                     // The request's own response may leave out the id of an error. An id that is none of ours is another's.
                     let names_none = matches!(envelope.id, Id::Missing | Id::Null);
@@ -233,23 +257,30 @@ impl Exchange {
                 self.handle_scanned(now, line, frame, envelope, sink);
             }
             Load::Array => self.array_message(now, line, frame, sink),
-            Load::Orphan(key) => {
+            Load::Orphan(key) | Load::Resumed(key) => {
                 let envelope = envelope::scan(frame.bytes());
-                self.heed_owner(line, key, &envelope);
+                self.is_anothers(line, key, &envelope);
+                self.handle_scanned(now, line, frame, envelope, sink);
+            }
+            Load::Answered => {
+                let envelope = envelope::scan(frame.bytes());
+                self.is_anothers(line, Key::NONE, &envelope);
                 self.handle_scanned(now, line, frame, envelope, sink);
             }
             _ => self.handle_frame(now, line, frame, sink),
         }
     }
 
-    /// An answer to another request came in the response to that of `key`: the server has said more than it was asked, and from here on
-    /// what it says on this socket would be taken for the next request's. A 404 to this one would be taken for a word on the next, which
-    /// would be sent again although the server executes it.
-    fn heed_owner(&mut self, line: u32, key: Key, envelope: &Envelope) {
-        let is_answer = matches!(envelope.kind, Kind::Result | Kind::Error);
-        if is_answer && matches!(envelope.id, Id::Number(id) if id != key.wire()) {
+    /// Is this an answer to another request than that of `key`, in whose response it came? Then the server has said more than it was
+    /// asked, and what it says on this socket from here on would be taken for the next request's: a 404 to this one for a word on the
+    /// next, which would be sent again although the server executes it. So the socket is not used again.
+    pub(super) fn is_anothers(&mut self, line: u32, key: Key, envelope: &Envelope) -> bool {
+        let names_another = is_answer(envelope)
+            && matches!(envelope.id, Id::Number(id) if id != key.wire() && Key::from_wire(id).is_some());
+        if names_another {
             self.lane(line).keep_alive = false;
         }
+        names_another
     }
 
     /// One event of a stream; `here` is its data, if that lies in one piece.
@@ -335,8 +366,9 @@ impl Exchange {
             Load::Array => self.array_ended(now, line, sink),
             Load::ArrayProbe => self.probe_ended(now, line, sink),
             Load::Orphan(_) => {
-                // Without its answer it may have been another's.
-                lane.keep_alive &= !ok;
+                // Without its answer it may have been another's. (Over HTTP+SSE answers come on the stream.)
+                let is_elsewhere = self.http(connection).dialect == Dialect::Events;
+                self.lane(line).keep_alive &= !ok || is_elsewhere;
                 self.settle(connection);
             }
             Load::Opening(_) => self.http_opening_answer(now, line, status, None, sink),
@@ -349,9 +381,9 @@ impl Exchange {
                     self.stats.errands_refused += 1;
                     if status == 404 && lane_session.is_some() {
                         self.end_session(now, line, sink);
-                    } else if self.connections[connection as usize].state() == State::Initializing {
+                    } else if self.is_of_opening(line) {
                         let reason =
-                            format!("the server answered notifications/initialized with HTTP {status}");
+                            format!("the server answered a message of the opening with HTTP {status}");
                         if matches!(status, 401 | 403) {
                             self.refuse_opening(connection);
                         }
@@ -406,6 +438,10 @@ impl Exchange {
         }
         // It may have been another's.
         self.lane(line).keep_alive = false;
+        self.http_without_answer(now, connection, key, sink);
+    }
+
+    fn http_without_answer(&mut self, now: Instant, connection: u32, key: Key, sink: &mut impl Sink) {
         self.blame("the response ended without an answer");
         self.connections[connection as usize].window.give_back();
         self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
@@ -422,16 +458,26 @@ impl Exchange {
     ) {
         let (connection, _) = self.of_line(line);
         let status = self.lane(line).status;
-        let error = frame.filter(|frame| envelope::scan(frame.bytes()).kind == Kind::Error);
-        let names_call =
-            error.is_some_and(|frame| envelope::scan(frame.bytes()).id == Id::Number(key.wire()));
+        let said = frame.map(|frame| envelope::scan(frame.bytes()));
+        if said.is_some_and(|said| self.is_anothers(line, key, &said)) {
+            // No word on this call.
+            self.stats.unknown += 1;
+            self.set_load(line, Load::Answered);
+            self.http_without_answer(now, connection, key, sink);
+            self.list(connection);
+            return;
+        }
+        let error = frame.filter(|_| said.is_some_and(|said| said.kind == Kind::Error));
+        let names_call = said.is_some_and(|said| is_answer(&said) && said.id == Id::Number(key.wire()));
+        // Whatever the status says, it was executed.
+        let has_result = names_call && error.is_none();
         // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end.
         // Nor are sessions opened one after the other for a 400 that may be about the call after all.
         let conn = &self.connections[connection as usize];
         let (attempts, again_at) = (conn.attempts, conn.retry_at.after(self.settings.backoff_cap));
         let proven = self.has_outlived(line) || attempts == 0 || now >= again_at;
         let has_session = self.lane(line).session.is_some();
-        if has_session && (status == 404 || status == 400 && !names_call && proven) {
+        if has_session && (status == 404 && !has_result || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
             self.take_back(now, line, key, sink);
             self.end_session(now, line, sink);
@@ -549,7 +595,7 @@ impl Exchange {
 
     /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
     /// the session of now.
-    fn has_outlived(&mut self, line: u32) -> bool {
+    pub(super) fn has_outlived(&mut self, line: u32) -> bool {
         let (connection, _) = self.of_line(line);
         let epoch = self.connections[connection as usize].epoch;
         self.lane(line).session.is_some_and(|session| session != epoch)
@@ -614,6 +660,18 @@ impl Want {
             Self::Events => events(),
         }
     }
+}
+
+/// Why a socket is given up on which a request waits to leave and a response has come.
+const BEFORE_ANYTHING: &str = "the server answered before anything was asked";
+
+/// Is there nothing but the line breaks that some servers write behind a body?
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+pub(super) fn is_answer(envelope: &Envelope) -> bool {
+    matches!(envelope.kind, Kind::Result | Kind::Error)
 }
 
 pub(super) fn is_ok(status: u16) -> bool {

@@ -105,6 +105,10 @@ impl Exchange {
         if attempts >= self.settings.attempts_max && self.ready_connections() == 0 {
             self.end_calls_on(now, connection, None, sink);
             self.shut_all(connection);
+            // What was owed goes with the sockets on which it might have come.
+            let conn = &mut self.connections[connection as usize];
+            conn.window.reset();
+            conn.orphans.clear();
             self.give_up(now, connection, sink);
         }
     }
