@@ -8,6 +8,7 @@ mod batches;
 mod calls;
 mod crowds;
 mod eras;
+mod fairness;
 mod http2;
 mod http2_losses;
 mod inbound;

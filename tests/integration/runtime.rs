@@ -398,3 +398,27 @@ fn a_task_that_does_not_hand_wakes_on_holds_nobody_up() {
     adds_up(&client.stats());
     assert_eq!(client.stats().answered, 50 * 64);
 }
+
+/// When the last deadline had passed, the timer was found ready again each time it was asked, and the task woke itself for ever.
+#[test]
+fn a_client_that_is_idle_costs_nothing() {
+    let used = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the system counts");
+        Duration::from_nanos(stat.split(' ').next().and_then(|ns| ns.parse().ok()).expect("a number"))
+    };
+    let server = Server::target(&[]);
+    let [runtime, _] = flavours();
+    runtime.block_on(async {
+        let soon = Duration::from_millis(50);
+        let config = Config::builder().timeout(soon).connect_timeout(2 * soon);
+        let client = connect(server.endpoint.clone(), config).await;
+        assert_eq!(client.call(echo(3)).await.expect("an answer").text(), message(3));
+        tokio::time::sleep(6 * soon).await;
+        let before = used();
+        tokio::time::sleep(10 * soon).await;
+        let idle = used() - before;
+        assert!(idle < 2 * soon, "{idle:?} of processor time in {:?} without a call", 10 * soon);
+        assert_eq!(client.call(echo(4)).await.expect("an answer").text(), message(4));
+        client.close().await;
+    });
+}

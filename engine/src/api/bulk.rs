@@ -20,7 +20,7 @@ use crate::{
     engine::Engine,
     error::Error,
     model::tool::ToolCall,
-    proto::event::{Failure, Fate, Patience, Why},
+    proto::event::{Failure, Fate, Patience},
     shard::{
         inbox::Command,
         runner::job::{Claim, JobShared, Taken},
@@ -75,6 +75,8 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     calls: Option<I>,
     options: BulkOptions,
     bound: usize,
+    /// Calls that all windows together take.
+    windows: usize,
     patience: Patience,
     next_index: u64,
     /// Finished and unread, in the order in which they came (unordered mode).
@@ -116,6 +118,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             calls: Some(calls),
             options,
             bound: (2 * windows).max(2 * CLAIM_CALLS_MAX),
+            windows,
             patience,
             next_index: 0,
             finished: VecDeque::new(),
@@ -180,7 +183,9 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
 
     pub(super) fn poll_outcome(&mut self, waker: &Waker) -> Poll<Option<(u64, Result<RawAnswer, Error>)>> {
         if let Some(intercepted) = &mut self.intercepted {
-            let (ordered, bound) = (self.options.ordered, self.bound.saturating_sub(self.held));
+            // Each of its calls takes a slot until its outcome is read: so many, and callers beside it find others.
+            let windows = self.bound.min(self.windows);
+            let (ordered, bound) = (self.options.ordered, windows.saturating_sub(self.held));
             let terms = Terms { engine: &self.engine, patience: self.patience, bound, ordered };
             return intercepted.poll(&mut self.calls, &terms, waker);
         }
@@ -258,7 +263,9 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             if room == 0 || (outstanding > 0 && room < CLAIM_CALLS_MAX.min(self.bound / 4)) {
                 break;
             }
-            let Some(shard) = (0..self.jobs.len()).min_by_key(|shard| self.outstanding[*shard]) else {
+            // A shard that refuses has nothing outstanding at once, and would be given nearly all that others would answer.
+            let merit = |shard: &usize| (!self.engine.handles[*shard].is_well(), self.outstanding[*shard]);
+            let Some(shard) = (0..self.jobs.len()).min_by_key(merit) else {
                 break;
             };
             let claim = self.jobs[shard].spare_claims.pop().unwrap_or_default();
@@ -270,17 +277,23 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             self.jobs[shard].claims.push(claim);
             if self.engine.handles[shard].is_refusing() {
                 // Draining or closed: what has been handed in may end, this comes too late.
-                self.jobs[shard].refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+                self.refuse_claims(shard);
             }
             // Against a shard that goes away just now: either it sees this claim, or this thread sees that it has gone.
             fence(Ordering::SeqCst);
             if self.jobs[shard].is_abandoned() {
-                self.jobs[shard].refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+                self.refuse_claims(shard);
             }
             self.engine.handles[shard].announce_claim();
             any = true;
         }
         any
+    }
+
+    /// The shard takes no more: what was handed in and not yet looked at fails.
+    fn refuse_claims(&self, shard: usize) {
+        let why = self.engine.handles[shard].why_closed();
+        self.jobs[shard].refuse_claims(Failure { why, fate: Fate::NotSent });
     }
 
     fn fill(&mut self, mut claim: Claim, calls_max: usize) -> Claim {

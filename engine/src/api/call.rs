@@ -5,7 +5,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use super::interceptor::Intercepted;
@@ -303,6 +303,8 @@ impl<T: Answer> Future for Call<T> {
                             this.state = State::Refused(Some(this.engine.handles[this.shard].error(failure)));
                         }
                         Err(Refused::Full) => match listener {
+                            // Nobody waits for it yet: a slot that is told to it would be told to nobody.
+                            None if cx.waker().will_wake(Waker::noop()) => return Poll::Pending,
                             // Listen first, then look once more: a slot freed in between is not slept over.
                             None => *listener = Some(this.engine.room.listen()),
                             Some(waiting) => {

@@ -138,18 +138,18 @@ impl Client {
         let handle = &self.engine.handles[self.next_shard()];
         let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
         let outcome = Arc::new(NoteOutcome::default());
-        let closed = || Error::from_failure(Failure { why: Why::Closed, fate: Fate::NotSent }, None);
+        let closed = |fate| Error::from_failure(Failure { why: Why::Closed, fate }, None);
         if handle.is_refusing() {
-            return Err(closed());
+            return Err(closed(Fate::NotSent));
         }
         handle.command(Command::Notify(Note {
             method: method.into(),
             params,
             outcome: Arc::clone(&outcome),
         }));
-        if handle.is_closed() {
-            // Nobody may look at the commands any more; whether somebody still did cannot be told apart here.
-            return Err(closed());
+        if handle.is_closed() && !outcome.ended.is_open() {
+            // Nobody looks at the commands any more; whether somebody still did cannot be told apart here.
+            return Err(closed(Fate::Unknown));
         }
         outcome.ended.wait().await;
         let failed = *outcome.failed.lock();

@@ -17,6 +17,8 @@ use std::{
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 
+use crate::base::wake::wake;
+
 /// Futures, each with a number.
 pub(super) struct Together<F> {
     places: Vec<Place<F>>,
@@ -56,7 +58,7 @@ impl Wake for Bell {
             self.woken.ready.push(self.place);
             let consumer = self.woken.consumer.lock().take();
             if let Some(consumer) = consumer {
-                consumer.wake();
+                wake(consumer);
             }
         }
     }
@@ -97,7 +99,9 @@ impl<F: Future + Unpin> Together<F> {
         for _ in 0..self.places.len() {
             let Some(place) = self.woken.ready.pop() else { return Poll::Pending };
             let Place { future, bell, waker } = &mut self.places[place];
-            bell.rung.store(false, Ordering::Release);
+            // Read and written at once: after a plain store, a look at what was waited for could come before it, and the wake that it
+            // misses would still find the bell rung.
+            bell.rung.swap(false, Ordering::AcqRel);
             // A place may be woken late, when nothing or another call stands in it; that is one poll too many.
             let Some((number, running)) = future else { continue };
             if let Poll::Ready(output) = Pin::new(running).poll(&mut Context::from_waker(waker)) {

@@ -10,3 +10,4 @@ pub(crate) mod modelled;
 pub(crate) mod planted;
 pub(crate) mod sync;
 pub(crate) mod time;
+pub(crate) mod wake;

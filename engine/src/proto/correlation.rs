@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::event::{Owner, OwnerKind};
+use super::event::{Owner, OwnerKind, Patience};
 use crate::{
     base::time::Instant,
     slab::key::{Key, KeyLayout},
@@ -50,7 +50,7 @@ pub(crate) struct Row {
     pub(crate) tries: u8,
     /// Times a server refused its stream over HTTP/2 without looking at it.
     pub(crate) refusals: u8,
-    /// Time-out, renewed by progress; in nanoseconds.
+    /// Time-out, renewed by progress; in nanoseconds, of which 584 years are as good as for ever.
     pub(crate) timeout_ns: u64,
     /// The end whatever the progress.
     pub(crate) limit: Instant,
@@ -76,15 +76,19 @@ const EMPTY: Row = Row {
 };
 
 impl Row {
+    /// A call that is on no connection yet, and its deadline.
+    #[inline]
+    pub(crate) fn waiting(now: Instant, key: Key, owner: Owner, patience: &Patience) -> (Self, Instant) {
+        let timeout_ns = u64::try_from(patience.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let limit = now.after(patience.at_most);
+        let standing = if patience.standing { Standing::Asked } else { Standing::No };
+        let row = Self { key, owner, timeout_ns, limit, progress: patience.progress, standing, ..EMPTY };
+        (row, now.after_ns(timeout_ns).min(limit))
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_nanos(self.timeout_ns)
     }
-}
-
-/// A time-out as a row has it: 584 years are as good as for ever.
-#[inline]
-pub(crate) fn timeout_ns(timeout: Duration) -> u64 {
-    u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// All calls of one shard that have not ended.

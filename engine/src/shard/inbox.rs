@@ -18,6 +18,7 @@ use crate::{
         buffer::{Chunk, Frame},
         limits::SLOT_BUFFER_BYTES_KEPT,
         sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
+        wake::wake,
     },
     decode::answer,
     error::{Error, ErrorKind, Phase},
@@ -237,8 +238,14 @@ impl ShardHandle {
         Error::from_failure(failure, reason.as_deref())
     }
 
-    fn why_closed(&self) -> Why {
+    /// What calls fail with that come too late.
+    pub(crate) fn why_closed(&self) -> Why {
         if self.panicked.load(Ordering::Acquire) { Why::Panicked } else { Why::Closed }
+    }
+
+    /// Does it take calls, as far as is known?
+    pub(crate) fn is_well(&self) -> bool {
+        !self.is_refusing() && !self.status.down.load(Ordering::Acquire)
     }
 
     // The shard.
@@ -322,7 +329,7 @@ impl ShardHandle {
         while let Some(key) = self.ring.pop() {
             let failure = Failure { why: self.why_closed(), fate: Fate::NotSent };
             if let Some(waker) = self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)) {
-                waker.wake();
+                wake(waker);
             }
         }
     }
@@ -453,8 +460,12 @@ impl Latch {
         self.opened.notify(usize::MAX);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
     pub(crate) async fn wait(&self) {
-        while !self.is_open.load(Ordering::Acquire) {
+        while !self.is_open() {
             let listener = self.opened.listen();
             if self.is_open.load(Ordering::Acquire) {
                 return;

@@ -130,6 +130,9 @@ struct Line {
 /// Pieces of 4 KiB of one child's stderr that one turn reads.
 const STDERR_PIECES_PER_TURN: usize = 16;
 
+/// Slices that are read of a connection which takes no more: a server that closes its input and goes on talking must not hold the shard up.
+const LAST_READS_MAX: usize = 64;
+
 /// With at most so many connections a spinning shard reads them directly instead of asking the poll.
 const SPIN_READS_MAX: usize = 4;
 
@@ -206,8 +209,9 @@ impl Shard {
         self.write_all(now, sink);
         self.unlooked_turns += 1;
         // While there is something to be read the poll is never waited for, but what came on other lines only the poll tells.
-        let is_due = self.unlooked_turns > UNLOOKED_TURNS_MAX || self.unlooked_bytes >= UNLOOKED_BYTES_MAX;
-        if is_due && self.lines.len() > 1 {
+        // So with what came of a single one beside bytes: that it may be written to again, a word on stderr, the child's end.
+        let has_read_much = self.lines.len() > 1 && self.unlooked_bytes >= UNLOOKED_BYTES_MAX;
+        if has_read_much || self.unlooked_turns > UNLOOKED_TURNS_MAX {
             self.look(Duration::ZERO, sink)?;
         }
         if self.read_some(sink) {
@@ -339,7 +343,15 @@ impl Shard {
             }
             if self.lines.len() <= SPIN_READS_MAX {
                 for at in 0..self.lines.len() as u32 {
-                    if self.exchange.expects(at) && self.read(at, sink) != Drained::Nothing {
+                    if !self.exchange.expects(at) {
+                        continue;
+                    }
+                    let drained = self.read(at, sink);
+                    if drained == Drained::Some {
+                        // Of what a transport holds itself, the poll would not tell.
+                        self.keep_readable(at);
+                    }
+                    if drained != Drained::Nothing {
                         return Ok(true);
                     }
                 }
@@ -357,6 +369,13 @@ impl Shard {
     }
 
     // Reading.
+
+    fn keep_readable(&mut self, at: u32) {
+        if let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.readable) {
+            line.readable = true;
+            self.readable.push_back(at);
+        }
+    }
 
     /// Reads one slice from each connection that is readable now.
     fn read_some(&mut self, sink: &mut impl Sink) -> bool {
@@ -500,7 +519,11 @@ impl Shard {
                     // What the server said before it closed may still be there to be read, and its end with it, which
                     // is a better reason than ours.
                     line.ended = true;
-                    while self.lines[at as usize].is_some() && self.read(at, sink) == Drained::Some {}
+                    for _ in 0..LAST_READS_MAX {
+                        if self.lines[at as usize].is_none() || self.read(at, sink) != Drained::Some {
+                            break;
+                        }
+                    }
                     self.lose(at, format!("writing failed: {error}"), sink);
                     return false;
                 }

@@ -86,6 +86,8 @@ impl Porter {
         if self.closed.load(Ordering::Acquire) {
             mailbox.close();
         } else {
+            // Where nothing ever comes, those of readers that have gone would be left.
+            mailboxes.retain(|mailbox| Arc::strong_count(mailbox) > 1);
             mailboxes.push(Arc::clone(&mailbox));
         }
         drop(mailboxes);

@@ -20,7 +20,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::base::limits::RELAY_WAIT_NS_MAX;
+use crate::base::{limits::RELAY_WAIT_NS_MAX, wake::wake};
 
 /// How long wakers may lie here before the shard wakes them itself.
 pub(crate) const RELAY_WAIT_MAX: Duration = Duration::from_nanos(RELAY_WAIT_NS_MAX);
@@ -49,7 +49,7 @@ impl Relay {
         self.waits.store(!waiting.is_empty(), Ordering::Release);
         // Not under the lock: what is woken may run at once, and look in here.
         drop(waiting);
-        last.wake();
+        wake(last);
     }
 
     /// Do wakers lie here?
@@ -78,7 +78,7 @@ impl Relay {
             self.runs.fetch_add(1, Ordering::Relaxed);
             std::mem::take(&mut *waiting)
         };
-        taken.drain(..).for_each(Waker::wake);
+        taken.drain(..).for_each(wake);
         // The memory goes round, unless the shard has begun another list meanwhile.
         let mut waiting = self.wakers.lock();
         if waiting.capacity() == 0 {
@@ -165,5 +165,23 @@ mod tests {
         });
         relay.hand_on();
         assert!(bells.iter().all(|bell| bell.0.load(SeqCst) == 1));
+    }
+
+    struct Broken;
+
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("an executor that is gone");
+        }
+    }
+
+    /// The wakers behind one that panicked were dropped, and their tasks slept for ever.
+    #[test]
+    fn a_waker_that_panics_takes_no_other_wake_with_it() {
+        let (relay, bell) = (Relay::default(), Arc::new(Bell::default()));
+        let good = || Waker::from(Arc::clone(&bell));
+        relay.leave(&mut vec![good(), Waker::from(Arc::new(Broken)), good(), Waker::from(Arc::new(Broken))]);
+        relay.hand_on();
+        assert_eq!(bell.0.load(SeqCst), 2);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     base::{limits::ARRAY_PROBES_LOST_MAX, time::Instant},
     proto::{
         batch::{self, ArrayVerdict, Assembly, Element, Fit, Probe},
-        correlation::{NO_CONNECTION, NO_LANE, Row, Standing, timeout_ns},
+        correlation::{NO_CONNECTION, Row, Standing},
         event::{Owner, OwnerKind, Patience, Sink},
         http::lane::Load,
         lifecycle::State,
@@ -69,8 +69,8 @@ impl Exchange {
         for n in 0..calls {
             let Some(key) = self.magazine.take() else { break };
             let owner = Owner { tag: tag(n), kind: OwnerKind::Drawn };
-            let deadline = now.after(patience.timeout.min(patience.at_most));
-            self.correlation.insert(row(now, key, owner, patience), deadline);
+            let (row, deadline) = Row::waiting(now, key, owner, patience);
+            self.correlation.insert(row, deadline);
             assembly.add(key, &self.connections[connection as usize].tail, patience.progress, |out| {
                 body(n, out);
             });
@@ -271,22 +271,5 @@ impl Exchange {
     pub(super) fn array_failed(&mut self, calls: usize) {
         let verdict = self.memory.arrays().after_failure(calls as u32);
         self.memory.settle_arrays(verdict);
-    }
-}
-
-fn row(now: Instant, key: Key, owner: Owner, patience: &Patience) -> Row {
-    Row {
-        key,
-        owner,
-        connection: NO_CONNECTION,
-        len: 0,
-        start: 0,
-        lane: NO_LANE,
-        tries: 0,
-        refusals: 0,
-        timeout_ns: timeout_ns(patience.timeout),
-        limit: now.after(patience.at_most),
-        progress: patience.progress,
-        standing: Standing::No,
     }
 }

@@ -28,7 +28,7 @@ use picking::Roster;
 use super::{
     batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, NO_LANE, Row, Standing, timeout_ns},
+    correlation::{Correlation, NO_CONNECTION, Row, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
@@ -329,21 +329,7 @@ impl Exchange {
     ) {
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Shared };
-        let deadline = now.after(patience.timeout.min(patience.at_most));
-        let row = Row {
-            key,
-            owner,
-            connection: NO_CONNECTION,
-            len: 0,
-            start: 0,
-            lane: NO_LANE,
-            tries: 0,
-            refusals: 0,
-            timeout_ns: timeout_ns(patience.timeout),
-            limit: now.after(patience.at_most),
-            progress: patience.progress,
-            standing: if patience.standing { Standing::Asked } else { Standing::No },
-        };
+        let (row, deadline) = Row::waiting(now, key, owner, patience);
         self.standing += usize::from(patience.standing);
         self.correlation.insert(row, deadline);
         match self.refuses(now) {
@@ -547,23 +533,7 @@ impl Exchange {
         patience: &Patience,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        let timeout_ns = timeout_ns(patience.timeout);
-        let limit = now.after(patience.at_most);
-        let deadline = now.after_ns(timeout_ns).min(limit);
-        let mut row = Row {
-            key,
-            owner,
-            connection: NO_CONNECTION,
-            len: 0,
-            start: 0,
-            lane: NO_LANE,
-            tries: 0,
-            refusals: 0,
-            timeout_ns,
-            limit,
-            progress: patience.progress,
-            standing: Standing::No,
-        };
+        let (mut row, deadline) = Row::waiting(now, key, owner, patience);
         let conn = &mut self.connections[connection as usize];
         if conn.http.is_some() {
             self.correlation.insert(row, deadline);

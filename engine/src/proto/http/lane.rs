@@ -119,12 +119,14 @@ pub(crate) struct Together {
     pub(crate) answered: usize,
     /// The server has said that it could make nothing of something, and not of what.
     pub(crate) refused: bool,
+    /// It has named one of them in an answer, whether or not anybody waited for that still.
+    pub(crate) named: bool,
 }
 
 impl Together {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
-        (self.live, self.answered, self.refused) = (0, 0, false);
+        (self.live, self.answered, self.refused, self.named) = (0, 0, false, false);
     }
 }
 

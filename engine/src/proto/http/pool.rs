@@ -308,8 +308,11 @@ impl Pool {
 
     /// The next moment at which something here is due.
     pub(crate) fn next_deadline(&self, idle_timeout: Duration) -> Instant {
+        // The time of a dial that has failed is no deadline: it would have passed for ever.
+        let dial_until =
+            |lane: &Lane| if lane.socket == Socket::Dialling { lane.dial_until } else { Instant::NEVER };
         let lanes =
-            self.lanes.iter().map(|lane| lane.until.min(lane.dial_until)).min().unwrap_or(Instant::NEVER);
+            self.lanes.iter().map(|lane| lane.until.min(dial_until(lane))).min().unwrap_or(Instant::NEVER);
         let resumes = self.resumes.iter().map(|resume| resume.at).min().unwrap_or(Instant::NEVER);
         let idle = self.oldest_idle().map_or(Instant::NEVER, |(_, since)| since.after(idle_timeout));
         let listening = match self.listening {

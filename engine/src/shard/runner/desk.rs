@@ -14,6 +14,7 @@ use crate::{
         buffer::{Chunk, Frame},
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
+        wake::wake,
     },
     decode::{
         answer,
@@ -69,6 +70,8 @@ pub(crate) struct Desk {
     /// The same of callers that block their threads.
     blocked: Vec<Waker>,
     jobs: Vec<Option<Job>>,
+    /// Whose turn it is.
+    next_job: usize,
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
     notifications_dropped: u64,
@@ -89,6 +92,7 @@ impl Desk {
             wakers: Vec::new(),
             blocked: Vec::new(),
             jobs: Vec::new(),
+            next_job: 0,
             notes: Vec::new(),
             notifications_dropped: 0,
         }
@@ -118,9 +122,12 @@ impl Desk {
         }
         loop {
             let mut any = false;
-            for (place, job) in self.jobs.iter_mut().enumerate() {
-                let Some(job) = job else { continue };
-                // A claim at a time from each, so that a long job does not starve a short one.
+            for n in 0..self.jobs.len() {
+                // A claim at a time from each, and where the room ends the next one begins when there is some again: so a long job
+                // does not starve a short one.
+                let place = (self.next_job + n) % self.jobs.len();
+                let Some(job) = &mut self.jobs[place] else { continue };
+                let mut took = false;
                 if job.claim.is_none() {
                     job.claim = job.shared.claims.pop();
                 }
@@ -129,19 +136,23 @@ impl Desk {
                 while let Some((index, body)) = claim.next() {
                     let tag = (place as u64) << INDEX_BITS | index;
                     if together {
-                        let Ok(taken) = submit_together(now, exchange, place, claim) else { return false };
+                        let Ok(taken) = submit_together(now, exchange, place, claim) else {
+                            self.next_job = place + usize::from(took);
+                            return false;
+                        };
                         claim.taken += taken;
                         job.in_flight += taken as u64;
-                        any = true;
+                        (any, took) = (true, true);
                         continue;
                     }
                     if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err()
                     {
+                        self.next_job = place + usize::from(took);
                         return false;
                     }
                     claim.taken += 1;
                     job.in_flight += 1;
-                    any = true;
+                    (any, took) = (true, true);
                 }
                 if let Some(mut claim) = job.claim.take() {
                     claim.clear();
@@ -249,9 +260,9 @@ impl Desk {
         if relays {
             self.handle.relay.leave(&mut self.wakers);
         } else {
-            self.wakers.drain(..).for_each(Waker::wake);
+            self.wakers.drain(..).for_each(wake);
         }
-        self.blocked.drain(..).for_each(Waker::wake);
+        self.blocked.drain(..).for_each(wake);
     }
 
     /// Fails a single call that the exchange does not know.
@@ -314,7 +325,7 @@ fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
     drop(frame);
     let what = read.map_or(ReplyKind::Nothing, |read| ReplyKind::Read(Box::new(read)));
     if let Some(waker) = handle.deliver(key, |reply| reply.what = what) {
-        waker.wake();
+        wake(waker);
     }
 }
 
@@ -388,6 +399,6 @@ impl Drop for Desk {
         }
         // Nobody may sleep on a shard that is gone.
         self.handle.status.ready.store(0, Ordering::Release);
-        self.wakers.drain(..).chain(self.blocked.drain(..)).for_each(Waker::wake);
+        self.wakers.drain(..).chain(self.blocked.drain(..)).for_each(wake);
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     base::{
         buffer::{Chunk, Frame, FrameRef},
         sync::{AtomicBool, Mutex, Ordering, fence},
+        wake::wake,
     },
     proto::event::{Ended, Failure, Fate, Outcome, Patience, Why},
     queue::line::Line,
@@ -171,7 +172,7 @@ impl JobShared {
     pub(crate) fn wake(&self) {
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Runner {
     relayed: Option<(u64, Instant)>,
     closing: bool,
     draining: bool,
+    /// Whose turn it is, where single calls and jobs want the same room.
+    singles_first: bool,
 }
 
 /// Keeps the shard awake while there is something in its inbox.
@@ -95,7 +97,16 @@ impl Gate for InboxGate<'_> {
 
 impl Runner {
     pub(crate) fn new(shard: Shard, desk: Desk, handle: Arc<ShardHandle>) -> Self {
-        Self { shard, desk, handle, in_hand: None, relayed: None, closing: false, draining: false }
+        Self {
+            shard,
+            desk,
+            handle,
+            in_hand: None,
+            relayed: None,
+            closing: false,
+            draining: false,
+            singles_first: true,
+        }
     }
 
     /// Runs until closed.
@@ -136,7 +147,7 @@ impl Runner {
             // They would never end by themselves.
             self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
         }
-        let more = self.desk.feed(now, &mut self.shard.exchange);
+        let more = self.share_room(now);
         let wait = if more || self.closing { Duration::ZERO } else { self.look_after_relayed(now) };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
@@ -146,6 +157,19 @@ impl Runner {
         }
         self.publish(has_read, sleeps);
         Ok(pace)
+    }
+
+    /// Puts calls of the jobs where there is room. Those that wait in line, single ones and such as a lost connection gave back, have
+    /// theirs at the end of the turn, from what the jobs have left: that may be nothing for as long as a job lasts. So they take
+    /// turns in going first.
+    fn share_room(&mut self, now: Instant) -> bool {
+        if self.singles_first && self.shard.exchange.assign(now, &mut self.desk) > 0 {
+            self.singles_first = false;
+        }
+        let before = self.shard.exchange.stats().submitted;
+        let more = self.desk.feed(now, &mut self.shard.exchange);
+        self.singles_first |= self.shard.exchange.stats().submitted != before;
+        more
     }
 
     #[cfg(not(feature = "tokio"))]

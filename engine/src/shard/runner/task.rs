@@ -117,6 +117,10 @@ impl Task {
             }
         }
         post.set_timer(runner.shard.next_deadline(), runner.shard.clock.now());
+        if post.set_for == Instant::NEVER {
+            // A timer that has gone off and was not set again is ready whenever it is asked.
+            return Poll::Pending;
+        }
         ready!(post.timer.as_mut().poll(cx));
         post.set_for = Instant::NEVER;
         cx.waker().wake_by_ref();

@@ -189,9 +189,13 @@ impl Exchange {
         }
         if let Id::Number(id) = envelope.id
             && let Some(key) = Key::from_wire(id)
-            && !self.lane(line).array.keys.contains(&key)
         {
-            self.is_anothers(line, Key::NONE, &envelope);
+            let together = &mut self.lane(line).array;
+            if together.keys.contains(&key) {
+                together.named = true;
+            } else {
+                self.is_anothers(line, Key::NONE, &envelope);
+            }
         }
         self.handle_scanned(now, line, frame, envelope, sink);
     }
@@ -211,7 +215,7 @@ impl Exchange {
             return;
         }
         let together = &self.lane(line).array;
-        if together.refused && together.answered == 0 && !rows.is_empty() {
+        if together.refused && !together.named && !rows.is_empty() {
             self.disband(now, line, sink);
             return;
         }

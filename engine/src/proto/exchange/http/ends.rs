@@ -107,6 +107,12 @@ impl Exchange {
         } else {
             self.shut(line);
         }
+        if self.connections[connection as usize].state() == State::Starting
+            && self.http(connection).has_idle()
+        {
+            // A session is to be renewed, and there was no socket to do it on.
+            self.http_begin(now, connection);
+        }
         self.pump_errands(connection);
         self.list(connection);
     }

@@ -25,7 +25,7 @@ use crate::{
     policy::concurrency::Pushback,
     proto::{
         batch::ArrayVerdict,
-        correlation::Standing,
+        correlation::{NO_LANE, Standing},
         event::{Fate, Sink, Why},
         http::{
             lane::{Lane, Load, Socket},
@@ -122,8 +122,10 @@ impl Exchange {
             debug_assert!(false, "picked a connection without a lane");
             return;
         };
+        // What cannot be asked is off its lane already.
+        let is_on_it = self.http(connection).lanes[lane as usize].load == Load::Call(key);
         if let Some(row) = self.correlation.get_mut(key) {
-            (row.connection, row.lane) = (connection, lane);
+            (row.connection, row.lane) = (connection, if is_on_it { lane } else { NO_LANE });
             if row.standing != Standing::No {
                 self.connections[connection as usize].window.widen();
             }
@@ -344,6 +346,10 @@ impl Exchange {
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
         let place = self.lane(line);
+        if place.socket == Socket::Shutting {
+            // It had been given up; that its end was read before the driver shut it is no news.
+            return;
+        }
         let was_open = place.socket == Socket::Open;
         if was_open && place.reader.ends_with_connection() {
             // That was the end of its body, which is as good as a length.
@@ -396,7 +402,10 @@ impl Exchange {
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
-        let unsent_errand = (!place.has_left() && place.load == Load::Errand).then(|| place.body().to_vec());
+        // On a socket of its own, that is: what a server refuses to carry over HTTP/2 it might refuse for ever. And what belonged to a
+        // session that is gone is no word in another.
+        let is_unsent = !outlived && place.rides.is_none() && !place.has_left();
+        let unsent_errand = (is_unsent && place.load == Load::Errand).then(|| place.body().to_vec());
         let of_opening = self.lane(line).load == Load::Errand && self.is_of_opening(line);
         let load = self.unload(line);
         self.reset_lane(line);
@@ -445,7 +454,10 @@ impl Exchange {
             // The connection has been given up before; this was one of its sockets.
             State::Backoff | State::Closed => {}
             _ if !was_open => self.cannot_dial(now, connection, reason, sink),
-            _ => self.list(connection),
+            _ => {
+                self.list(connection);
+                self.pump_errands(connection);
+            }
         }
     }
 
@@ -488,11 +500,23 @@ impl Exchange {
     /// A socket could not be opened. While others work, no further one is tried for a while; with none left the connection
     /// is lost.
     fn cannot_dial(&mut self, now: Instant, connection: u32, reason: &str, sink: &mut impl Sink) {
-        let wait = self.connections[connection as usize].backoff.next();
-        let pool = self.http(connection);
-        if pool.has_open_socket() {
+        let has_others = self.http(connection).has_open_socket();
+        let conn = &mut self.connections[connection as usize];
+        let wait = conn.backoff.next();
+        if !has_others {
+            self.lose_connection(now, connection, reason, sink);
+        } else if conn.state() != State::Starting {
+            let pool = self.http(connection);
             (pool.may_dial, pool.dial_again_at) = (false, now.after(wait));
             self.next_care = self.next_care.min(now.after(wait));
+        } else if conn.attempts + 1 < self.settings.attempts_max {
+            // A session is being renewed beside exchanges that go on: that is tried again, and they are left alone.
+            conn.dialling = false;
+            conn.attempts += 1;
+            conn.step(Event::Lost);
+            conn.retry_at = now.after(wait);
+            self.next_care = self.next_care.min(now.after(wait));
+            self.blame(reason);
         } else {
             self.lose_connection(now, connection, reason, sink);
         }

@@ -1,0 +1,15 @@
+//! Waking the caller's tasks.
+//!
+//! A waker is the caller's code. If it panics, the task is lost to its executor, and that is between the two: the wakes of
+//! others that are due in the same breath, and the thread that wakes, go on.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+};
+
+/// Wakes a task; a panic of its waker goes no further.
+#[inline]
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+}
