@@ -359,19 +359,7 @@ mod tests {
         /// However loads and sockets come and go, the census says what a walk over all lanes says.
         #[test]
         fn agrees_with_a_walk(steps in proptest::collection::vec((0u32..130, 0u8..3, 0usize..11), 0..200)) {
-            let settings = HttpSettings {
-                target: "/mcp".to_owned(),
-                host: "localhost".to_owned(),
-                origin: "http://localhost".to_owned(),
-                headers: String::new(),
-                events_only: false,
-                listen: false,
-                may_multiplex: false,
-                prior_knowledge: false,
-                idle_timeout: Duration::MAX,
-                oldest_first: false,
-            };
-            let mut pool = Pool::new(&settings, 127, 1 << 20);
+            let mut pool = Pool::new(&settings(), 127, 1 << 20);
             let loads = |n: usize| {
                 let key = Key::from_wire(n as u64 + 1).unwrap();
                 [
@@ -394,5 +382,33 @@ mod tests {
                 prop_assert_eq!(pool.free_lane(), first);
             }
         }
+    }
+
+    fn settings() -> HttpSettings {
+        HttpSettings {
+            target: "/mcp".to_owned(),
+            host: "localhost".to_owned(),
+            origin: "http://localhost".to_owned(),
+            headers: String::new(),
+            events_only: false,
+            listen: false,
+            may_multiplex: false,
+            prior_knowledge: false,
+            idle_timeout: Duration::MAX,
+            oldest_first: false,
+        }
+    }
+
+    /// The time of a dial that had failed stayed the next deadline, so that the shard of an idle client woke a thousand times a second.
+    #[test]
+    fn a_dial_that_is_over_is_no_deadline() {
+        let mut pool = Pool::new(&settings(), 4, 1 << 20);
+        let until = Instant::from_ns(7);
+        pool.lanes[0].dial_until = until;
+        assert_eq!(pool.next_deadline(Duration::MAX), Instant::NEVER);
+        pool.set_socket(0, Socket::Dialling);
+        assert_eq!(pool.next_deadline(Duration::MAX), until);
+        pool.set_socket(0, Socket::None);
+        assert_eq!(pool.next_deadline(Duration::MAX), Instant::NEVER);
     }
 }
