@@ -127,7 +127,9 @@ impl Runner {
             if let Some(key) = self.in_hand.take() {
                 self.desk.fail(key, Failure { why, fate: Fate::NotSent });
             }
-            self.shard.close(why, &mut self.desk);
+            // Without a last write: it may be what panicked.
+            let now = self.shard.clock.now();
+            self.shard.exchange.close(now, why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
             self.publish(false, false);
         }));
