@@ -31,12 +31,21 @@ pub(crate) const META: &str = concat!(
 
 /// One call, as any client would write it, without an end of line.
 pub(crate) fn call(era: Era, id: usize) -> String {
+    call_of(era, id, "echo", &format!(r#"{{"message":"{MESSAGE}"}}"#))
+}
+
+/// A call whose answer has a text of so many bytes.
+pub(crate) fn blob(era: Era, id: usize, bytes: usize) -> String {
+    call_of(era, id, "blob", &format!(r#"{{"bytes":{bytes}}}"#))
+}
+
+fn call_of(era: Era, id: usize, tool: &str, arguments: &str) -> String {
     let meta = match era {
         Era::Modern => format!(",{META}"),
         Era::Legacy => String::new(),
     };
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{MESSAGE}"}}{meta}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}{meta}}}}}"#
     )
 }
 

@@ -16,7 +16,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::one;
+use super::{elapsed_ns, one};
 use crate::call;
 use crate::contestant::Course;
 use crate::link::{Link, Target, Transport};
@@ -198,10 +198,6 @@ impl Connection {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn elapsed_ns(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! The floor: what the kernel and the target leave to any client.
 //!
 //! It writes bytes that were made once, counts replies, and parses nothing; the others are divided by the best of its
-//! modes. One module is one stream with a window, the other many connections with one message in flight on each, which is
-//! also how HTTP works.
+//! modes. One module is one stream with a window, one many connections with one message in flight on each, which is
+//! also how HTTP works, and one small calls among long replies.
 
 mod many;
+mod mixed;
 mod one;
 
+use std::time::Instant;
+
+pub use mixed::Mixed;
 pub use one::{Floor as Stream, Mode};
 
 use crate::contestant::{Contestant, Cores, Course, Failure, Kind};
@@ -69,4 +73,8 @@ impl Contestant for ManyConnections {
     fn run(&self, course: &Course) -> Result<Run, Failure> {
         Ok(many::measure(course, self.spin)?)
     }
+}
+
+fn elapsed_ns(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

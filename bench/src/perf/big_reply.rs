@@ -4,7 +4,8 @@
 //! run twice: without, and with one call after the other whose reply is long, a pause between them. Two figures come of
 //! the second: all small calls of the run, and those alone whose time overlaps that of a long reply. On one stream the
 //! reply is in the way of those behind it, whatever a client does; on two, those of the other one show whether the shard
-//! goes on serving.
+//! goes on serving. The floor ([`Mixed`]) does the same in turns with the engine: what the kernel makes small calls wait
+//! while it moves a long reply, and a target's threads while they share the cores with the client, is in both.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use volley::{Inline, InlineOutcome, Tool};
 
 use crate::contestant::{Course, Failure};
 use crate::engine::{Place, arguments, config};
+use crate::floor::Mixed;
 use crate::meter::{Latencies, Latency};
 use crate::report::Spread;
 
@@ -35,9 +37,18 @@ pub struct Outcome {
     pub rounds: Vec<Round>,
 }
 
-/// Small calls without and with a long reply.
+/// Small calls of the engine and of the floor.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Round {
+    /// What is measured.
+    pub engine: Half,
+    /// What it is compared with.
+    pub floor: Half,
+}
+
+/// Small calls without and with a long reply, of one client.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Half {
     /// All, without a long reply.
     pub without: Latency,
     /// All, with one after the other.
@@ -52,20 +63,23 @@ pub struct Round {
     pub long_calls: u64,
 }
 
+/// One of the two halves of a round.
+pub type Side = fn(&Round) -> &Half;
+
 impl Outcome {
     /// The median over the rounds.
-    pub fn median(&self, value: impl Fn(&Round) -> f64) -> Option<f64> {
-        Spread::of(self.rounds.iter().map(value)).map(|spread| spread.median)
+    pub fn median(&self, side: Side, value: impl Fn(&Half) -> f64) -> Option<f64> {
+        Spread::of(self.rounds.iter().map(|round| value(side(round)))).map(|spread| spread.median)
     }
 
     /// How many times the p99 of small calls is what it is without, while a long reply comes in.
-    pub fn factor_meanwhile(&self) -> Option<f64> {
-        self.median(|round| round.meanwhile.p99_us / round.without.p99_us)
+    pub fn factor_meanwhile(&self, side: Side) -> Option<f64> {
+        self.median(side, |half| half.meanwhile.p99_us / half.without.p99_us)
     }
 
     /// The same over all small calls of a run.
-    pub fn factor(&self) -> Option<f64> {
-        self.median(|round| round.with.p99_us / round.without.p99_us)
+    pub fn factor(&self, side: Side) -> Option<f64> {
+        self.median(side, |half| half.with.p99_us / half.without.p99_us)
     }
 }
 
@@ -75,32 +89,16 @@ impl Outcome {
 ///
 /// When a call fails, or the long reply is not as long as it should be.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
-    let course = Course { in_flight: SMALL_IN_FLIGHT + 1, ..plan.course };
-    let place = Place::new(&course)?;
-    let config = config(&course)?.frame_bytes_max(plan.reply_bytes + 64 * 1024).build()?;
-    let mut engine = Inline::connect(&place.endpoint, &config)?;
-    let until = Instant::now() + Duration::from_secs(10);
-    while engine.ready_connections() < course.connections && Instant::now() < until {
-        engine.turn(Duration::from_millis(5), |_, _, _| ())?;
-    }
-    let calls = Calls::new(plan);
-    calls.run(&mut engine, course.duration(), false)?;
-    calls.run(&mut engine, Duration::ZERO, true)?;
+    let mut engine = Engine::connect(plan)?;
+    let mut floor = Mixed::connect(&plan.course, plan.reply_bytes)?;
+    // Once for the warmth.
+    half(plan, &mut engine)?;
+    half(plan, &mut floor)?;
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
-        let without = calls.run(&mut engine, course.duration(), false)?;
-        let with = calls.run(&mut engine, course.duration(), true)?;
-        let nothing = "a run without calls";
-        rounds.push(Round {
-            without: without.all.summary().ok_or(nothing)?,
-            with: with.all.summary().ok_or(nothing)?,
-            meanwhile: with.meanwhile.summary().ok_or("no small call overlapped a long one")?,
-            meanwhile_calls: with.meanwhile.calls(),
-            long_ms: Spread::of(with.long_ms.iter().copied()).map_or(f64::NAN, |spread| spread.median),
-            long_calls: with.long_ms.len() as u64,
-        });
+        rounds.push(Round { engine: half(plan, &mut engine)?, floor: half(plan, &mut floor)? });
     }
-    engine.close(|_, _, _| ());
+    engine.inline.close(|_, _, _| ());
     Ok(Outcome { plan: *plan, rounds })
 }
 
@@ -111,91 +109,155 @@ pub const SMALL_IN_FLIGHT: usize = 1;
 /// Between the end of a long reply and the next.
 const PAUSE: Duration = Duration::from_millis(20);
 
-struct Calls {
+/// The tag of a long call. Small ones have the time of their submission, which is never this.
+const LONG: u64 = u64::MAX;
+
+/// Who makes the calls.
+trait Client {
+    fn now_ns(&self) -> u64;
+
+    /// Says whether there was room.
+    fn submit(&mut self, tag: u64) -> Result<bool, Failure>;
+
+    /// Waits for replies, and hands over of each its tag, its bytes and the time.
+    fn turn(&mut self, answered: impl FnMut(u64, usize, u64)) -> Result<(), Failure>;
+}
+
+struct Engine {
+    inline: Inline,
     echo: Tool,
     arguments: Vec<u8>,
     blob: Tool,
     blob_arguments: Vec<u8>,
-    reply_bytes: usize,
-    small_max: usize,
+    _place: Place,
 }
 
-/// Of one half of a round.
-struct Half {
+impl Engine {
+    fn connect(plan: &Plan) -> Result<Self, Failure> {
+        let course = Course { in_flight: SMALL_IN_FLIGHT + 1, ..plan.course };
+        let place = Place::new(&course)?;
+        let config = config(&course)?.frame_bytes_max(plan.reply_bytes + 64 * 1024).build()?;
+        let mut inline = Inline::connect(&place.endpoint, &config)?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while inline.ready_connections() < course.connections && Instant::now() < until {
+            inline.turn(Duration::from_millis(5), |_, _, _| ())?;
+        }
+        Ok(Self {
+            inline,
+            echo: Tool::new("echo"),
+            arguments: arguments().into_bytes(),
+            blob: Tool::new("blob"),
+            blob_arguments: format!(r#"{{"bytes":{}}}"#, plan.reply_bytes).into_bytes(),
+            _place: place,
+        })
+    }
+}
+
+impl Client for Engine {
+    fn now_ns(&self) -> u64 {
+        self.inline.now_ns()
+    }
+
+    fn submit(&mut self, tag: u64) -> Result<bool, Failure> {
+        let (tool, arguments) =
+            if tag == LONG { (&self.blob, &self.blob_arguments) } else { (&self.echo, &self.arguments) };
+        Ok(self.inline.submit(tool, arguments, tag).is_ok())
+    }
+
+    fn turn(&mut self, mut answered: impl FnMut(u64, usize, u64)) -> Result<(), Failure> {
+        let mut wrong = 0_u64;
+        self.inline.turn(Duration::from_secs(1), |tag, now_ns, outcome| match outcome {
+            InlineOutcome::Result(message) => answered(tag, message.len(), now_ns),
+            _ => wrong += 1,
+        })?;
+        if wrong > 0 { Err(format!("{wrong} calls failed").into()) } else { Ok(()) }
+    }
+}
+
+impl Client for Mixed {
+    fn now_ns(&self) -> u64 {
+        self.now_ns()
+    }
+
+    fn submit(&mut self, tag: u64) -> Result<bool, Failure> {
+        self.submit(tag, tag == LONG)?;
+        Ok(true)
+    }
+
+    fn turn(&mut self, answered: impl FnMut(u64, usize, u64)) -> Result<(), Failure> {
+        Ok(self.turn(answered)?)
+    }
+}
+
+fn half(plan: &Plan, client: &mut impl Client) -> Result<Half, Failure> {
+    let without = calls(plan, client, false)?;
+    let with = calls(plan, client, true)?;
+    let nothing = "a run without calls";
+    Ok(Half {
+        without: without.all.summary().ok_or(nothing)?,
+        with: with.all.summary().ok_or(nothing)?,
+        meanwhile: with.meanwhile.summary().ok_or("no small call overlapped a long one")?,
+        meanwhile_calls: with.meanwhile.calls(),
+        long_ms: Spread::of(with.long_ms.iter().copied()).map_or(f64::NAN, |spread| spread.median),
+        long_calls: with.long_ms.len() as u64,
+    })
+}
+
+struct Seen {
     all: Latencies,
     meanwhile: Latencies,
     long_ms: Vec<f64>,
 }
 
-/// The tag of a long call. Small ones have the time of their submission, which is never this.
-const LONG: u64 = u64::MAX;
-
-impl Calls {
-    fn new(plan: &Plan) -> Self {
-        Self {
-            echo: Tool::new("echo"),
-            arguments: arguments().into_bytes(),
-            blob: Tool::new("blob"),
-            blob_arguments: format!(r#"{{"bytes":{}}}"#, plan.reply_bytes).into_bytes(),
-            reply_bytes: plan.reply_bytes,
-            small_max: SMALL_IN_FLIGHT * plan.course.connections,
+/// Small calls for so long, or until the last long one has ended; at least one of these if there are to be any.
+fn calls(plan: &Plan, client: &mut impl Client, with: bool) -> Result<Seen, Failure> {
+    let small_max = SMALL_IN_FLIGHT * plan.course.connections;
+    let mut seen = Seen { all: Latencies::new(), meanwhile: Latencies::new(), long_ms: Vec::new() };
+    let until = Instant::now() + plan.course.duration();
+    let (mut small, mut short) = (0_usize, 0_u64);
+    // When the long call that is under way was submitted; when the last one ended, and the next may go.
+    let mut long_since: Option<u64> = None;
+    let mut long_ended = 0_u64;
+    let mut next_long = Instant::now();
+    loop {
+        let now = client.now_ns();
+        let is_over = Instant::now() >= until;
+        let is_due = with && (seen.long_ms.is_empty() || !is_over) && Instant::now() >= next_long;
+        if long_since.is_none() && is_due {
+            if !client.submit(LONG)? {
+                return Err("there was no place for the long call".into());
+            }
+            long_since = Some(now);
         }
+        let goes_on = !is_over || long_since.is_some();
+        if !goes_on && small == 0 {
+            break;
+        }
+        while goes_on && small < small_max && client.submit(now)? {
+            small += 1;
+        }
+        client.turn(|tag, bytes, now_ns| {
+            if tag == LONG {
+                short += u64::from(bytes < plan.reply_bytes);
+                let since = long_since.take().unwrap_or(now_ns);
+                seen.long_ms.push((now_ns - since) as f64 / 1e6);
+                long_ended = now_ns;
+                next_long = Instant::now() + PAUSE;
+                return;
+            }
+            small -= 1;
+            let took = now_ns.saturating_sub(tag);
+            seen.all.note(took);
+            // A small call overlaps a long one that has not ended, or that ended after it was submitted.
+            if long_since.is_some() || tag < long_ended {
+                seen.meanwhile.note(took);
+            }
+        })?;
     }
-
-    /// Small calls for so long, or until the last long one has ended; at least one of these if there are to be any.
-    fn run(&self, engine: &mut Inline, duration: Duration, with: bool) -> Result<Half, Failure> {
-        let mut half = Half { all: Latencies::new(), meanwhile: Latencies::new(), long_ms: Vec::new() };
-        let until = Instant::now() + duration;
-        let (mut small, mut wrong) = (0_usize, 0_u64);
-        // When the long call that is under way was submitted; when the last one ended, and the next may go.
-        let mut long_since: Option<u64> = None;
-        let mut long_ended = 0_u64;
-        let mut next_long = Instant::now();
-        loop {
-            let now = engine.now_ns();
-            let is_over = Instant::now() >= until;
-            let is_due = with && (half.long_ms.is_empty() || !is_over) && Instant::now() >= next_long;
-            if long_since.is_none() && is_due {
-                let full = |_| "there was no place for the long call";
-                engine.submit_at(&self.blob, &self.blob_arguments, LONG, now).map_err(full)?;
-                long_since = Some(now);
-            }
-            let goes_on = !is_over || long_since.is_some();
-            if !goes_on && small == 0 {
-                break;
-            }
-            while goes_on
-                && small < self.small_max
-                && engine.submit_at(&self.echo, &self.arguments, now, now).is_ok()
-            {
-                small += 1;
-            }
-            let reply_bytes = self.reply_bytes;
-            engine.turn(Duration::from_secs(1), |tag, now_ns, outcome| match outcome {
-                InlineOutcome::Result(message) if tag == LONG => {
-                    wrong += u64::from(message.len() < reply_bytes);
-                    let since = long_since.take().unwrap_or(now_ns);
-                    half.long_ms.push((now_ns - since) as f64 / 1e6);
-                    long_ended = now_ns;
-                    next_long = Instant::now() + PAUSE;
-                }
-                InlineOutcome::Result(_) => {
-                    small -= 1;
-                    let took = now_ns.saturating_sub(tag);
-                    half.all.note(took);
-                    // A small call overlaps a long one that has not ended, or that ended after it was submitted.
-                    if long_since.is_some() || tag < long_ended {
-                        half.meanwhile.note(took);
-                    }
-                }
-                _ => wrong += 1,
-            })?;
-        }
-        if wrong > 0 {
-            return Err(format!("{wrong} calls were not answered as they should be").into());
-        }
-        Ok(half)
+    if short > 0 {
+        return Err(format!("{short} long replies were too short").into());
     }
+    Ok(seen)
 }
 
 #[cfg(test)]
@@ -206,7 +268,7 @@ mod tests {
     #[test]
     fn factors_are_medians_over_the_rounds() {
         let latency = |p99_us| Latency { p50_us: 1.0, p99_us, max_us: 100.0 };
-        let round = |without, with, meanwhile| Round {
+        let half = |without, with, meanwhile| Half {
             without: latency(without),
             with: latency(with),
             meanwhile: latency(meanwhile),
@@ -214,10 +276,15 @@ mod tests {
             long_ms: 1.0,
             long_calls: 1,
         };
+        let round = |without, with, meanwhile| Round {
+            engine: half(without, with, meanwhile),
+            floor: half(1.0, 2.0, 4.0),
+        };
         let plan = Plan { course: course(), reply_bytes: 1, rounds: 3 };
         let rounds = vec![round(10.0, 11.0, 20.0), round(10.0, 12.0, 30.0), round(1.0, 90.0, 90.0)];
         let outcome = Outcome { plan, rounds };
-        assert_eq!(outcome.factor_meanwhile(), Some(3.0));
-        assert_eq!(outcome.factor(), Some(1.2));
+        assert_eq!(outcome.factor_meanwhile(|round| &round.engine), Some(3.0));
+        assert_eq!(outcome.factor(|round| &round.engine), Some(1.2));
+        assert_eq!(outcome.factor_meanwhile(|round| &round.floor), Some(4.0));
     }
 }

@@ -189,7 +189,7 @@ fn tell_of(sections: &[Section], settings: &Settings, cli: &Cli) {
         seconds += 1.25 * settings.soak_seconds * settings.soak_drives.len() as f64;
     }
     if sections.contains(&Section::BigReply) {
-        let halves = f64::from(settings.rounds) * 2.0 * settings.seconds;
+        let halves = f64::from(settings.rounds) * 4.0 * settings.seconds;
         seconds += 4.0 * settings.big_reply_bytes.len() as f64 * halves;
     }
     println!(

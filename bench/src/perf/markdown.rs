@@ -446,33 +446,38 @@ fn big_replies(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## A long reply among small calls\n");
     let _ = writeln!(
         text,
-        "One inline engine, {} small calls in flight on each connection; medians over rounds that run without and with a long reply in turns. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does.\n",
+        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads as much at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does.\n",
         super::big_reply::SMALL_IN_FLIGHT
     );
     let _ = writeln!(
         text,
-        "| | reply | it takes | p50, p99 without | p50, p99 with | factor | p50, p99 meanwhile | factor | calls meanwhile |\n|---|---|---|---|---|---|---|---|---|"
+        "| | reply | who | it takes | p50, p99 without | p50, p99 with | factor | p50, p99 meanwhile | factor | calls meanwhile |\n|---|---|---|---|---|---|---|---|---|---|"
     );
+    let sides: [(_, super::big_reply::Side); 2] =
+        [("volley inline", |round| &round.engine), ("floor", |round| &round.floor)];
     for outcome in &report.big_replies {
         let plan = &outcome.plan;
-        let median = |value: fn(&super::big_reply::Round) -> f64| outcome.median(value).unwrap_or(f64::NAN);
-        let _ = writeln!(
-            text,
-            "| {}, {} | {} | {:.1} ms | {:.0}, {:.0} us | {:.0}, {:.0} us | {:.2} | {:.0}, {:.0} us | {:.2} | {:.0} |",
-            plan.course.transport,
-            if plan.course.connections > 1 { "two connections" } else { "one connection" },
-            bytes(plan.reply_bytes as f64),
-            median(|round| round.long_ms),
-            median(|round| round.without.p50_us),
-            median(|round| round.without.p99_us),
-            median(|round| round.with.p50_us),
-            median(|round| round.with.p99_us),
-            outcome.factor().unwrap_or(f64::NAN),
-            median(|round| round.meanwhile.p50_us),
-            median(|round| round.meanwhile.p99_us),
-            outcome.factor_meanwhile().unwrap_or(f64::NAN),
-            median(|round| round.meanwhile_calls as f64)
-        );
+        for (who, side) in sides {
+            let median =
+                |value: fn(&super::big_reply::Half) -> f64| outcome.median(side, value).unwrap_or(f64::NAN);
+            let _ = writeln!(
+                text,
+                "| {}, {} | {} | {who} | {:.1} ms | {:.0}, {:.0} us | {:.0}, {:.0} us | {:.2} | {:.0}, {:.0} us | {:.2} | {:.0} |",
+                plan.course.transport,
+                if plan.course.connections > 1 { "two connections" } else { "one connection" },
+                bytes(plan.reply_bytes as f64),
+                median(|half| half.long_ms),
+                median(|half| half.without.p50_us),
+                median(|half| half.without.p99_us),
+                median(|half| half.with.p50_us),
+                median(|half| half.with.p99_us),
+                outcome.factor(side).unwrap_or(f64::NAN),
+                median(|half| half.meanwhile.p50_us),
+                median(|half| half.meanwhile.p99_us),
+                outcome.factor_meanwhile(side).unwrap_or(f64::NAN),
+                median(|half| half.meanwhile_calls as f64)
+            );
+        }
     }
     let _ = writeln!(text);
 }

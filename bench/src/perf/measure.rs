@@ -168,9 +168,10 @@ fn big_replies(
                 match process::ask::<big_reply::Outcome>(&Job::BigReply(plan)) {
                     Ok(outcome) => {
                         watch.say(&format!(
-                            "{place}: p99 of small calls {:.2} times, meanwhile {:.2} times",
-                            outcome.factor().unwrap_or(f64::NAN),
-                            outcome.factor_meanwhile().unwrap_or(f64::NAN)
+                            "{place}: p99 of small calls {:.2} times, meanwhile {:.2} times (the floor's {:.2})",
+                            outcome.factor(|round| &round.engine).unwrap_or(f64::NAN),
+                            outcome.factor_meanwhile(|round| &round.engine).unwrap_or(f64::NAN),
+                            outcome.factor_meanwhile(|round| &round.floor).unwrap_or(f64::NAN)
                         ));
                         report.big_replies.retain(|outcome| !is_there(outcome));
                         report.big_replies.push(outcome);

@@ -118,7 +118,7 @@ fn total(text: &str) -> Option<u64> {
 /// Nobody needs longer who is well: what is measured three times, and time to open the connections.
 fn limit(job: &Job) -> Duration {
     let halves = match job {
-        Job::BigReply(plan) => f64::from(plan.rounds) * 4.0 + 2.0,
+        Job::BigReply(plan) => f64::from(plan.rounds) * 8.0 + 4.0,
         Job::Run { .. } | Job::Burst(_) => 3.0,
         // The floor has its quarter.
         Job::Soak(_) => 1.5,

@@ -586,14 +586,16 @@ fn big_replies(report: &Report) -> Vec<Reading> {
     }
     let one = |outcome: &super::big_reply::Outcome| {
         let (transport, size) = (outcome.plan.course.transport, outcome.plan.reply_bytes >> 20);
-        let (place, figure) = if outcome.plan.course.connections > 1 {
-            ("two connections, those that overlap it", outcome.factor_meanwhile())
+        let (place, factor): (_, fn(&_, super::big_reply::Side) -> _) = if outcome.plan.course.connections > 1
+        {
+            ("two connections, those that overlap it", super::big_reply::Outcome::factor_meanwhile)
         } else {
-            ("one connection, all of the run", outcome.factor())
+            ("one connection, all of the run", super::big_reply::Outcome::factor)
         };
+        let floor = factor(outcome, |round| &round.floor).unwrap_or(f64::NAN);
         Reading {
-            place: format!("{transport}, {size} MiB, {place}"),
-            figure: figure.ok_or_else(|| "no rounds".to_owned()),
+            place: format!("{transport}, {size} MiB, {place}; the floor's {floor:.2}"),
+            figure: factor(outcome, |round| &round.engine).ok_or_else(|| "no rounds".to_owned()),
             floor: None,
             peer: None,
         }
