@@ -10,9 +10,7 @@
 
 use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 
-use super::limits::{
-    CHUNK_BYTES, CHUNK_GROWTH, CHUNK_GROWTH_BYTES_MAX, CHUNKS_KEPT_MAX, LONG_READ_BYTES_MAX, READ_SLICE_BYTES,
-};
+use super::limits::{CHUNK_BYTES, CHUNK_GROWTH, CHUNK_GROWTH_BYTES_MAX, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
 
 /// A block of initialised bytes, written while unique and read-only while shared.
 #[derive(Debug)]
@@ -120,10 +118,13 @@ impl FrameRef<'_> {
     }
 }
 
-/// Chunks of the standard size that wait for their next use; one pool for each shard.
+/// Chunks that wait for their next use, of the standard size and one long one; one pool for each shard.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkPool {
     kept: VecDeque<Arc<Chunk>>,
+    /// The last long one. Memory that is touched for the first time costs more than what is then written into it.
+    long: Option<Arc<Chunk>>,
+    long_is_new: bool,
     /// Chunks made because none was free; grows without end only if frames are kept without end.
     pub(crate) made: u64,
 }
@@ -144,11 +145,34 @@ impl ChunkPool {
         Arc::new(Chunk(vec![0; CHUNK_BYTES]))
     }
 
-    /// Takes a chunk back, shared or not, unless it is oversized or there are enough.
+    /// The long chunk, if it has room for so many bytes and nobody else holds it.
+    fn take_long(&mut self, bytes: usize) -> Option<Arc<Chunk>> {
+        let fits =
+            |chunk: &mut Arc<Chunk>| Arc::get_mut(chunk).is_some_and(|chunk| chunk.0.capacity() >= bytes);
+        self.long.take_if(fits)
+    }
+
+    /// Takes a chunk back, shared or not, unless there are enough.
     pub(crate) fn put(&mut self, chunk: Arc<Chunk>) {
-        if chunk.0.len() == CHUNK_BYTES && self.kept.len() < CHUNKS_KEPT_MAX {
-            self.kept.push_back(chunk);
+        let len = chunk.0.len();
+        if len <= CHUNK_BYTES {
+            if self.kept.len() < CHUNKS_KEPT_MAX {
+                self.kept.push_back(chunk);
+            }
+        } else if self.long.as_ref().is_none_or(|long| long.0.len() <= len) {
+            self.long = Some(chunk);
+            self.long_is_new = true;
         }
+    }
+
+    /// A long chunk has come since the last time: it is to be let go in a while.
+    pub(crate) fn has_new_long(&mut self) -> bool {
+        std::mem::take(&mut self.long_is_new)
+    }
+
+    /// Gives the memory of the long chunk back.
+    pub(crate) fn let_long_go(&mut self) {
+        self.long = None;
     }
 }
 
@@ -161,28 +185,32 @@ pub(crate) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// Room for the next read, at least one slice, and more while a long frame is coming in.
+    /// Room for the next read: one slice.
     pub(crate) fn space(&mut self, pool: &mut ChunkPool) -> &mut [u8] {
         let unread = self.end - self.start;
-        let want = READ_SLICE_BYTES.max(unread.min(LONG_READ_BYTES_MAX));
+        let needed = unread + READ_SLICE_BYTES;
         let mut chunk = self.chunk.take().unwrap_or_else(|| pool.take());
-        if let Some(Chunk(bytes)) = Arc::get_mut(&mut chunk) {
-            // Once for a frame at most: behind the move it stands at the front, and the chunk grows instead.
-            if self.end + want > bytes.len() && self.start > 0 {
-                bytes.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, unread);
-            }
-        } else {
-            // Somebody keeps a frame of it: it may not be written any more.
-            let mut fresh = pool.take();
-            let Chunk(bytes) = Arc::get_mut(&mut fresh).expect("the pool gives unique chunks");
+        // Somebody keeps a frame of it, and it may not be written any more; or it has become long for a frame that has gone.
+        let is_unfit =
+            Arc::get_mut(&mut chunk).is_none() || chunk.0.len() > CHUNK_BYTES && needed <= CHUNK_BYTES;
+        let other = match needed > CHUNK_BYTES && (is_unfit || needed > chunk.0.capacity()) {
+            true => pool.take_long(needed),
+            false => None,
+        };
+        if let Some(mut other) = other.or_else(|| is_unfit.then(|| pool.take())) {
+            let Chunk(bytes) = Arc::get_mut(&mut other).expect("the pool gives unique chunks");
             bytes.resize(bytes.len().max(unread), 0);
             bytes[..unread].copy_from_slice(&chunk.0[self.start..self.end]);
             (self.start, self.end) = (0, unread);
-            pool.put(std::mem::replace(&mut chunk, fresh));
+            pool.put(std::mem::replace(&mut chunk, other));
         }
         let Chunk(bytes) = Arc::get_mut(self.chunk.insert(chunk)).expect("unique by now");
-        let len = self.end + want;
+        // Once for a frame at most: behind the move it stands at the front, and the chunk grows instead.
+        if self.end + READ_SLICE_BYTES > bytes.len() && self.start > 0 {
+            bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, unread);
+        }
+        let len = self.end + READ_SLICE_BYTES;
         if len > bytes.len() {
             if len > bytes.capacity() {
                 // A long frame. Each move to a larger place holds up all connections of the shard, so there are few of them; what is
@@ -193,7 +221,7 @@ impl ReceiveBuffer {
             // What is touched is what the next read may fill: zeroing 8 MiB at once would take milliseconds.
             bytes.resize(len, 0);
         }
-        &mut bytes[self.end..self.end + want]
+        &mut bytes[self.end..len]
     }
 
     /// Tells how much of [`Self::space`] was filled.
@@ -331,13 +359,45 @@ mod tests {
             let n = buffer.space(&mut pool).len();
             buffer.filled(n);
             let len = buffer.chunk.as_ref().map_or(0, |chunk| chunk.0.len());
-            assert!(len <= touched + LONG_READ_BYTES_MAX, "from {touched} to {len}");
+            assert!(len <= touched + READ_SLICE_BYTES, "from {touched} to {len}");
             touched = len;
         }
-        let whole = buffer.unread().len();
-        buffer.consume(whole);
+    }
+
+    /// The next long frame finds the memory of the last one; short ones do not stay in it, and nobody's frame is written over.
+    #[test]
+    fn a_long_chunk_is_used_again_by_the_next_long_frame_only() {
+        let mut pool = ChunkPool::default();
+        let mut buffer = ReceiveBuffer::default();
+        let fill = |buffer: &mut ReceiveBuffer, pool: &mut ChunkPool, bytes: usize| {
+            let end = buffer.unread().len() + bytes;
+            while buffer.unread().len() < end {
+                let more = end - buffer.unread().len();
+                let n = buffer.space(pool).len().min(more);
+                buffer.filled(n);
+            }
+        };
+        let place = |buffer: &ReceiveBuffer| buffer.chunk.as_ref().map(|chunk| chunk.0.as_ptr());
+        fill(&mut buffer, &mut pool, 1 << 20);
+        let (long, frame) =
+            (place(&buffer), buffer.origin().map(|(chunk, at)| Frame::new(Arc::clone(chunk), at, 9)));
+        assert!(!pool.has_new_long());
+        buffer.consume((1 << 20) - 100);
+        fill(&mut buffer, &mut pool, 100);
+        assert_ne!(place(&buffer), long, "a short frame has a chunk of the usual length");
+        assert!(pool.has_new_long() && !pool.has_new_long());
+        fill(&mut buffer, &mut pool, 1 << 20);
+        assert_ne!(place(&buffer), long, "somebody keeps a frame of it");
+        drop(frame);
+        // The longer one is kept.
+        let second = place(&buffer);
+        buffer.consume(buffer.unread().len());
         buffer.rest(&mut pool);
-        assert!(pool.kept.is_empty(), "a chunk that has grown is not kept");
+        fill(&mut buffer, &mut pool, 200_000);
+        assert_eq!(place(&buffer), second);
+        buffer.clear(&mut pool);
+        pool.let_long_go();
+        assert!(pool.long.is_none() && pool.kept.iter().all(|chunk| chunk.0.len() == CHUNK_BYTES));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Bounds that users may change live in the configuration and take their defaults from here. Units stand last in
 //! the names. `docs/architecture.md` adds them up to the memory ceiling.
 
+use std::time::Duration;
+
 /// Ids are exact in a double up to here (ECMA-262 `Number.MAX_SAFE_INTEGER`); servers in JavaScript refuse more.
 pub(crate) const WIRE_ID_MAX: u64 = (1 << 53) - 1;
 
@@ -29,10 +31,6 @@ pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
 /// where both sides share a core: there the floor itself takes 61 ns a call with slices of 16 KiB, 56 with 32, 53 with 64.
 pub(crate) const READ_SLICE_BYTES: usize = 32 * 1024;
 
-/// Inside a long frame one read asks for as much as there is of it already, up to this. The other connections wait as long as it takes,
-/// some 30 us; and from here on larger reads are hardly faster.
-pub(crate) const LONG_READ_BYTES_MAX: usize = 64 * 1024;
-
 /// Bytes one connection writes in one turn. More would only wait in the kernel while answers wait to be read.
 pub(crate) const WRITE_SLICE_BYTES: usize = 64 * 1024;
 
@@ -43,6 +41,9 @@ pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 /// How many times as long the place is to which a chunk moves that one frame outgrows, and by how many bytes longer at most.
 pub(crate) const CHUNK_GROWTH: usize = 4;
 pub(crate) const CHUNK_GROWTH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a shard keeps the memory of its last long frame for the next one.
+pub(crate) const LONG_CHUNK_KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
@@ -75,7 +76,7 @@ pub(crate) const READS_PER_TURN_MAX: usize = 1;
 /// knows what came on other lines. A look takes 0.3 us, so it may not come with each turn; a slice of a long reply takes a hundred
 /// times that, and each call of another connection waited for 32 of them once.
 pub(crate) const UNLOOKED_TURNS_MAX: u32 = 32;
-pub(crate) const UNLOOKED_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const UNLOOKED_BYTES_MAX: usize = READ_SLICE_BYTES;
 
 /// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
 /// longer than any executor that is not overloaded takes to poll a task.
@@ -169,6 +170,10 @@ pub(crate) const DECODE_QUEUE_MAX: usize = 64;
 /// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
 pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Up to this length an answer is first read as the most common kind of answer (ADR 0024): what that saves is small beside reading a
+/// longer one, and what is lost by giving up late is not.
+pub(crate) const DECODE_COMMON_BYTES_MAX: usize = 4 * 1024;
+
 /// Answers up to this length are read by simd-json, longer ones by serde_json, which needs neither a copy nor a tape: at 1 MiB
 /// simd-json is up to 2.6 times as fast and at worst 0.69 times, at 10 MiB between 1.5 and 0.49 times, at 100 MiB never
 /// faster by more than noise (ADR 0021).
@@ -198,7 +203,7 @@ pub(crate) const CLAIM_BYTES_MAX: usize = 64 * 1024;
 
 const _: () = {
     assert!(SLOTS_MAX.is_power_of_two());
-    assert!(READ_SLICE_BYTES <= CHUNK_BYTES && READ_SLICE_BYTES <= LONG_READ_BYTES_MAX);
+    assert!(READ_SLICE_BYTES <= CHUNK_BYTES);
     assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
     assert!(ANSWER_COPY_BYTES_MAX <= SLOT_BUFFER_BYTES_KEPT);

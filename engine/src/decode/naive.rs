@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::answer;
+use super::{answer, common};
 use crate::{error::Error, model::tool::ToolResult};
 
 /// Shows any bytes to both readers, as a response with any result and as one with a tool's.
@@ -15,6 +15,10 @@ use crate::{error::Error, model::tool::ToolResult};
 /// sign of a zero. Nothing else: what simd-json refuses, serde_json has read once more.
 pub(crate) fn assert_agrees(data: &[u8]) {
     both::<Value>(data, is_same);
+    if let Some(own) = common::read(data) {
+        let twin = answer::borrowed::<ToolResult>(data);
+        assert_eq!(twin.ok(), Some(own), "{:?}", String::from_utf8_lossy(data));
+    }
     let values = |result: &ToolResult| serde_json::to_value(result).expect("a value");
     let Some(own) = both::<ToolResult>(data, |own, twin| is_same(&values(own), &values(twin))) else {
         return;
