@@ -622,6 +622,49 @@ fn a_plain_peer_is_sent_nothing_of_mcp() {
     });
 }
 
+/// `json.dumps` in Python writes `NaN`, which is no JSON. It cost all calls of the array their answers once, and so did an element
+/// that is no message.
+#[test]
+fn an_element_that_cannot_be_read_costs_its_own_call_and_no_other() {
+    story_alone(async {
+        let server = ScriptedServer::start(move |peer| {
+            while let Some(said) = peer.read() {
+                match &said {
+                    Value::Array(elements) => {
+                        let answers: Vec<String> = elements
+                            .iter()
+                            .map(|request| match request["id"].as_u64() {
+                                Some(id) if request["params"]["arguments"]["message"] == message(2_000_007) => {
+                                    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"structuredContent":NaN}}}}"#)
+                                }
+                                _ if request["method"] == "ping" => json!({"jsonrpc": "2.0", "id": request["id"], "result": {}}).to_string(),
+                                _ => echoed(request).to_string(),
+                            })
+                            .collect();
+                        peer.say(format!("[null,{}]\n", answers.join(" , ")));
+                    }
+                    one if one["method"] == "tools/call" => peer.say(format!("{}\n", echoed(one))),
+                    one => peer.result(one, &json!({})),
+                }
+            }
+        });
+        let client = connect(server.endpoint().parse().unwrap(), volley::ConfigBuilder::plain_json_rpc).await;
+        in_an_array(&client).await;
+        for (text, outcome) in batch(&client, 2_000_000, 40).await {
+            match outcome {
+                Ok(result) => assert_eq!(result.text(), text),
+                Err(error) => {
+                    assert_eq!((text, error.kind()), (message(2_000_007), ErrorKind::Decode), "{error}")
+                }
+            }
+        }
+        let stats = client.stats();
+        assert!(stats.malformed > 0 && stats.timed_out == 0, "{stats:?}");
+        client.close().await;
+        adds_up(&client.stats());
+    });
+}
+
 /// An event of a stream says that something could not be read, without saying what; the answers to the others follow it. It is no
 /// refusal of them all: they would be sent again, and executed twice.
 #[test]

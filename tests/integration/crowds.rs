@@ -125,6 +125,54 @@ fn refusals_over_http_push_the_window_back() {
     }
 }
 
+/// Of two sockets behind a balancer one fails each call at once, with an error in JSON-RPC as frameworks send it. Its answers looked
+/// like those of a server that works once, so it never rested and drew most calls. And a refusal with such an error counted twice.
+#[test]
+fn a_status_speaks_for_the_server_whatever_its_error_says() {
+    for era in ERAS {
+        let server = HttpServer::start(era, move |peer, request| {
+            let message = request.message["params"]["arguments"]["message"].as_str();
+            let broken = message.is_some_and(|message| message.contains("1 and"));
+            if broken {
+                let error =
+                    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Too many requests"}}"#;
+                peer.respond("429 Too Many Requests", "Content-Type: application/json\r\n", error);
+            } else {
+                peer.echo(request);
+            }
+            Then::Keep
+        });
+        let config = Config::builder().window(ADAPTIVE).build().expect("a valid configuration");
+        let client = volley::blocking::Client::connect(server.endpoint(), config).expect("it answers");
+        let refused = client
+            .bulk((0..20).map(volley_tests::calls::echo))
+            .filter(|(_, outcome)| outcome.is_err())
+            .count();
+        client.close();
+        let stats = client.stats();
+        assert_eq!(stats.refusals, refused as u64, "{era}: {stats:?}");
+        assert!(refused > 0, "{era}");
+        adds_up(&stats);
+    }
+    let server = HttpServer::start("legacy", move |peer, request| {
+        if peer.number() % 2 == 1 {
+            let error =
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Internal server error"}}"#;
+            peer.respond("500 Internal Server Error", "Content-Type: application/json\r\n", error);
+        } else {
+            peer.echo(request);
+        }
+        Then::Keep
+    });
+    let config = Config::builder().connections(2).in_flight(8).build().expect("a valid configuration");
+    let client = volley::blocking::Client::connect(server.endpoint(), config).expect("it answers");
+    client.bulk((0..400).map(volley_tests::calls::echo)).for_each(drop);
+    client.close();
+    let stats = client.stats();
+    assert!(stats.rests > 0, "{stats:?}");
+    adds_up(&stats);
+}
+
 /// A server that says for how long it wants to be left alone is left alone, and calls wait meanwhile.
 #[test]
 fn retry_after_is_heeded_by_an_adaptive_window() {

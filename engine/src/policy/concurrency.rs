@@ -63,7 +63,8 @@ pub(crate) struct Concurrency {
     ceiling: (u32, u32),
     /// No further pushback counts before.
     deaf_until: Instant,
-    timed_out: u32,
+    /// Answers that make up for the next time-outs.
+    answers_in_hand: u32,
     /// The last pause, while refusals go on at the smallest window.
     pause: Duration,
 }
@@ -164,8 +165,10 @@ const ROUNDS: u32 = 4;
 const RISE_NS_MIN: u64 = 1_000_000;
 const CRUISE_NS_MIN: u64 = 4_000_000;
 
-/// Time-outs count if there is one for every so many answers: a lone one says something of its call, not of the server.
+/// Time-outs count if there is one for every so many answers: a lone one says something of its call, not of the server. Epochs are
+/// not asked, of which one may be a few answers old; but answers of long ago make up for no more than two.
 const ANSWERS_PER_TIMEOUT: u32 = 16;
+const ANSWERS_IN_HAND_MAX: u32 = 2 * ANSWERS_PER_TIMEOUT;
 
 /// However long the server wants to be left alone: calls have deadlines, and it may be wrong.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -201,7 +204,7 @@ impl Concurrency {
             round_trip_ns: 0.0,
             ceiling: (u32::MAX, 0),
             deaf_until: Instant::default(),
-            timed_out: 0,
+            answers_in_hand: 0,
             pause: Duration::ZERO,
         };
         law.settle(1);
@@ -224,6 +227,7 @@ impl Concurrency {
     #[inline]
     pub(crate) fn answered(&mut self, now: Instant, in_flight: u32) -> Option<Change> {
         self.answers += 1;
+        self.answers_in_hand = (self.answers_in_hand + 1).min(ANSWERS_IN_HAND_MAX);
         self.places += u64::from(in_flight);
         if in_flight <= 1 {
             self.idle_since = Some(now);
@@ -233,16 +237,16 @@ impl Concurrency {
 
     /// A call has ended and was not answered well; none is in flight any more.
     pub(crate) fn emptied(&mut self, now: Instant) {
-        self.idle_since = Some(now);
+        self.idle_since.get_or_insert(now);
     }
 
     /// The server, or the want of it, says that it is too much.
     pub(crate) fn pushed_back(&mut self, now: Instant, pushback: Pushback) -> Option<Change> {
-        if pushback == Pushback::TimedOut {
-            self.timed_out += 1;
-            if self.timed_out * ANSWERS_PER_TIMEOUT < self.answers {
-                return None;
-            }
+        if pushback == Pushback::TimedOut
+            && let Some(left) = self.answers_in_hand.checked_sub(ANSWERS_PER_TIMEOUT)
+        {
+            self.answers_in_hand = left;
+            return None;
         }
         let told = match pushback {
             Pushback::Refused { wait } => wait.map(|wait| wait.min(PAUSE_MAX)),
@@ -252,7 +256,9 @@ impl Concurrency {
             return None;
         }
         let round_trip = (self.round_trip_ns as u64).max(DEAF_NS_MIN);
-        let at_bottom = self.limit == self.min;
+        // A look at the server's own time has hardly a call in flight: what pushes back are calls from before.
+        let stood = if matches!(self.phase, Phase::Drain { .. }) { self.settled } else { self.limit };
+        let at_bottom = stood == self.min;
         self.pause = match (told, pushback) {
             (Some(wait), _) => wait,
             (None, Pushback::Refused { .. }) if at_bottom => {
@@ -261,11 +267,10 @@ impl Concurrency {
             _ => Duration::ZERO,
         };
         self.deaf_until = now.after(self.pause.max(Duration::from_nanos(round_trip)));
-        self.ceiling = (self.limit.max(self.min + 1), CEILING_EPOCHS);
-        let before = self.limit;
-        self.settled = (u64::from(self.limit) * u64::from(LEFT_EIGHTHS) / 8).max(1) as u32;
+        self.ceiling = (stood.max(self.min + 1), CEILING_EPOCHS);
+        self.settled = (u64::from(stood) * u64::from(LEFT_EIGHTHS) / 8).max(1) as u32;
         self.settled = self.settled.max(self.min);
-        self.go(self.settled, Phase::Base { up: true }, before);
+        self.go(self.settled, Phase::Base { up: true }, stood);
         Some(Change::Pushed { pause: self.pause })
     }
 
@@ -286,7 +291,7 @@ impl Concurrency {
         if self.settling {
             self.settling = false;
             (self.since, self.idle_ns) = (now, 0);
-            (self.answers, self.places, self.timed_out) = (0, 0, 0);
+            (self.answers, self.places) = (0, 0);
             self.due = match self.phase {
                 Phase::Rise { .. } => (2 * self.limit).max(ANSWERS_RISE),
                 Phase::Drain { .. } => (2 * self.limit).max(ANSWERS_DRAIN),
@@ -580,11 +585,42 @@ mod tests {
     fn a_lone_time_out_among_many_answers_says_nothing_of_the_server() {
         let (mut law, mut now) = (Concurrency::new(1, 256), 0);
         after(&mut law, &mut now, 20_000, eight_workers);
-        while law.answers != 20 {
-            after(&mut law, &mut now, 1, eight_workers);
+        for _ in 0..2 {
+            assert_eq!(law.pushed_back(Instant::from_ns(now), Pushback::TimedOut), None);
         }
-        assert_eq!(law.pushed_back(Instant::from_ns(now), Pushback::TimedOut), None);
-        assert!(law.pushed_back(Instant::from_ns(now), Pushback::TimedOut).is_some(), "two of twenty do");
+        after(&mut law, &mut now, 15, eight_workers);
+        assert!(
+            law.pushed_back(Instant::from_ns(now), Pushback::TimedOut).is_some(),
+            "three of some twenty do"
+        );
+    }
+
+    /// The ratio was that of the present epoch, which may be a few answers old: one time-out of ten counted, each under the ceiling of
+    /// the one before, and in the end the window stood at 1.
+    #[test]
+    fn one_call_in_five_hundred_that_hangs_does_not_close_the_window() {
+        let (mut law, mut now) = (Concurrency::new(1, 256), 0);
+        let until_64 = |window: u32| f64::from(window.min(64)) * 100.0;
+        for _ in 0..800 {
+            after(&mut law, &mut now, 499, until_64);
+            law.pushed_back(Instant::from_ns(now), Pushback::TimedOut);
+        }
+        assert!(law.settled >= 48, "{}", law.settled);
+    }
+
+    /// A call sent before may be refused while a look at the server's own time has two in flight: seven eighths of two were one, with a
+    /// ceiling of two.
+    #[test]
+    fn a_refusal_during_a_look_cuts_the_window_and_not_the_look() {
+        let (mut law, mut now) = (Concurrency::new(1, 256), 0);
+        while !matches!(law.phase, Phase::Drain { .. }) || law.settled < 16 {
+            // Each call more makes all a little longer, so the shortest round trip grows old.
+            after(&mut law, &mut now, 1, |window| 25_600.0 * f64::from(window) / f64::from(window + 64));
+            assert!(now < 600_000_000_000, "it never looked");
+        }
+        let before = law.settled;
+        law.pushed_back(Instant::from_ns(now), Pushback::Refused { wait: None });
+        assert_eq!((law.settled, law.ceiling.0), (before * 7 / 8, before));
     }
 
     #[test]

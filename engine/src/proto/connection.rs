@@ -18,10 +18,17 @@ use super::{
     window::Window,
 };
 use crate::{
-    base::{buffer::ReceiveBuffer, limits::OUTBOX_BYTES_HIGH, time::Instant},
+    base::{
+        buffer::ReceiveBuffer,
+        limits::{ORPHANS_MAX, OUTBOX_BYTES_HIGH},
+        time::Instant,
+    },
     policy::backoff::Backoff,
     slab::key::Key,
 };
+
+/// A connection is suspect when more than this many timed-out calls, or than half its window, have met nothing but silence.
+const SILENT_CALLS_MIN: usize = 64;
 
 /// The machines of one connection.
 #[derive(Debug)]
@@ -29,6 +36,10 @@ pub(crate) struct Connection {
     state: State,
     /// Which transport in the life of this connection; old transports' events are told apart by it.
     pub(crate) epoch: u32,
+    /// Which of all transports of the shard that became ready, from 1 on.
+    pub(crate) opened_as: u64,
+    /// Calls of the last array that was sent on this transport, of a stream; 0 if none was.
+    pub(crate) last_array: u32,
     pub(crate) revision: Option<Revision>,
     pub(crate) tail: Tail,
     pub(crate) inbox: ReceiveBuffer,
@@ -83,6 +94,8 @@ impl Connection {
             http: http.map(|http| Box::new(Pool::new(http, window.get() + standing_max, frame_bytes_max))),
             state: State::Starting,
             epoch: 0,
+            opened_as: 0,
+            last_array: 0,
             revision: None,
             tail: Tail::default(),
             inbox: ReceiveBuffer::default(),
@@ -129,8 +142,26 @@ impl Connection {
             && self.http.as_ref().is_none_or(|pool| pool.has_lane(self.window.limit()))
     }
 
+    /// So many calls may time out in silence; one more makes a connection suspect.
+    pub(crate) fn silent_calls_max(&self) -> usize {
+        // More than `ORPHANS_MAX` are not remembered.
+        SILENT_CALLS_MIN.max((self.window.limit() as usize / 2).min(ORPHANS_MAX - 1))
+    }
+
+    /// When a stream on which that has happened is to be given up, if nothing at all is heard.
+    pub(crate) fn suspect_at(&self, silence: Duration) -> Instant {
+        let is_stream = self.state == State::Ready && self.http.is_none();
+        let since = self.orphans.more_timed_out_at(self.silent_calls_max()).filter(|_| is_stream);
+        since.map_or(Instant::NEVER, |since| since.max(self.last_heard).after(silence))
+    }
+
     /// The next moment at which this connection wants to be looked at.
-    pub(crate) fn next_deadline(&self, orphan_debt: Duration, idle_timeout: Duration) -> Instant {
+    pub(crate) fn next_deadline(
+        &self,
+        orphan_debt: Duration,
+        silence: Duration,
+        idle_timeout: Duration,
+    ) -> Instant {
         let own = match self.state {
             State::Backoff => self.retry_at,
             State::Starting if self.dialling => self.attempt_deadline,
@@ -142,6 +173,7 @@ impl Connection {
             None => own,
         };
         own.min(self.orphans.next_expiry(orphan_debt))
+            .min(self.suspect_at(silence))
             .min(self.write_again_at)
             .min(self.pacing.next_deadline())
     }
@@ -165,6 +197,7 @@ impl Connection {
     #[must_use]
     pub(crate) fn forget_transport(&mut self, frame_bytes_max: usize) -> u64 {
         self.epoch = self.epoch.wrapping_add(1);
+        self.last_array = 0;
         // The next server may be of another revision; until it says so, nothing is known.
         self.revision = None;
         self.framing = Newline::new(frame_bytes_max);

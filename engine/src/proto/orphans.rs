@@ -113,9 +113,9 @@ impl Orphans {
         settled
     }
 
-    /// Calls that timed out more than `age` ago, with no answer to anything since.
-    pub(crate) fn unheard_for(&self, now: Instant, age: Duration) -> usize {
-        self.timed_out.iter().take_while(|since| now.since(**since) >= age).count()
+    /// When more than so many calls had timed out, with no answer to anything since.
+    pub(crate) fn more_timed_out_at(&self, calls: usize) -> Option<Instant> {
+        self.timed_out.get(calls).copied()
     }
 
     /// When `expire` has something to do next.
@@ -186,10 +186,10 @@ mod tests {
         for n in 1..=10 {
             orphans.add(Instant::from_ns(n), key(n), true);
         }
-        let later = Instant::from_ns(0).after(6 * S);
-        assert_eq!(orphans.unheard_for(later, 5 * S), 10);
+        assert_eq!(orphans.more_timed_out_at(9), Some(Instant::from_ns(10)));
+        assert_eq!(orphans.more_timed_out_at(10), None);
         orphans.server_is_alive();
-        assert_eq!(orphans.unheard_for(later, 5 * S), 0);
+        assert_eq!(orphans.more_timed_out_at(0), None);
     }
 
     #[test]

@@ -94,6 +94,12 @@ impl Exchange {
         }
     }
 
+    /// Has the response on this line a status that [`Self::heed_refusal`] has heeded?
+    pub(super) fn has_refused(&mut self, line: u32) -> bool {
+        let status = self.lane(line).status;
+        busy::is_busy_status(status) || busy::is_ailing_status(status)
+    }
+
     /// Something says that a connection has too much.
     pub(super) fn push_back(&mut self, now: Instant, connection: u32, pushback: Pushback) {
         if !self.learns {
@@ -113,6 +119,12 @@ impl Exchange {
             }
             self.apply(now, connection, change, before);
         }
+    }
+
+    /// A call gives its place in the window back, and was not answered, or not in a way that can be used.
+    pub(super) fn give_back(&mut self, now: Instant, connection: u32) {
+        self.connections[connection as usize].window.give_back();
+        self.left_unanswered(now, connection);
     }
 
     /// A call has left the window without an answer.
@@ -136,12 +148,12 @@ impl Exchange {
             Change::Flat => self.stats.window_cuts_flat += 1,
             Change::Pushed { pause } if !pause.is_zero() => {
                 let until = now.after(pause);
-                conn.pacing.until = Some(conn.pacing.until.map_or(until, |earlier| earlier.max(until)));
+                conn.pacing.paused_until = conn.pacing.paused_until.max(Some(until));
                 self.next_care = self.next_care.min(until);
             }
             Change::Pushed { .. } => {}
         }
-        conn.window.set_limit(if conn.pacing.until.is_some() { 0 } else { limit });
+        conn.window.set_limit(if conn.pacing.is_held() { 0 } else { limit });
         self.list(connection);
     }
 
@@ -151,7 +163,7 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         let is_ready = conn.state() == State::Ready;
         let pacing = &mut conn.pacing;
-        if pacing.rests {
+        if pacing.rests_until.is_some() {
             // It was sent before the rest began.
             return;
         }
@@ -160,25 +172,38 @@ impl Exchange {
         let Some(over) = over.filter(|_| others_work && is_ready) else { return };
         let rest = (REST_MIN * 2u32.saturating_pow(over.min(10))).min(REST_MAX);
         let until = now.after(rest);
-        (pacing.rests, pacing.until) = (true, Some(until));
+        pacing.rests_until = Some(until);
         conn.window.set_limit(0);
         self.resting += 1;
         self.next_care = self.next_care.min(until);
         self.stats.rests += 1;
     }
 
-    /// The time of a pause is over.
+    /// The time of a pause or of a rest is over.
     pub(super) fn wake_up(&mut self, now: Instant, connection: u32) {
-        if self.connections[connection as usize].pacing.until.is_some_and(|until| until <= now) {
-            self.end_pause(connection);
+        let pacing = &mut self.connections[connection as usize].pacing;
+        if pacing.next_deadline() > now {
+            return;
         }
+        pacing.paused_until.take_if(|until| *until <= now);
+        if pacing.rests_until.is_some_and(|until| until <= now) {
+            self.end_rest(connection);
+        }
+        self.open_window(connection);
     }
 
-    fn end_pause(&mut self, connection: u32) {
+    fn end_rest(&mut self, connection: u32) {
+        let rest = self.connections[connection as usize].pacing.rests_until.take();
+        self.resting -= usize::from(rest.is_some());
+    }
+
+    /// Opens the window again, unless something else holds it.
+    fn open_window(&mut self, connection: u32) {
         let max = self.settings.window.get();
         let conn = &mut self.connections[connection as usize];
-        self.resting -= usize::from(std::mem::take(&mut conn.pacing.rests));
-        conn.pacing.until = None;
+        if conn.pacing.is_held() {
+            return;
+        }
         let limit = conn.pacing.law.as_ref().map_or(max, |law| law.limit());
         conn.window.set_limit(limit);
         // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
@@ -195,8 +220,10 @@ impl Exchange {
         if lost && had_calls {
             self.push_back(now, connection, Pushback::Lost);
         }
-        if self.connections[connection as usize].pacing.until.is_some() {
-            self.end_pause(connection);
+        if self.connections[connection as usize].pacing.is_held() {
+            self.connections[connection as usize].pacing.paused_until = None;
+            self.end_rest(connection);
+            self.open_window(connection);
         }
         let conn = &mut self.connections[connection as usize];
         conn.pacing.failed_in_a_row = 0;
@@ -209,10 +236,11 @@ impl Exchange {
         }
         self.ready -= 1;
         if self.resting > 0 && self.resting >= self.ready {
-            // Nobody is left who does not rest.
+            // Nobody is left who does not rest. What the server asked for stands.
             for other in 0..self.connections.len() as u32 {
-                if other != connection && self.connections[other as usize].pacing.rests {
-                    self.end_pause(other);
+                if other != connection && self.connections[other as usize].pacing.rests_until.is_some() {
+                    self.end_rest(other);
+                    self.open_window(other);
                 }
             }
         }

@@ -151,6 +151,9 @@ impl Exchange {
                     (row.start, row.len) = (start + u64::from(element.start), element.len + 1);
                 }
             }
+            if elements.len() > 1 {
+                self.connections[connection as usize].last_array = elements.len() as u32;
+            }
             self.mark_dirty(connection);
         }
         for _ in elements {
@@ -181,7 +184,9 @@ impl Exchange {
         let may_be_asked = |conn: &super::Connection| {
             conn.state() == State::Ready && batch::has_arrays(conn.revision) && conn.has_room()
         };
-        let Some(connection) = self.connections.iter().position(may_be_asked) else { return };
+        // The one that was opened last: if another program has come in place of one, this is it.
+        let asked = self.connections.iter().enumerate().filter(|(_, conn)| may_be_asked(conn));
+        let Some((connection, _)) = asked.max_by_key(|(_, conn)| conn.opened_as) else { return };
         if !self.memory.ask_for_arrays() {
             return;
         }
@@ -228,15 +233,27 @@ impl Exchange {
         true
     }
 
-    /// An error that names no request came on a stream. While a probe is out, that is the answer to it: no other request of ours
-    /// is in any way unusual. (Were it about another, calls would go one by one without need.)
+    /// An error that names no request came on a stream. While a probe is out, that is the answer to it, and after an array it is
+    /// about that: no other request of ours is in any way unusual. (Were it about another, calls would go one by one, or in
+    /// shorter arrays, without need.) No call ends by it: which were executed, it does not say.
     #[cold]
     pub(super) fn heed_nameless_error(&mut self, line: u32) {
         let connection = self.connection_of(line);
-        if !self.is_http(connection)
-            && self.arrays.probe.as_ref().is_some_and(|probe| probe.connection == connection)
-        {
+        if self.is_http(connection) {
+            return;
+        }
+        if self.arrays.probe.as_ref().is_some_and(|probe| probe.connection == connection) {
             self.end_probe(ArrayVerdict::NONE);
+        } else {
+            self.doubt_array(connection);
+        }
+    }
+
+    /// Something on a stream says that its last array was too long, so the next ones are shorter.
+    pub(super) fn doubt_array(&mut self, connection: u32) {
+        let calls = std::mem::take(&mut self.connections[connection as usize].last_array);
+        if calls > 1 {
+            self.array_failed(calls as usize);
         }
     }
 

@@ -30,9 +30,6 @@ pub(super) const PROBES_MAX: u32 = 2;
 /// Between two looks at all connections lies at least so much for each of them: 1 ms for a thousand.
 const CARE_NS_PER_CONNECTION: u64 = 1_000;
 
-/// A connection is suspect when this many timed-out calls, or half its window, have met nothing but silence.
-const SILENT_CALLS_MIN: usize = 64;
-
 impl Exchange {
     // What it is told.
 
@@ -104,6 +101,8 @@ impl Exchange {
     /// The kernel took `bytes` of the output.
     pub(crate) fn handle_transmitted(&mut self, line: u32, bytes: usize) {
         self.stats.bytes_out += bytes as u64;
+        let connection = self.connection_of(line);
+        self.connections[connection as usize].busy_retries = 0;
         if self.settings.http.is_some() {
             let lane = self.lane(line);
             match &mut lane.h2 {
@@ -120,9 +119,7 @@ impl Exchange {
             }
             return;
         }
-        let connection = line;
         let conn = &mut self.connections[connection as usize];
-        conn.busy_retries = 0;
         conn.written(bytes);
         self.list(connection);
     }
@@ -172,13 +169,18 @@ impl Exchange {
         }
         if self.next_care <= now {
             self.care_for_probe(now);
+            if self.long_chunk_until <= now {
+                self.long_chunk_until = Instant::NEVER;
+                self.pool.let_long_go();
+            }
             for connection in 0..self.connections.len() as u32 {
                 self.care_for(now, connection, sink);
             }
-            let debt = self.settings.orphan_debt;
+            let (debt, silence) = (self.settings.orphan_debt, self.settings.silence);
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
-            let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, idle));
-            let next = deadlines.min().unwrap_or(Instant::NEVER).min(self.arrays.deadline());
+            let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, silence, idle));
+            let others = self.arrays.deadline().min(self.long_chunk_until);
+            let next = deadlines.min().unwrap_or(Instant::NEVER).min(others);
             // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
             let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
             self.next_care = next.max(now.after(Duration::from_nanos(spacing)));
@@ -438,6 +440,7 @@ impl Exchange {
         (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
+        self.connections[connection as usize].opened_as = self.stats.connects;
         self.ready += 1;
         self.list(connection);
         if self.memory.recall() != Some(revision) {
@@ -710,8 +713,8 @@ impl Exchange {
     fn suspect(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         let silence = self.settings.silence;
         let conn = &self.connections[connection as usize];
-        let bound = SILENT_CALLS_MIN.max(conn.window.limit() as usize / 2);
-        if now.since(conn.last_heard) >= silence && conn.orphans.unheard_for(now, silence) > bound {
+        if conn.suspect_at(silence) <= now {
+            let bound = conn.silent_calls_max();
             self.stats.retired += 1;
             self.unwanted.push_back(connection);
             let reason =

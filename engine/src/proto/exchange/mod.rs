@@ -203,6 +203,8 @@ pub(crate) struct Exchange {
     held: bool,
     expired: Vec<Key>,
     pool: ChunkPool,
+    /// When it lets the memory of the last long frame go.
+    long_chunk_until: Instant,
     rng: fastrand::Rng,
     /// Where requests over HTTP, and arrays, are encoded before their length is known.
     scratch: Vec<u8>,
@@ -288,6 +290,7 @@ impl Exchange {
             held: false,
             expired: Vec::new(),
             pool: ChunkPool::default(),
+            long_chunk_until: Instant::NEVER,
             rng: seeds,
             stats: Stats::default(),
             connections,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Exchange, standing::Heard};
 use crate::{
-    base::{buffer::FrameRef, time::Instant},
+    base::{buffer::FrameRef, limits::LONG_CHUNK_KEPT_FOR, time::Instant},
     proto::{
         correlation::NO_LANE,
         event::{Fate, Inbound, Outcome, Reception, Sink, Why},
@@ -66,8 +66,16 @@ impl Exchange {
     pub(crate) fn handle_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         if self.settings.http.is_some() {
             self.http_received(now, line, bytes, sink);
-            return;
+        } else {
+            self.stream_received(now, line, bytes, sink);
         }
+        if self.pool.has_new_long() {
+            self.long_chunk_until = now.after(LONG_CHUNK_KEPT_FOR);
+            self.next_care = self.next_care.min(self.long_chunk_until);
+        }
+    }
+
+    fn stream_received(&mut self, now: Instant, line: u32, bytes: usize, sink: &mut impl Sink) {
         // On a stream a connection has one line, of the same number.
         let connection = line;
         let conn = &mut self.connections[connection as usize];
@@ -179,12 +187,19 @@ impl Exchange {
             && self.may_answer(line, row.lane)
         {
             let lane = row.lane;
+            // Of an answer under a status that says the server is busy or ailing, all has been learnt from the status.
+            let is_refused = lane != NO_LANE && self.has_refused(line);
             if lane != NO_LANE {
                 self.http_answered(now, connection, lane);
             }
-            self.learn(now, connection, &outcome);
+            if !is_refused {
+                self.learn(now, connection, &outcome);
+            }
+            self.connections[connection as usize].window.give_back();
+            if is_refused {
+                self.left_unanswered(now, connection);
+            }
             let conn = &mut self.connections[connection as usize];
-            conn.window.give_back();
             conn.orphans.server_is_alive();
             if conn.attempts != 0 {
                 // Only an answer proves that the server works; a transport that opens may belong to a crash loop.
@@ -235,7 +250,7 @@ impl Exchange {
             if row.lane != NO_LANE {
                 self.http_answered(now, connection, row.lane);
             }
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.list(connection);
             self.fail(now, key, why, Fate::Answered, sink);
         } else {
@@ -248,6 +263,9 @@ impl Exchange {
         let why = Why::Oversized { bytes: line.bytes, bytes_max: self.settings.frame_bytes_max as u64 };
         if let Some(id) = envelope::id_at_edges(&line.head, &line.tail) {
             self.end_unusable(now, connection, id, why, sink);
+        } else if line.head.first() == Some(&b'[') && !self.is_http(connection) {
+            // The calls of a long array that is answered by one could not have their answers, and those of the next shall.
+            self.doubt_array(connection);
         }
         // Without an id at its edges the line's call stays in flight until its time is over: ending another in its
         // place would be worse.
@@ -257,20 +275,21 @@ impl Exchange {
         let connection = self.connection_of(line);
         let allowed =
             self.connections[connection as usize].revision.is_some_and(|revision| revision.facts().arrays);
-        match array::elements(frame.bytes()).filter(|elements| allowed && !elements.is_empty()) {
-            Some(elements) => {
-                for element in elements {
-                    let element =
-                        FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
-                    if element.bytes().first() == Some(&b'{') {
-                        self.handle_frame(now, line, element, sink);
-                    } else {
-                        self.stats.malformed += 1;
-                    }
-                }
+        let Some(mut elements) = array::elements(frame.bytes()).filter(|_| allowed) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let mut is_empty = true;
+        for element in elements.by_ref() {
+            is_empty = false;
+            let element = FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
+            if element.bytes().first() == Some(&b'{') {
+                self.handle_frame(now, line, element, sink);
+            } else {
+                self.stats.malformed += 1;
             }
-            None => self.stats.malformed += 1,
         }
+        self.stats.malformed += u64::from(is_empty || !elements.is_whole());
     }
 
     /// The server started something: a request or a notification.

@@ -126,7 +126,7 @@ impl Exchange {
         } else {
             self.connections[row.connection as usize].orphans.add_free(now, row.key);
         }
-        self.connections[row.connection as usize].window.give_back();
+        self.give_back(now, row.connection);
         self.fail(now, row.key, Why::Revoked, Fate::Answered, sink);
         self.list(row.connection);
     }

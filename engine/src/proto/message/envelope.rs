@@ -108,7 +108,8 @@ fn scan_other_shapes(frame: &[u8]) -> Envelope {
     }
     if let Some(elements) = token(frame, b"[") {
         // `[INFO] listening` begins with a bracket too, and is no batch.
-        let is_batch = token(elements, b"{").or(token(elements, b"]")).is_some();
+        let next = skip_blanks(elements);
+        let is_batch = matches!(next.first(), Some(b'{' | b'[' | b']')) || next.starts_with(b"null");
         let kind = if is_batch { Kind::Batch } else { Kind::Malformed };
         return Envelope { kind, id: Id::Missing, echo: Echo::Exact };
     }
@@ -445,7 +446,9 @@ pub(crate) mod naive {
             &frame[frame.len().saturating_sub(EDGE_BYTES)..],
         );
         if let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(frame) {
-            let is_batch = elements.first().is_none_or(|first| first.get().starts_with('{'));
+            let may_be_message =
+                |first: &&RawValue| first.get().starts_with(['{', '[']) || first.get() == "null";
+            let is_batch = elements.first().is_none_or(may_be_message);
             let kind = if is_batch { Kind::Batch } else { Kind::Malformed };
             assert_eq!(scanned, Envelope { kind, id: Id::Missing, echo: Echo::Exact });
             return;

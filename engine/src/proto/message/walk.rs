@@ -90,7 +90,7 @@ fn expect(frame: &[u8], at: usize, byte: u8) -> Option<usize> {
     (frame.get(at) == Some(&byte)).then_some(at + 1)
 }
 
-fn skip_blanks(frame: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blanks(frame: &[u8], mut at: usize) -> usize {
     while frame.get(at).is_some_and(|&byte| is_blank(byte)) {
         at += 1;
     }
@@ -110,7 +110,7 @@ fn skip_string(frame: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Past a value of any kind. Brackets are counted, not paired: the decoder will look at them.
-fn skip_value(frame: &[u8], at: usize) -> Option<usize> {
+pub(super) fn skip_value(frame: &[u8], at: usize) -> Option<usize> {
     match frame.get(at)? {
         b'"' => return skip_string(frame, at),
         b'{' | b'[' => {}

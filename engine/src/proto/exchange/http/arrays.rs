@@ -302,9 +302,7 @@ impl Exchange {
             }
         };
         match array::elements(text) {
-            Some(elements) => {
-                elements.into_iter().map(|place| of_one(&text[place])).max().unwrap_or(Named::None)
-            }
+            Some(elements) => elements.map(|place| of_one(&text[place])).max().unwrap_or(Named::None),
             None => of_one(text),
         }
     }
@@ -344,7 +342,7 @@ impl Exchange {
         for row in rows {
             // Whoever is told of one end may have ended another.
             if self.correlation.find(row.key, row.connection).is_some() {
-                self.connections[row.connection as usize].window.give_back();
+                self.give_back(now, row.connection);
                 self.list(row.connection);
                 self.fail(now, row.key, why, fate, sink);
             }
@@ -422,7 +420,7 @@ impl Exchange {
             let (rows, body) = (self.array_rows(line), self.lane(line).body().to_vec());
             let others = rows.iter().filter(|row| row.key != key);
             others.for_each(|row| self.park(connection, row.key, text_of(row, &body)));
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.array_is_over(line);
             self.leave_lane(now, line);
             self.fail(now, key, why, Fate::NotSent, sink);

@@ -167,7 +167,7 @@ impl Exchange {
         let line = if has_lane { self.line_of(connection, row.lane) } else { u32::MAX };
         if has_lane && self.lane(line).load == Load::Call(key) && !self.lane_is_committed(line) {
             // Nothing of it has left, nor will: the server need not know.
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.alight(line);
             self.unload(line);
             if self.lane(line).socket == Socket::Open {
@@ -193,7 +193,7 @@ impl Exchange {
             if has_lane {
                 self.shut(line);
             }
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
         } else {
             if is_heard {
                 let mut message = Vec::new();
@@ -207,7 +207,7 @@ impl Exchange {
                 self.set_until(connection, lane as u32, now.after(debt));
                 self.connections[connection as usize].window.owe();
             } else {
-                self.connections[connection as usize].window.give_back();
+                self.give_back(now, connection);
             }
         }
         self.left_unanswered(now, connection);
@@ -232,11 +232,11 @@ impl Exchange {
         };
         match why {
             _ if left => {
-                self.connections[connection as usize].window.give_back();
+                self.give_back(now, connection);
                 self.fail(now, key, why.unwrap_or(Why::ConnectionLost), Fate::Unknown, sink);
             }
             Some(why) => {
-                self.connections[connection as usize].window.give_back();
+                self.give_back(now, connection);
                 self.fail(now, key, why, Fate::NotSent, sink);
             }
             None => {

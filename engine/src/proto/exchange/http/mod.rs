@@ -491,8 +491,7 @@ impl Exchange {
             self.set_no_lane(key);
         } else {
             self.push_back(now, connection, Pushback::Lost);
-            self.connections[connection as usize].window.give_back();
-            self.left_unanswered(now, connection);
+            self.give_back(now, connection);
             self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
         }
     }

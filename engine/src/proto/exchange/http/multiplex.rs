@@ -323,7 +323,7 @@ impl Exchange {
             self.unload(line);
             self.reset_lane(line);
             self.blame(reason);
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.fail(now, key, Why::ConnectionLost, Fate::NotSent, sink);
             self.list(connection);
         } else {

@@ -360,7 +360,7 @@ impl Exchange {
                 self.resume_later(now, connection, key, last_event);
             }
             Load::Resumed(key) => {
-                self.connections[connection as usize].window.give_back();
+                self.give_back(now, connection);
                 self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
             }
             Load::Array => self.array_ended(now, line, sink),
@@ -443,7 +443,7 @@ impl Exchange {
 
     fn http_without_answer(&mut self, now: Instant, connection: u32, key: Key, sink: &mut impl Sink) {
         self.blame("the response ended without an answer");
-        self.connections[connection as usize].window.give_back();
+        self.give_back(now, connection);
         self.fail(now, key, Why::ConnectionLost, Fate::Unknown, sink);
     }
 
@@ -507,8 +507,7 @@ impl Exchange {
         let wait_s = self.lane(line).retry_after_s;
         self.heed_refusal(now, connection, status, wait_s);
         self.set_load(line, Load::Answered);
-        self.connections[connection as usize].window.give_back();
-        self.left_unanswered(now, connection);
+        self.give_back(now, connection);
         self.list(connection);
         self.fail(now, key, why, fate, sink);
     }
@@ -571,7 +570,7 @@ impl Exchange {
         self.set_load(line, Load::Answered);
         if tries >= TRIES_MAX {
             let why = Why::Http { status: self.lane(line).status, retry_after_s: None };
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.fail(now, key, why, Fate::Answered, sink);
         } else {
             if let Some(row) = self.correlation.get_mut(key) {
@@ -615,7 +614,7 @@ impl Exchange {
         let load = self.lane(line).load;
         match load {
             Load::Call(key) | Load::Resumed(key) => {
-                self.connections[connection as usize].window.give_back();
+                self.give_back(now, connection);
                 self.fail(now, key, why, Fate::Answered, sink);
                 // Reading a gigabyte to keep one socket is the worse bargain.
                 self.shut(line);

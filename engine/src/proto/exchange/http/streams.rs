@@ -99,7 +99,7 @@ impl Exchange {
         self.http(connection).forget_session();
         for resume in resumes {
             // What it was to go on with has been forgotten by the server.
-            self.connections[connection as usize].window.give_back();
+            self.give_back(now, connection);
             self.fail(now, resume.key, Why::ConnectionLost, Fate::Unknown, sink);
         }
         if attempts >= self.settings.attempts_max && self.ready_connections() == 0 {
