@@ -69,6 +69,13 @@ pub(crate) struct Engine {
 const END_WAIT_MAX: Duration = Duration::from_secs(15);
 
 impl Engine {
+    /// The shard whose turn it is, or the next that takes calls: one that has panicked refuses, and the others go on.
+    pub(crate) fn willing_shard(&self, first: usize) -> usize {
+        let shards = self.handles.len();
+        let mut others = (0..shards).map(|n| (first + n) % shards);
+        others.find(|shard| !self.handles[*shard].is_refusing()).unwrap_or(first)
+    }
+
     /// Resolves the endpoint and starts the shards; connections follow in the background.
     pub(crate) fn start(endpoint: &Endpoint, config: Config) -> Result<Self, Error> {
         let dial = Arc::new(Dial::resolve(endpoint, &config)?);

@@ -78,6 +78,34 @@ fn a_connection_that_is_not_read_harms_no_other() {
     });
 }
 
+/// A bulk job went by its own time-out alone once, and forgot those of its calls.
+#[test]
+fn a_call_of_a_bulk_job_has_its_own_time_out() {
+    struct Idle;
+    impl volley::Interceptor for Idle {}
+    story(async {
+        let target = Target::tcp(&["--never-answer"]);
+        for is_intercepted in [false, true] {
+            let client = connect(target.endpoint(), |config| {
+                let config = config.timeout(Duration::from_secs(60));
+                if is_intercepted { config.interceptor(Idle) } else { config }
+            })
+            .await;
+            let begun = Instant::now();
+            let mut bulk = client.bulk((0..9).map(|n| echo(n).timeout(SHORT * (1 + n as u32 % 2))));
+            while let Some((n, outcome)) = bulk.next().await {
+                let error = outcome.expect_err("nobody answers");
+                let wanted = SHORT * (1 + n as u32 % 2);
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                assert!(error.to_string().contains(&format!("{wanted:?}")), "call {n}: {error}");
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+            client.close().await;
+            books_balance(&client).await;
+        }
+    });
+}
+
 /// Calls time out, each is cancelled, and after a while its place in the window is free although no answer ever came:
 /// the next window's calls are sent as well.
 #[test]

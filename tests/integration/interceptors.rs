@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use volley::{
     Client, Config, ConfigBuilder, Era, Error, ErrorKind, Fate, Inline, InterceptedCall, Interceptor,
-    RawAnswer, Revision, ToolCall, Verdict,
+    RawAnswer, Revision, ToolCall, ToolResult, Verdict,
 };
 use volley_tests::{
     record::Record,
@@ -283,6 +283,32 @@ fn calls_are_changed_answered_refused_and_outcomes_replaced() {
         let changed = &record.with("tools/call")[0]["params"];
         assert_eq!(changed["arguments"], json!({"message": "changed"}));
         assert_eq!((&changed["_meta"]["traceparent"], &changed["_meta"]["a/b"]), (&json!("00-1"), &json!(1)));
+    }
+}
+
+/// A batch went past them once.
+#[test]
+fn the_calls_of_a_batch_are_seen_one_by_one_and_keep_their_order() {
+    for revision in ERAS {
+        let record = played(Config::builder().interceptor(ByName), revision, |client| {
+            let tools = ["change", "refuse", "answer", "other", "spoil"];
+            let batch = client.batch().calls(tools.map(call)).call_tool("other", &7);
+            let outcomes = batch.send().wait();
+            let texts: Vec<_> =
+                outcomes.iter().map(|outcome| outcome.as_ref().map(ToolResult::text)).collect();
+            let [Ok(changed), Err(refused), Ok(answered), Ok(other), Err(spoilt), Err(invalid)] = &texts[..]
+            else {
+                panic!("{texts:?}")
+            };
+            assert_eq!([changed, answered, other], ["changed", "mine", "as it was"]);
+            assert_eq!((refused.kind(), refused.fate()), (ErrorKind::Refused, Fate::NotSent));
+            assert_eq!((spoilt.kind(), spoilt.fate()), (ErrorKind::Refused, Fate::Answered));
+            assert_eq!(invalid.kind(), ErrorKind::InvalidInput);
+        });
+        let called: Vec<&str> =
+            record.with("tools/call").iter().map(|call| call["params"]["name"].as_str().unwrap()).collect();
+        assert_eq!(called.len(), 3, "{called:?}");
+        assert!(!called.contains(&"refuse") && !called.contains(&"answer"), "{called:?}");
     }
 }
 

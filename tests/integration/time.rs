@@ -152,6 +152,45 @@ fn draining_lets_calls_end_and_closing_does_not() {
     adds_up(&client.stats());
 }
 
+/// Once it failed what the job had handed in before, as soon as the job handed in more.
+#[test]
+fn draining_lets_those_calls_of_a_bulk_job_end_that_it_has_handed_in() {
+    let server = Server::target(&[]);
+    let client = server.connect(Config::builder().in_flight(4));
+    pollster::block_on(async {
+        let sleep = |_| ToolCall::new("sleep", &json!({"ms": 5})).unwrap();
+        let mut bulk = client.bulk((0..10_000).map(sleep)).ordered();
+        // By now as many are handed in as the bound allows.
+        bulk.next().await.unwrap().1.unwrap();
+        let drain =
+            async { assert!(client.drain(Duration::from_secs(60)).await, "they ended by themselves") };
+        let read = async {
+            let (mut answered, mut refused) = (1_u64, 0_u64);
+            while let Some((n, outcome)) = bulk.next().await {
+                match outcome {
+                    Ok(_) => {
+                        assert_eq!((n, refused), (answered, 0), "none that came later is answered");
+                        answered += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!(
+                            (error.kind(), error.fate()),
+                            (ErrorKind::Closed, Fate::NotSent),
+                            "{n}: {error}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+            assert_eq!(answered + refused, 10_000);
+            // Two claims of 128 at least.
+            assert!(answered >= 256, "{answered} were answered");
+        };
+        tokio::join!(drain, read);
+    });
+    adds_up(&client.stats());
+}
+
 /// A shard that polls before it sleeps once did not look at its inbox while it did: what was submitted meanwhile waited for the next
 /// answer, or for the end of the polling.
 #[test]

@@ -14,15 +14,22 @@ use std::{
 
 use serde::Serialize;
 
-use super::client::Client;
+use super::{
+    call::{Call, Request},
+    client::Client,
+    together::Together,
+};
 use crate::{
     decode::answer::{self, RawAnswer},
     engine::Engine,
     error::Error,
-    model::tool::{ToolCall, ToolResult},
+    model::{
+        body::Body,
+        tool::{ToolCall, ToolResult},
+    },
     proto::{
         batch::Fit,
-        event::{Failure, Fate, Why},
+        event::{Failure, Fate, Patience},
     },
     shard::{
         inbox::Command,
@@ -57,10 +64,14 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// With [interceptors](crate::Interceptor) each call is made as a single call, after they have let it pass; they run on the task that
+/// awaits the [`BatchAnswers`].
 #[must_use = "a batch does nothing until it is sent"]
 pub struct Batch {
     engine: Arc<Engine>,
-    shard: usize,
+    /// Where it goes if it can.
+    first: usize,
     calls: Vec<Result<ToolCall, Error>>,
     timeout: Option<Duration>,
 }
@@ -68,14 +79,8 @@ pub struct Batch {
 impl Client {
     /// Begins a batch: calls that leave together and whose outcomes come in order. See [`Batch`].
     pub fn batch(&self) -> Batch {
-        let first = self.next_shard();
-        let handles = &self.engine().handles;
-        // One that has panicked refuses; the others go on.
-        let shard = (0..handles.len())
-            .map(|n| (first + n) % handles.len())
-            .find(|shard| !handles[*shard].is_refusing())
-            .unwrap_or(first);
-        Batch { engine: Arc::clone(self.engine()), shard, calls: Vec::new(), timeout: None }
+        let (engine, first) = (Arc::clone(self.engine()), self.next_shard());
+        Batch { engine, first, calls: Vec::new(), timeout: None }
     }
 
     /// Sends the calls that `fill` puts into a batch, and returns the outcome of each, in their order.
@@ -150,7 +155,7 @@ impl Batch {
         self.calls.is_empty()
     }
 
-    /// Sends the calls. They are on their way when this returns; await the [`BatchAnswers`] for the outcomes.
+    /// Sends the calls. They are on their way when this returns, if there are no interceptors; await the [`BatchAnswers`] for the outcomes.
     pub fn send(self) -> BatchAnswers {
         self.send_to(|raw| raw.tool_result())
     }
@@ -161,55 +166,73 @@ impl Batch {
     }
 
     fn send_to<T>(self, read: fn(RawAnswer) -> Result<T, Error>) -> BatchAnswers<T> {
-        let Self { engine, shard, calls, timeout } = self;
-        let job = Arc::new(JobShared::default());
-        let mut outcomes: Vec<Option<Result<T, Error>>> = Vec::with_capacity(calls.len());
-        let rules = &engine.config.values.arrays.rules;
-        let mut patience_default = engine.config.patience();
-        if let Some(timeout) = timeout {
-            patience_default.timeout = timeout;
-            patience_default.at_most = patience_default.at_most.max(timeout);
+        let mut default = self.engine.config.patience();
+        if let Some(timeout) = self.timeout {
+            default.timeout = timeout;
+            default.at_most = default.at_most.max(timeout);
         }
-        let new_fit = || Fit::new(rules.calls_max, rules.bytes_max);
-        let (mut claim, mut fit, mut open) = (Claim::default(), new_fit(), 0);
-        for (index, call) in calls.into_iter().enumerate() {
-            let call = match call {
-                Ok(call) => call,
-                Err(error) => {
-                    outcomes.push(Some(Err(error)));
-                    continue;
+        let mut outcomes: Vec<Option<Result<T, Error>>> = Vec::with_capacity(self.calls.len());
+        let mut calls = Vec::with_capacity(self.calls.len());
+        for (index, call) in self.calls.into_iter().enumerate() {
+            outcomes.push(match call {
+                Ok(call) => {
+                    let patience = call.patience(default);
+                    calls.push((index as u64, call.into_body(), patience));
+                    None
                 }
-            };
-            let patience = call.patience(patience_default);
-            // What is patient in another way is another claim, and so another array.
-            if !claim.calls.is_empty() && (claim.patience != patience || !fit.takes(call.body().len())) {
-                job.claims.push(std::mem::take(&mut claim));
-                fit = new_fit();
-            }
-            if claim.calls.is_empty() {
-                fit.takes(call.body().len());
-            }
-            (claim.patience, claim.together) = (patience, true);
-            claim.bodies.extend_from_slice(call.body());
-            claim.calls.push((index as u64, claim.bodies.len()));
-            outcomes.push(None);
-            open += 1;
+                Err(error) => Some(Err(error)),
+            });
         }
-        if !claim.calls.is_empty() {
-            job.claims.push(claim);
-        }
-        let handle = &engine.handles[shard];
-        if open > 0 {
-            // The claims first: the shard finds all of them in the turn in which it meets the job.
-            handle.command(Command::Job(Arc::clone(&job)));
-            if handle.is_closed() {
-                job.abandon();
-            } else if handle.is_refusing() {
-                job.refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+        let (engine, open) = (self.engine, calls.len());
+        let way = if engine.config.values.interceptors.is_empty() {
+            let shard = engine.willing_shard(self.first);
+            Way::Job { shard, job: begin_job(&engine, shard, calls) }
+        } else {
+            let mut together = Together::default();
+            for (index, body, patience) in calls {
+                let shard = (self.first + index as usize) % engine.handles.len();
+                together
+                    .add(index, Call::make(&engine, shard, Ok(Request { body, patience, mailbox: None })));
             }
-        }
-        BatchAnswers { engine, shard, job, outcomes, open, read }
+            Way::Intercepted(Box::new(together))
+        };
+        BatchAnswers { engine, way, outcomes, open, read }
     }
+}
+
+/// Hands calls to a shard, in claims that each fit one array.
+fn begin_job(engine: &Engine, shard: usize, calls: Vec<(u64, Body, Patience)>) -> Arc<JobShared> {
+    let job = Arc::new(JobShared::default());
+    if calls.is_empty() {
+        return job;
+    }
+    let rules = &engine.config.values.arrays.rules;
+    let new_fit = || Fit::new(rules.calls_max, rules.bytes_max);
+    let (mut claim, mut fit) = (Claim::default(), new_fit());
+    for (index, body, patience) in calls {
+        let body = body.bytes();
+        // What is patient in another way is another claim, and so another array.
+        if !claim.calls.is_empty() && (claim.patience != patience || !fit.takes(body.len())) {
+            job.claims.push(std::mem::take(&mut claim));
+            fit = new_fit();
+        }
+        if claim.calls.is_empty() {
+            fit.takes(body.len());
+        }
+        (claim.patience, claim.together) = (patience, true);
+        claim.bodies.extend_from_slice(body);
+        claim.calls.push((index, claim.bodies.len()));
+    }
+    job.claims.push(claim);
+    // The claims first: the shard finds all of them in the turn in which it meets the job.
+    let handle = &engine.handles[shard];
+    handle.command(Command::Job(Arc::clone(&job)));
+    if handle.is_closed() {
+        job.abandon(handle.why_closed());
+    } else if handle.is_refusing() {
+        job.refuse_claims(Failure { why: handle.why_closed(), fate: Fate::NotSent });
+    }
+    job
 }
 
 /// A batch that has been sent; await it for the outcome of each call, in the order of the calls.
@@ -219,12 +242,21 @@ impl Batch {
 #[must_use = "dropped answers are cancelled calls"]
 pub struct BatchAnswers<T = ToolResult> {
     engine: Arc<Engine>,
-    shard: usize,
-    job: Arc<JobShared>,
+    way: Way,
     outcomes: Vec<Option<Result<T, Error>>>,
     /// Calls without an outcome.
     open: usize,
     read: fn(RawAnswer) -> Result<T, Error>,
+}
+
+/// How the calls go.
+enum Way {
+    Job {
+        shard: usize,
+        job: Arc<JobShared>,
+    },
+    /// Each by itself, after the interceptors.
+    Intercepted(Box<Together<Call<RawAnswer>>>),
 }
 
 impl<T> BatchAnswers<T> {
@@ -234,34 +266,46 @@ impl<T> BatchAnswers<T> {
     }
 
     /// Takes the outcomes that have come. Returns whether there were any.
-    fn gather(&mut self) -> bool {
+    fn gather(&mut self, waker: &Waker) -> bool {
         let before = self.open;
-        while let Some(mut batch) = self.job.batches.pop() {
-            batch.drain(|index, taken| {
-                let outcome = match taken {
-                    Ok((frame, false)) => (self.read)(RawAnswer { frame }),
-                    Ok((frame, true)) => Err(answer::error(&frame)),
-                    Err(failure) => Err(self.engine.handles[self.shard].error(failure)),
-                };
-                self.outcomes[index as usize] = Some(outcome);
-                self.open -= 1;
-            });
-            self.job.spare_batches.push(batch);
+        match &mut self.way {
+            Way::Job { shard, job } => {
+                while let Some(mut batch) = job.batches.pop() {
+                    batch.drain(|index, taken| {
+                        let outcome = match taken {
+                            Ok((frame, false)) => (self.read)(RawAnswer { frame }),
+                            Ok((frame, true)) => Err(answer::error(&frame)),
+                            Err(failure) => Err(self.engine.handles[*shard].error(failure)),
+                        };
+                        self.outcomes[index as usize] = Some(outcome);
+                        self.open -= 1;
+                    });
+                    job.spare_batches.push(batch);
+                }
+            }
+            Way::Intercepted(together) => {
+                while let Poll::Ready(Some((index, answer))) = together.poll_next(waker) {
+                    self.outcomes[index as usize] = Some(answer.and_then(self.read));
+                    self.open -= 1;
+                }
+            }
         }
         self.open < before
     }
 
     fn poll_all(&mut self, waker: &Waker) -> Poll<Vec<Result<T, Error>>> {
         loop {
-            let gathered = self.gather();
+            let gathered = self.gather(waker);
             if self.open == 0 {
                 let outcomes = std::mem::take(&mut self.outcomes);
                 return Poll::Ready(outcomes.into_iter().flatten().collect());
             }
             if !gathered {
                 // Leave the waker first, then look once more.
-                self.job.wait(waker);
-                if !self.gather() {
+                if let Way::Job { job, .. } = &self.way {
+                    job.wait(waker);
+                }
+                if !self.gather(waker) {
                     return Poll::Pending;
                 }
             }
@@ -282,7 +326,9 @@ impl<T> Unpin for BatchAnswers<T> {}
 
 impl<T> Drop for BatchAnswers<T> {
     fn drop(&mut self) {
-        self.job.leave();
-        self.engine.handles[self.shard].announce_claim();
+        if let Way::Job { shard, job } = &self.way {
+            job.leave();
+            self.engine.handles[*shard].announce_claim();
+        }
     }
 }

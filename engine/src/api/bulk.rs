@@ -80,9 +80,9 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     patience: Patience,
     next_index: u64,
     /// Finished and unread, in the order in which they came (unordered mode).
-    finished: VecDeque<(u64, Taken)>,
+    finished: VecDeque<(u64, Arrived)>,
     /// Finished, by index from `next_yield` on (ordered mode).
-    line: VecDeque<Option<Taken>>,
+    line: VecDeque<Option<Arrived>>,
     next_yield: u64,
     /// A call that did not fit the last claim.
     left_over: Option<ToolCall>,
@@ -91,6 +91,9 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     /// The job of a client with interceptors, which goes another way.
     intercepted: Option<Box<Intercepted>>,
 }
+
+/// An outcome, and the shard that it came from, which knows why it failed.
+struct Arrived(usize, Taken);
 
 impl<I: Iterator<Item = ToolCall>> Bulk<I> {
     pub(crate) fn new(engine: Arc<Engine>, calls: I, options: BulkOptions) -> Self {
@@ -104,7 +107,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
                 let job = Arc::new(JobShared::default());
                 handle.command(Command::Job(Arc::clone(&job)));
                 if handle.is_closed() {
-                    job.abandon();
+                    job.abandon(handle.why_closed());
                 }
                 job
             })
@@ -211,7 +214,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         }
     }
 
-    fn pop(&mut self) -> Option<(u64, Taken)> {
+    fn pop(&mut self) -> Option<(u64, Arrived)> {
         if !self.options.ordered {
             return self.finished.pop_front();
         }
@@ -222,27 +225,27 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         Some((index, taken))
     }
 
-    fn outcome(&self, taken: Taken) -> Result<RawAnswer, Error> {
+    fn outcome(&self, Arrived(shard, taken): Arrived) -> Result<RawAnswer, Error> {
         match taken {
             Ok((frame, false)) => Ok(RawAnswer { frame }),
             Ok((frame, true)) => Err(answer::error(&frame)),
-            Err(failure) => Err(self.engine.handles[0].error(failure)),
+            Err(failure) => Err(self.engine.handles[shard].error(failure)),
         }
     }
 
     /// Collects the batches that have come.
     fn gather(&mut self) -> bool {
         let mut any = false;
-        for (job, outstanding) in self.jobs.iter().zip(&mut self.outstanding) {
+        for (shard, (job, outstanding)) in self.jobs.iter().zip(&mut self.outstanding).enumerate() {
             while let Some(mut batch) = job.batches.pop() {
                 batch.drain(|index, taken| {
                     *outstanding -= 1;
                     any = true;
                     if self.options.ordered {
                         let place = (index - self.next_yield) as usize;
-                        self.line[place] = Some(taken);
+                        self.line[place] = Some(Arrived(shard, taken));
                     } else {
-                        self.finished.push_back((index, taken));
+                        self.finished.push_back((index, Arrived(shard, taken)));
                     }
                 });
                 job.spare_batches.push(batch);
@@ -274,41 +277,45 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
                 break;
             }
             self.outstanding[shard] += claim.calls.len();
-            self.jobs[shard].claims.push(claim);
+            any = true;
             if self.engine.handles[shard].is_refusing() {
                 // Draining or closed: what has been handed in may end, this comes too late.
-                self.refuse_claims(shard);
+                self.jobs[shard].refuse(&claim, self.too_late(shard));
+                continue;
             }
+            self.jobs[shard].claims.push(claim);
             // Against a shard that goes away just now: either it sees this claim, or this thread sees that it has gone.
             fence(Ordering::SeqCst);
             if self.jobs[shard].is_abandoned() {
-                self.refuse_claims(shard);
+                self.jobs[shard].refuse_claims(self.too_late(shard));
             }
             self.engine.handles[shard].announce_claim();
-            any = true;
         }
         any
     }
 
-    /// The shard takes no more: what was handed in and not yet looked at fails.
-    fn refuse_claims(&self, shard: usize) {
-        let why = self.engine.handles[shard].why_closed();
-        self.jobs[shard].refuse_claims(Failure { why, fate: Fate::NotSent });
+    /// Why a shard that takes no more does not.
+    fn too_late(&self, shard: usize) -> Failure {
+        Failure { why: self.engine.handles[shard].why_closed(), fate: Fate::NotSent }
     }
 
     fn fill(&mut self, mut claim: Claim, calls_max: usize) -> Claim {
         claim.clear();
-        claim.patience = self.patience;
         while claim.calls.len() < calls_max {
             let pulled = self.left_over.take().or_else(|| self.calls.as_mut().and_then(Iterator::next));
             let Some(call) = pulled else {
                 self.calls = None;
                 break;
             };
-            if !claim.calls.is_empty() && claim.bodies.len() + call.body().len() > CLAIM_BYTES_MAX {
+            let patience = call.patience(self.patience);
+            // What is patient in another way is another claim.
+            let fits =
+                claim.patience == patience && claim.bodies.len() + call.body().len() <= CLAIM_BYTES_MAX;
+            if !claim.calls.is_empty() && !fits {
                 self.left_over = Some(call);
                 break;
             }
+            claim.patience = patience;
             claim.bodies.extend_from_slice(call.body());
             claim.calls.push((self.next_index, claim.bodies.len()));
             if self.options.ordered {

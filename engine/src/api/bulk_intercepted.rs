@@ -78,7 +78,8 @@ impl Intercepted {
                 *calls = None;
                 return;
             };
-            let request = Request { body: call.into_body(), patience: terms.patience, mailbox: None };
+            let patience = call.patience(terms.patience);
+            let request = Request { body: call.into_body(), patience, mailbox: None };
             let shard = (self.next_index % terms.engine.handles.len() as u64) as usize;
             self.together.add(self.next_index, Call::make(terms.engine, shard, Ok(request)));
             if terms.ordered {

@@ -28,7 +28,7 @@ use crate::{
         tool::ToolCall,
     },
     proto::{
-        event::{Failure, Fate, Patience, Why},
+        event::{Failure, Fate, Patience},
         message::handshake::ServerInfo,
     },
     shard::{
@@ -135,10 +135,10 @@ impl Client {
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) when no connection can be had, or a thousand notifications wait for one already.
     pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
         let params = body::object(method, params)?;
-        let handle = &self.engine.handles[self.next_shard()];
+        let handle = &self.engine.handles[self.engine.willing_shard(self.next_shard())];
         let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
         let outcome = Arc::new(NoteOutcome::default());
-        let closed = |fate| Error::from_failure(Failure { why: Why::Closed, fate }, None);
+        let closed = |fate| Error::from_failure(Failure { why: handle.why_closed(), fate }, None);
         if handle.is_refusing() {
             return Err(closed(Fate::NotSent));
         }

@@ -103,7 +103,7 @@ impl Echo {
                 handle.woke();
             }
         }
-        jobs.iter().for_each(|job| job.abandon());
+        jobs.iter().for_each(|job| job.abandon(Why::Closed));
         handle.close(false);
         seen
     }

@@ -315,7 +315,7 @@ impl ShardHandle {
         while let Some(command) = self.commands.pop() {
             match command {
                 Command::Notify(note) => note.end(Some(self.why_closed())),
-                Command::Job(job) => job.abandon(),
+                Command::Job(job) => job.abandon(self.why_closed()),
                 Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }

@@ -105,7 +105,7 @@ impl Desk {
         match self.jobs.iter().position(Option::is_none) {
             Some(place) => self.jobs[place] = Some(job),
             None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
-            None => job.shared.abandon(),
+            None => job.shared.abandon(Why::Closed),
         }
     }
 
@@ -193,9 +193,9 @@ impl Desk {
         }
     }
 
-    pub(crate) fn abandon_jobs(&mut self) {
+    pub(crate) fn abandon_jobs(&mut self, why: Why) {
         for job in self.jobs.drain(..).flatten() {
-            job.shared.abandon();
+            job.shared.abandon(why);
         }
     }
 

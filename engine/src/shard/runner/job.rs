@@ -177,19 +177,24 @@ impl JobShared {
     }
 
     /// The shard will not look at this job again: calls in claims fail.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abandon(&self, why: Why) {
         self.abandoned.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.refuse_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
+        self.refuse_claims(Failure { why, fate: Fate::NotSent });
     }
 
     /// Fails all calls of the claims that nobody has taken. Also called by a consumer that came too late.
     pub(crate) fn refuse_claims(&self, failure: Failure) {
-        let mut batch = Batch::default();
         while let Some(claim) = self.claims.pop() {
-            for &(index, _) in &claim.calls[claim.taken..] {
-                batch.fail(index, failure);
-            }
+            self.refuse(&claim, failure);
+        }
+    }
+
+    /// Fails the calls of a claim that nobody will take, as far as they have not been taken.
+    pub(crate) fn refuse(&self, claim: &Claim, failure: Failure) {
+        let mut batch = Batch::default();
+        for &(index, _) in &claim.calls[claim.taken..] {
+            batch.fail(index, failure);
         }
         if !batch.is_empty() {
             self.push(batch);

@@ -134,7 +134,7 @@ impl Runner {
             self.publish(false, false);
         }));
         drop(self.shard);
-        self.desk.abandon_jobs();
+        self.desk.abandon_jobs(why);
         handle.close(panicked);
     }
 
