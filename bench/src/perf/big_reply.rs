@@ -4,7 +4,8 @@
 //! run twice: without, and with one call after the other whose reply is long, a pause between them. Two figures come of
 //! the second: all small calls of the run, and those alone whose time overlaps that of a long reply. On one stream the
 //! reply is in the way of those behind it, whatever a client does; on two, those of the other one show whether the shard
-//! goes on serving. The floor ([`Mixed`]) does the same in turns with the engine: what the kernel makes small calls wait
+//! goes on serving: of each long reply the longest of the calls that overlap it is left out, which is the one that stands behind it, unless
+//! another was held up for longer still. The floor ([`Mixed`]) does the same in turns with the engine: what the kernel makes small calls wait
 //! while it moves a long reply, and a target's threads while they share the cores with the client, is in both.
 
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ pub struct Half {
     pub without: Latency,
     /// All, with one after the other.
     pub with: Latency,
-    /// Those among them that overlapped a long one.
+    /// Those among them that overlapped a long one; on two connections without the longest of each.
     pub meanwhile: Latency,
     /// How many these were.
     pub meanwhile_calls: u64,
@@ -102,8 +103,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     Ok(Outcome { plan: *plan, rounds })
 }
 
-/// One, so that at most one is stuck behind a long reply: what is behind it on its stream waits for all of it, whatever a client does. Of
-/// more than a hundred that overlap the reply one is above the p99, so that this is of the calls on the other connection.
+/// One, so that one is stuck behind a long reply: what is behind it on its stream waits for all of it, whatever a client does.
 pub const SMALL_IN_FLIGHT: usize = 1;
 
 /// Between the end of a long reply and the next.
@@ -207,12 +207,36 @@ struct Seen {
     all: Latencies,
     meanwhile: Latencies,
     long_ms: Vec<f64>,
+    /// Of the calls that overlap the last long one the longest so far; not in `meanwhile`.
+    longest_ns: Option<u64>,
+    leaves_out: bool,
+}
+
+impl Seen {
+    /// A small call has ended that overlapped a long one.
+    fn overlapping(&mut self, took_ns: u64) {
+        if !self.leaves_out {
+            self.meanwhile.note(took_ns);
+            return;
+        }
+        let shorter = self.longest_ns.map(|longest| longest.min(took_ns));
+        self.longest_ns = self.longest_ns.max(Some(took_ns));
+        if let Some(shorter) = shorter {
+            self.meanwhile.note(shorter);
+        }
+    }
 }
 
 /// Small calls for so long, or until the last long one has ended; at least one of these if there are to be any.
 fn calls(plan: &Plan, client: &mut impl Client, with: bool) -> Result<Seen, Failure> {
     let small_max = SMALL_IN_FLIGHT * plan.course.connections;
-    let mut seen = Seen { all: Latencies::new(), meanwhile: Latencies::new(), long_ms: Vec::new() };
+    let mut seen = Seen {
+        all: Latencies::new(),
+        meanwhile: Latencies::new(),
+        long_ms: Vec::new(),
+        longest_ns: None,
+        leaves_out: plan.course.connections > 1,
+    };
     let until = Instant::now() + plan.course.duration();
     let (mut small, mut short) = (0_usize, 0_u64);
     // When the long call that is under way was submitted; when the last one ended, and the next may go.
@@ -228,6 +252,7 @@ fn calls(plan: &Plan, client: &mut impl Client, with: bool) -> Result<Seen, Fail
                 return Err("there was no place for the long call".into());
             }
             long_since = Some(now);
+            seen.longest_ns = None;
         }
         let goes_on = !is_over || long_since.is_some();
         if !goes_on && small == 0 {
@@ -250,7 +275,7 @@ fn calls(plan: &Plan, client: &mut impl Client, with: bool) -> Result<Seen, Fail
             seen.all.note(took);
             // A small call overlaps a long one that has not ended, or that ended after it was submitted.
             if long_since.is_some() || tag < long_ended {
-                seen.meanwhile.note(took);
+                seen.overlapping(took);
             }
         })?;
     }
@@ -286,5 +311,25 @@ mod tests {
         assert_eq!(outcome.factor_meanwhile(|round| &round.engine), Some(3.0));
         assert_eq!(outcome.factor(|round| &round.engine), Some(1.2));
         assert_eq!(outcome.factor_meanwhile(|round| &round.floor), Some(4.0));
+    }
+
+    #[test]
+    fn the_longest_of_each_long_reply_is_left_out_on_two_connections_only() {
+        let kept = |leaves_out| {
+            let mut seen = Seen {
+                all: Latencies::new(),
+                meanwhile: Latencies::new(),
+                long_ms: Vec::new(),
+                longest_ns: None,
+                leaves_out,
+            };
+            for reply in [[1_000, 9_000, 2_000], [3_000, 2_000, 8_000]] {
+                seen.longest_ns = None;
+                reply.into_iter().for_each(|took| seen.overlapping(took));
+            }
+            (seen.meanwhile.calls(), seen.meanwhile.summary().map(|latency| latency.max_us.round()))
+        };
+        assert_eq!(kept(true), (4, Some(3.0)));
+        assert_eq!(kept(false), (6, Some(9.0)));
     }
 }

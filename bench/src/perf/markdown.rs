@@ -446,7 +446,7 @@ fn big_replies(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## A long reply among small calls\n");
     let _ = writeln!(
         text,
-        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads as much at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does.\n",
+        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads as much at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
         super::big_reply::SMALL_IN_FLIGHT
     );
     let _ = writeln!(

@@ -588,7 +588,10 @@ fn big_replies(report: &Report) -> Vec<Reading> {
         let (transport, size) = (outcome.plan.course.transport, outcome.plan.reply_bytes >> 20);
         let (place, factor): (_, fn(&_, super::big_reply::Side) -> _) = if outcome.plan.course.connections > 1
         {
-            ("two connections, those that overlap it", super::big_reply::Outcome::factor_meanwhile)
+            (
+                "two connections, those that overlap it and are not behind it",
+                super::big_reply::Outcome::factor_meanwhile,
+            )
         } else {
             ("one connection, all of the run", super::big_reply::Outcome::factor)
         };
