@@ -69,11 +69,14 @@ pub(crate) struct Engine {
 const END_WAIT_MAX: Duration = Duration::from_secs(15);
 
 impl Engine {
-    /// The shard whose turn it is, or the next that takes calls: one that has panicked refuses, and the others go on.
+    /// The shard whose turn it is, or the next that takes calls: one that has panicked refuses, one that has given up would fail them, and
+    /// the others go on.
     pub(crate) fn willing_shard(&self, first: usize) -> usize {
         let shards = self.handles.len();
-        let mut others = (0..shards).map(|n| (first + n) % shards);
-        others.find(|shard| !self.handles[*shard].is_refusing()).unwrap_or(first)
+        let turn = move |n| (first + n) % shards;
+        let well = (0..shards).map(turn).find(|shard| self.handles[*shard].is_well());
+        well.or_else(|| (0..shards).map(turn).find(|shard| !self.handles[*shard].is_refusing()))
+            .unwrap_or(turn(0))
     }
 
     /// Resolves the endpoint and starts the shards; connections follow in the background.

@@ -1,7 +1,10 @@
 //! Those that share a shard: jobs, batches and single calls all get on, and a caller who does not look holds up no other.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -11,7 +14,7 @@ use volley_tests::{
     byte_server::ByteServer,
     calls::{echo, message},
     target::Target,
-    wait::{PATIENCE, story},
+    wait::{PATIENCE, story, until_blocking},
 };
 
 /// Far longer than the calls before it take, and shorter than the job beside it.
@@ -103,27 +106,57 @@ fn a_call_that_nobody_awaits_yet_takes_nobodys_place() {
     });
 }
 
-/// A server that has one connection and wants no other: a job of two shards goes where it is answered.
+/// A client of two shards, of whose servers' connections all but the first are closed while `is_open` does not say otherwise; one of
+/// the shards has given up.
+fn half_down(server: &ByteServer, backoff_max: Duration) -> blocking::Client {
+    let config = Config::builder()
+        .shards(2)
+        .connections(2)
+        .attempts_max(2)
+        .backoff(Duration::from_millis(1), backoff_max);
+    let client =
+        blocking::Client::connect(server.endpoint(), config.build().expect("valid")).expect("a connection");
+    // Two attempts each.
+    until_blocking("the other shard has tried in vain", || server.accepted() >= 3);
+    client
+}
+
+/// A server that has one connection and wants no other: calls and jobs of two shards go where they are answered. Every second single
+/// call failed once.
 #[test]
-fn a_job_goes_around_a_shard_that_is_down() {
+fn calls_and_jobs_go_around_a_shard_that_is_down() {
     let server = ByteServer::tcp("modern", |number, peer| {
         if number == 0 {
             peer.open();
             peer.answer_all();
         }
     });
-    let config = Config::builder()
-        .shards(2)
-        .connections(2)
-        .attempts_max(2)
-        .backoff(Duration::from_millis(1), Duration::from_secs(60));
-    let config = config.build().expect("valid");
-    let client = blocking::Client::connect(server.endpoint(), config).expect("a connection");
-    // A single call that came to the other shard shows that it has given up.
-    while client.call(echo(0)).is_ok() {
-        thread::sleep(Duration::from_millis(1));
+    let client = half_down(&server, Duration::from_secs(60));
+    // It has given up a moment after its last attempt.
+    until_blocking("calls are answered", || (0..20).all(|n| client.call(echo(n)).is_ok()));
+    for n in 0..200 {
+        client.call(echo(n)).unwrap_or_else(|error| panic!("call {n}: {error}"));
     }
+    let outcomes = client.batch().calls((0..20).map(echo)).send().wait();
+    assert!(outcomes.iter().all(Result::is_ok));
     let answered = client.bulk((0..5_000).map(echo)).filter(|(_, outcome)| outcome.is_ok()).count();
     assert_eq!(answered, 5_000);
+    client.close();
+}
+
+/// Since no call goes to a shard that is down, none would make it try again.
+#[test]
+fn a_shard_that_is_down_tries_again_by_itself() {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let opens = Arc::clone(&is_open);
+    let server = ByteServer::tcp("modern", move |number, peer| {
+        if number == 0 || opens.load(Ordering::SeqCst) {
+            peer.open();
+            peer.answer_all();
+        }
+    });
+    let client = half_down(&server, Duration::from_millis(50));
+    is_open.store(true, Ordering::SeqCst);
+    until_blocking("both connections are ready", || client.stats().connects == 2);
     client.close();
 }

@@ -190,7 +190,7 @@ impl Batch {
         } else {
             let mut together = Together::default();
             for (index, body, patience) in calls {
-                let shard = (self.first + index as usize) % engine.handles.len();
+                let shard = engine.willing_shard(self.first + index as usize);
                 together
                     .add(index, Call::make(&engine, shard, Ok(Request { body, patience, mailbox: None })));
             }

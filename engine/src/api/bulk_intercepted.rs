@@ -80,7 +80,7 @@ impl Intercepted {
             };
             let patience = call.patience(terms.patience);
             let request = Request { body: call.into_body(), patience, mailbox: None };
-            let shard = (self.next_index % terms.engine.handles.len() as u64) as usize;
+            let shard = terms.engine.willing_shard(self.next_index as usize);
             self.together.add(self.next_index, Call::make(terms.engine, shard, Ok(request)));
             if terms.ordered {
                 self.line.push_back(None);

@@ -135,7 +135,7 @@ impl Client {
     /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) when no connection can be had, or a thousand notifications wait for one already.
     pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
         let params = body::object(method, params)?;
-        let handle = &self.engine.handles[self.engine.willing_shard(self.next_shard())];
+        let handle = &self.engine.handles[self.next_shard()];
         let params = (!params.is_null()).then(|| params.to_string().into_boxed_str());
         let outcome = Arc::new(NoteOutcome::default());
         let closed = |fate| Error::from_failure(Failure { why: handle.why_closed(), fate }, None);
@@ -233,7 +233,7 @@ impl Client {
         if self.engine.handles.len() == 1 {
             0
         } else {
-            self.turn.fetch_add(1, Ordering::Relaxed) % self.engine.handles.len()
+            self.engine.willing_shard(self.turn.fetch_add(1, Ordering::Relaxed))
         }
     }
 

@@ -8,13 +8,14 @@ pub(crate) mod driver;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
 pub(crate) mod http;
+mod settings;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;
 pub(crate) mod window;
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use credentials::Credentials;
 use driver::Driver;
@@ -36,7 +37,7 @@ use crate::{
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
     },
-    proto::{batch::Arrays, event::Patience, exchange::Settings, revision::Revision},
+    proto::{batch::Arrays, event::Patience, revision::Revision},
 };
 
 #[cfg(feature = "tls")]
@@ -219,42 +220,6 @@ impl Config {
     /// Calls that the connections of one shard may have unanswered together.
     pub(crate) fn window_of(&self, shard: usize) -> u32 {
         self.connections_of(shard) as u32 * self.values.window.max()
-    }
-
-    pub(crate) fn settings(&self, shard: usize, seed: u64) -> Settings {
-        let values = &self.values;
-        let name = |text: &str| serde_json::Value::from(text).to_string();
-        Settings {
-            connections: self.connections_of(shard) as u32,
-            window: NonZeroU32::new(values.window.max()).unwrap_or(NonZeroU32::MIN),
-            window_min: values.window.moves_from(),
-            frame_bytes_max: values.frame_bytes_max,
-            revision: values.revision,
-            client_info: format!(
-                r#"{{"name":{},"version":{}}}"#,
-                name(&values.client_name),
-                name(&values.client_version)
-            ),
-            capabilities: values.handlers.declared().to_string(),
-            probe_timeout: values.probe_timeout,
-            attempt_timeout: values.connect_timeout,
-            attempts_max: values.attempts_max,
-            first_attempts_max: values.attempts_max.min(3),
-            backoff_base: values.backoff.0,
-            backoff_cap: values.backoff.1,
-            orphan_debt: values.orphan_debt,
-            // The longest that a late answer may be expected: request timeout, opening, and the longest wait between.
-            orphan_ttl: values
-                .timeout
-                .saturating_add(values.connect_timeout)
-                .saturating_add(values.backoff.1),
-            standing_max: values.subscriptions_max,
-            silence: Duration::from_secs(5),
-            http: None,
-            arrays: values.arrays.rules,
-            is_plain: values.arrays.is_plain,
-            seed,
-        }
     }
 }
 

@@ -212,6 +212,7 @@ impl Loopback {
             attempt_timeout: minute,
             attempts_max: 1,
             first_attempts_max: 1,
+            revives: false,
             backoff_base: minute,
             backoff_cap: minute,
             orphan_debt: minute,

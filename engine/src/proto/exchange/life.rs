@@ -169,6 +169,10 @@ impl Exchange {
         }
         if self.next_care <= now {
             self.care_for_probe(now);
+            let revives = self.settings.revives && !self.closing;
+            if revives && self.down_until.is_some_and(|until| until <= now) {
+                self.revive();
+            }
             if self.long_chunk_until <= now {
                 self.long_chunk_until = Instant::NEVER;
                 self.pool.let_long_go();
@@ -179,7 +183,8 @@ impl Exchange {
             let (debt, silence) = (self.settings.orphan_debt, self.settings.silence);
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, silence, idle));
-            let others = self.arrays.deadline().min(self.long_chunk_until);
+            let tries_again_at = self.down_until.filter(|_| revives).unwrap_or(Instant::NEVER);
+            let others = self.arrays.deadline().min(self.long_chunk_until).min(tries_again_at);
             let next = deadlines.min().unwrap_or(Instant::NEVER).min(others);
             // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
             let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
@@ -549,7 +554,7 @@ impl Exchange {
             }
         }
         if self.is_closed() {
-            self.down_until = Some(now.after(self.settings.backoff_cap));
+            self.stay_down(now);
             if self.memory.may_probe() && self.memory.recall().is_none() {
                 self.memory.set_given_up(self.reason.clone());
             }
@@ -566,8 +571,17 @@ impl Exchange {
         let Some(reason) = self.memory.given_up() else { return };
         self.blame(reason);
         self.changed = true;
-        self.down_until = Some(now.after(self.settings.backoff_cap));
+        self.stay_down(now);
         self.fail_unplaced(now, Why::Unreachable, sink);
+    }
+
+    /// No call is taken for a while, and no connection tried.
+    fn stay_down(&mut self, now: Instant) {
+        let until = now.after(self.settings.backoff_cap);
+        self.down_until = Some(until);
+        if self.settings.revives {
+            self.next_care = self.next_care.min(until);
+        }
     }
 
     pub(super) fn is_down(&mut self, now: Instant) -> bool {

@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) attempts_max: u32,
     /// Attempts while there has never been a success: a wrong address should fail soon.
     pub(crate) first_attempts_max: u32,
+    /// Having given up, it tries again by itself after the longest backoff: calls go around a shard that is down, so none would make it.
+    pub(crate) revives: bool,
     pub(crate) backoff_base: Duration,
     pub(crate) backoff_cap: Duration,
     pub(crate) orphan_debt: Duration,
