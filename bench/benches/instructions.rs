@@ -133,10 +133,17 @@ fn small(shape: &str) -> (Vec<u8>, usize) {
     (scenario.bytes().to_vec(), scenario.answers()[0].text.len())
 }
 
-// An answer of 1 KiB read into its type.
-#[library_benchmark(setup = small)]
-#[bench::python("python")]
-#[bench::typescript("typescript")]
+// What `echo` answers.
+fn common(_: &str) -> (Vec<u8>, usize) {
+    let answer = r#"{"jsonrpc":"2.0","id":1048577,"result":{"content":[{"type":"text","text":"hello"}],"resultType":"complete"}}"#;
+    (answer.into(), "hello".len())
+}
+
+// An answer of 1 KiB with escapes, or the shortest there is, read into its type.
+#[library_benchmark]
+#[bench::common(args = ("common"), setup = common)]
+#[bench::python(args = ("python"), setup = small)]
+#[bench::typescript(args = ("typescript"), setup = small)]
 fn decode((bytes, expected): (Vec<u8>, usize)) -> ToolResult {
     let result = stages::decode(black_box(&bytes)).expect("a result");
     assert!(result.content[0].as_text().is_some_and(|text| text.len() == expected));

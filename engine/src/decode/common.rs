@@ -2,13 +2,15 @@
 //!
 //! A short answer costs a general reader more for what it prepares than for what stands there. This one knows the members of a
 //! response, of a result and of a text block, in any order and with blanks between them, and nothing else: any other member, an
-//! escape, a member that comes twice, another type, and it gives up; then the general readers (`decode/answer.rs`) decide.
+//! escape anywhere, a member that comes twice, another type, and it gives up; then the general readers (`decode/answer.rs`) decide.
+//! Structured content and metadata it hands to serde_json as they stand. Nothing is allocated before it is known that it will be used.
 //!
-//! Unit: bytes. Cost: one pass, and an allocation each for the list and its texts. Owner: nobody, this is a function. Always: what it
+//! Unit: bytes. Cost: one pass, and the allocations of the value. Owner: nobody, this is a function. Always: what it
 //! reads, serde_json reads alike; what it does not read is no error. Proof: `what_is_read_is_what_serde_json_reads`, below, and
 //! `decode/naive.rs` with `just fuzz decode`. Follows: RFC 8259; ADR 0024.
 
-use memchr::memchr2;
+use memchr::memchr;
+use serde_json::Value;
 
 use crate::{
     base::limits::DECODE_COMMON_BYTES_MAX,
@@ -16,24 +18,75 @@ use crate::{
 };
 
 /// Reads a response with such a result; `None` if it is not one.
-#[inline]
 pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
-    if bytes.len() > DECODE_COMMON_BYTES_MAX {
+    if bytes.len() > DECODE_COMMON_BYTES_MAX || memchr(b'\\', bytes).is_some() {
         return None;
     }
     let mut reader = Reader { bytes, at: 0 };
     let (mut version, mut id, mut result) = (None, None, None);
     reader.object(|reader, name| match name {
-        b"jsonrpc" => once(&mut version, reader.text()?),
+        b"jsonrpc" => once(&mut version, text(reader.string()?)?),
         b"id" => once(&mut id, reader.id()?),
         b"result" => once(&mut result, reader.result()?),
         _ => None,
     })?;
-    reader.is_over().then_some(result?)
+    if !reader.is_over() {
+        return None;
+    }
+    result?.into_value()
+}
+
+/// A result where it stands.
+#[derive(Default)]
+struct Parts<'a> {
+    texts: Texts<'a>,
+    is_error: bool,
+    is_complete: bool,
+    structured: Option<&'a [u8]>,
+    meta: Option<&'a [u8]>,
+}
+
+/// The texts of the content, as far as the place goes.
+#[derive(Default)]
+struct Texts<'a> {
+    place: [&'a [u8]; TEXTS_MAX],
+    len: usize,
+}
+
+/// Nearly all have one; a list of many is better off with an index.
+const TEXTS_MAX: usize = 4;
+
+/// Values inside one another in what is handed on; below what serde_json allows, since it does not see what is around it.
+const DEPTH_MAX: usize = 64;
+
+impl Parts<'_> {
+    fn into_value(self) -> Option<ToolResult> {
+        let value = |bytes: Option<&[u8]>| bytes.map(serde_json::from_slice::<Value>).transpose().ok();
+        let mut content = Vec::with_capacity(self.texts.len);
+        for bytes in &self.texts.place[..self.texts.len] {
+            content.push(Content::Text { text: text(bytes)?.to_owned(), rest: Members::new() });
+        }
+        Some(ToolResult {
+            content,
+            structured_content: value(self.structured)?,
+            is_error: self.is_error,
+            // A `null` is as good as none.
+            meta: value(self.meta)?.filter(|meta| !meta.is_null()),
+            result_type: self.is_complete.then_some("complete".into()),
+        })
+    }
 }
 
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
+}
+
+/// The text of a string without escapes.
+fn text(bytes: &[u8]) -> Option<&str> {
+    if bytes.iter().any(|byte| *byte < b' ') {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()
 }
 
 struct Reader<'a> {
@@ -71,47 +124,46 @@ impl<'a> Reader<'a> {
         self.next().is_none()
     }
 
-    /// All members of an object, each by its name.
+    /// Members or elements up to the closing bracket, of which the opening one has been taken.
     #[inline]
-    fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
-        self.expect(b'{')?;
-        if self.takes(b'}')? {
+    fn list(&mut self, closing: u8, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        if self.takes(closing)? {
             return Some(());
         }
         loop {
-            let name = self.name()?;
-            self.expect(b':')?;
-            member(self, name)?;
+            each(self)?;
             match self.next()? {
                 b',' => {}
-                b'}' => return Some(()),
+                byte if byte == closing => return Some(()),
                 _ => return None,
             }
         }
     }
 
-    /// A string that is short as a rule, byte by byte. Whoever compares it knows that no name in question has an escape.
+    /// All members of an object, each by its name.
     #[inline]
-    fn name(&mut self) -> Option<&'a [u8]> {
-        self.expect(b'"')?;
-        let rest = self.bytes.get(self.at..)?;
-        let end = rest.iter().position(|byte| *byte == b'"')?;
-        self.at += end + 1;
-        Some(&rest[..end])
+    fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        self.expect(b'{')?;
+        self.list(b'}', |reader| {
+            let name = reader.string()?;
+            reader.expect(b':')?;
+            member(reader, name)
+        })
     }
 
-    /// A string without an escape.
+    /// What stands between two quotes. There is no escape in the whole answer.
     #[inline]
-    fn text(&mut self) -> Option<&'a str> {
+    fn string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = self.bytes.get(self.at..)?;
-        let end = memchr2(b'"', b'\\', rest)?;
-        let text = &rest[..end];
-        if rest[end] == b'\\' || text.iter().any(|byte| *byte < b' ') {
-            return None;
-        }
+        // Names are shorter than what a vectored search needs to begin.
+        let near = rest.iter().take(NAME_BYTES_MAX).position(|byte| *byte == b'"');
+        let end = match near {
+            Some(end) => end,
+            None => NAME_BYTES_MAX + memchr(b'"', rest.get(NAME_BYTES_MAX..)?)?,
+        };
         self.at += end + 1;
-        std::str::from_utf8(text).ok()
+        Some(&rest[..end])
     }
 
     /// A string, or a number as counters have them.
@@ -119,7 +171,7 @@ impl<'a> Reader<'a> {
     fn id(&mut self) -> Option<()> {
         if self.takes(b'"')? {
             self.at -= 1;
-            return self.text().map(drop);
+            return text(self.string()?).map(drop);
         }
         let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let is_number = match digits {
@@ -133,67 +185,87 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn word(&mut self, word: &[u8]) -> Option<bool> {
-        let is_there = self.bytes.get(self.at..)?.starts_with(word);
-        self.at += if is_there { word.len() } else { 0 };
-        Some(is_there)
-    }
-
-    fn result(&mut self) -> Option<ToolResult> {
-        let (mut content, mut is_error, mut result_type) = (None, None, None);
+    fn result(&mut self) -> Option<Parts<'a>> {
+        let mut parts = Parts::default();
+        let (mut content, mut is_error, mut kind) = (None, None, None);
         self.object(|reader, name| match name {
-            b"content" => once(&mut content, reader.content()?),
+            b"content" => once(&mut content, reader.content(&mut parts.texts)?),
             b"isError" => once(&mut is_error, reader.truth()?),
-            b"resultType" => once(&mut result_type, (reader.name()? == b"complete").then_some("complete")?),
+            b"resultType" => once(&mut kind, (reader.string()? == b"complete").then_some(())?),
+            b"structuredContent" => once(&mut parts.structured, reader.value()?),
+            b"_meta" => once(&mut parts.meta, reader.value()?),
             _ => None,
         })?;
-        Some(ToolResult {
-            content: content.unwrap_or_default(),
-            is_error: is_error.unwrap_or_default(),
-            result_type: result_type.map(Into::into),
-            ..ToolResult::default()
-        })
+        (parts.is_error, parts.is_complete) = (is_error.unwrap_or_default(), kind.is_some());
+        Some(parts)
     }
 
     fn truth(&mut self) -> Option<bool> {
-        // Its first letter, and blanks before it.
-        self.next()?;
-        self.at -= 1;
-        if self.word(b"false")? {
-            return Some(false);
-        }
-        self.word(b"true")?.then_some(true)
+        let (word, truth) = match self.next()? {
+            b'f' => (&b"alse"[..], false),
+            b't' => (&b"rue"[..], true),
+            _ => return None,
+        };
+        let is_there = self.bytes.get(self.at..)?.starts_with(word);
+        self.at += word.len();
+        is_there.then_some(truth)
     }
 
-    fn content(&mut self) -> Option<Vec<Content>> {
+    #[inline]
+    fn content(&mut self, texts: &mut Texts<'a>) -> Option<()> {
         self.expect(b'[')?;
-        if self.takes(b']')? {
-            return Some(Vec::new());
-        }
-        // Nearly always one.
-        let mut content = Vec::with_capacity(1);
-        loop {
-            content.push(self.block()?);
-            match self.next()? {
-                b',' => {}
-                b']' => return Some(content),
-                _ => return None,
-            }
-        }
+        self.list(b']', |reader| {
+            *texts.place.get_mut(texts.len)? = reader.block()?;
+            texts.len += 1;
+            Some(())
+        })
     }
 
     /// A block that is a text and has nothing besides.
-    fn block(&mut self) -> Option<Content> {
+    #[inline]
+    fn block(&mut self) -> Option<&'a [u8]> {
         let (mut kind, mut text) = (None, None);
         self.object(|reader, name| match name {
-            b"type" => once(&mut kind, (reader.name()? == b"text").then_some(())?),
-            b"text" => once(&mut text, reader.text()?),
+            b"type" => once(&mut kind, (reader.string()? == b"text").then_some(())?),
+            b"text" => once(&mut text, reader.string()?),
             _ => None,
         })?;
-        kind?;
-        Some(Content::Text { text: text?.to_owned(), rest: Members::new() })
+        kind.and(text)
+    }
+
+    /// The bytes of any value. Whoever reads them says whether they are one.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        let first = self.next()?;
+        let begin = self.at - 1;
+        if !matches!(first, b'{' | b'[' | b'"') {
+            let rest = &self.bytes[self.at..];
+            self.at +=
+                rest.iter().position(|byte| matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))?;
+            return Some(&self.bytes[begin..self.at]);
+        }
+        let mut depth = 0;
+        self.at = begin;
+        loop {
+            match *self.bytes.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                    self.at -= 1;
+                }
+                b'{' | b'[' if depth < DEPTH_MAX => depth += 1,
+                b'{' | b'[' => return None,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(&self.bytes[begin..self.at]);
+            }
+        }
     }
 }
+
+/// No name in question is longer.
+const NAME_BYTES_MAX: usize = 18;
 
 #[cfg(test)]
 mod tests {
@@ -203,13 +275,15 @@ mod tests {
     use crate::decode::answer;
 
     /// As servers in use write them.
-    const COMMON: [&str; 6] = [
+    const COMMON: [&str; 8] = [
         r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"hello"}],"resultType":"complete"}}"#,
         r#"{"result":{"content":[{"type":"text","text":"Echo: grüße, 世界"}]},"jsonrpc":"2.0","id":7}"#,
         r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"text":"a","type":"text"}],"isError":false}}"#,
         r#"{"jsonrpc": "2.0", "id": "a-7", "result": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}], "isError": true}}"#,
         "{\"id\" : 0 ,\r\n\t\"result\" : { \"content\" : [ ] , \"isError\" : true } }\n",
         r#"{"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"3"}],"structuredContent":{"result":[3,-0.5,"a",null,{"b":[]}]},"isError":false}}"#,
+        r#"{"id":7,"result":{"_meta":{"a/b": [1, 2.5e3 ]} ,"content":[],"structuredContent":null}}"#,
     ];
 
     fn alike(bytes: &[u8]) -> Option<ToolResult> {
@@ -229,6 +303,12 @@ mod tests {
         }
         let read = alike(COMMON[3].as_bytes()).unwrap();
         assert_eq!((read.text().as_str(), read.is_error), ("a\n", true));
+        let deep = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"result":{{"structuredContent":{open}{close}}}}}"#)
+        };
+        assert!(alike(deep(DEPTH_MAX).as_bytes()).is_some());
+        assert_eq!(alike(deep(DEPTH_MAX + 1).as_bytes()), None);
         let long = COMMON[0].replace("hello", &"x".repeat(DECODE_COMMON_BYTES_MAX));
         assert_eq!(alike(long.as_bytes()), None, "that long, others are as fast");
     }
@@ -275,8 +355,17 @@ mod tests {
             r#"{"result":{"isError":truex}}"#,
             r#"{"result":{"isError":false,"isError":false}}"#,
             r#"{"result":{"resultType":"task"}}"#,
-            r#"{"result":{"structuredContent":1}}"#,
-            r#"{"result":{"_meta":{}}}"#,
+            r#"{"result":{"structuredContent":1,"structuredContent":1}}"#,
+            r#"{"result":{"structuredContent":01}}"#,
+            r#"{"result":{"structuredContent":[1,]}}"#,
+            r#"{"result":{"structuredContent":[}]}}"#,
+            r#"{"result":{"structuredContent":]}}"#,
+            r#"{"result":{"structuredContent":}}"#,
+            r#"{"result":{"structuredContent":nul}}"#,
+            r#"{"result":{"structuredContent":NaN}}"#,
+            r#"{"result":{"structuredContent":1e999}}"#,
+            r#"{"result":{"_meta":{"a":1 "b":2}}}"#,
+            r#"{"result":{"content":[{"type":"text","text":"1"},{"type":"text","text":"2"},{"type":"text","text":"3"},{"type":"text","text":"4"},{"type":"text","text":"5"}]}}"#,
         ] {
             assert_eq!(alike(other.as_bytes()), None, "{other}");
         }
@@ -305,7 +394,7 @@ mod tests {
             pieces in prop::collection::vec(prop::sample::select(&[
                 "{", "}", "[", "]", ":", ",", " ", "\n", "\"jsonrpc\"", "\"2.0\"", "\"id\"", "7", "0", "\"result\"", "\"content\"",
                 "\"type\"", "\"text\"", "\"isError\"", "true", "false", "\"resultType\"", "\"complete\"", "\"a\"", "null",
-                "{\"type\":\"text\",\"text\":\"b\"}", "\"result\":{\"content\":[", "]}", "\"id\":1,", "{\"id\":1,\"result\":{",
+                "\"structuredContent\":", "\"_meta\":", "-1.5", "{\"type\":\"text\",\"text\":\"b\"}", "\"result\":{\"content\":[", "]}", "\"id\":1,", "{\"id\":1,\"result\":{",
             ][..]), 0..24),
         ) {
             alike(pieces.concat().as_bytes());

@@ -169,7 +169,7 @@ impl Exchange {
         }
         if self.next_care <= now {
             self.care_for_probe(now);
-            let revives = self.settings.revives && !self.closing;
+            let revives = self.revives();
             if revives && self.down_until.is_some_and(|until| until <= now) {
                 self.revive();
             }
@@ -579,9 +579,14 @@ impl Exchange {
     fn stay_down(&mut self, now: Instant) {
         let until = now.after(self.settings.backoff_cap);
         self.down_until = Some(until);
-        if self.settings.revives {
+        if self.revives() {
             self.next_care = self.next_care.min(until);
         }
+    }
+
+    /// Does it try again by itself? Not for want of a token: whoever brings it, perhaps a user, is asked only if somebody calls.
+    fn revives(&self) -> bool {
+        self.settings.revives && !self.closing && !matches!(self.down_why, Why::Unauthorized)
     }
 
     pub(super) fn is_down(&mut self, now: Instant) -> bool {

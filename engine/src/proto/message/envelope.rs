@@ -107,13 +107,17 @@ fn scan_other_shapes(frame: &[u8]) -> Envelope {
         return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
     }
     if let Some(elements) = token(frame, b"[") {
-        // `[INFO] listening` begins with a bracket too, and is no batch.
-        let next = skip_blanks(elements);
-        let is_batch = matches!(next.first(), Some(b'{' | b'[' | b']')) || next.starts_with(b"null");
-        let kind = if is_batch { Kind::Batch } else { Kind::Malformed };
+        let kind = if may_begin_batch(elements) { Kind::Batch } else { Kind::Malformed };
         return Envelope { kind, id: Id::Missing, echo: Echo::Exact };
     }
     judge(&walk::members(frame))
+}
+
+/// `[INFO] listening` begins with a bracket too, and is no batch.
+#[cold]
+fn may_begin_batch(elements: &[u8]) -> bool {
+    let at = walk::skip_blanks(elements, 0);
+    matches!(elements.get(at), Some(b'{' | b'[' | b']')) || elements[at..].starts_with(b"null")
 }
 
 /// Kind and id of a frame whose members are known.
