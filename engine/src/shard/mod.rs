@@ -101,6 +101,8 @@ pub(crate) struct Shard {
     /// Turns, and bytes read, since the poll was last looked at.
     unlooked_turns: u32,
     unlooked_bytes: usize,
+    /// A read since then brought all that was asked for: a long answer is coming in, or a great many short ones.
+    is_flooded: bool,
     /// When the last turn began.
     pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
@@ -161,6 +163,7 @@ impl Shard {
             on_stderr,
             unlooked_turns: 0,
             unlooked_bytes: 0,
+            is_flooded: false,
             turned_at: Instant::default(),
             has_looked: false,
         })
@@ -211,6 +214,11 @@ impl Shard {
         // While there is something to be read the poll is never waited for, but what came on other lines only the poll tells.
         // So with what came of a single one beside bytes: that it may be written to again, a word on stderr, the child's end.
         let has_read_much = self.lines.len() > 1 && self.unlooked_bytes >= UNLOOKED_BYTES_MAX;
+        if has_read_much && self.is_flooded {
+            // While a long answer comes in this loop does not sleep, and a server on this machine that is waited for on another line may
+            // have no other core.
+            std::thread::yield_now();
+        }
         if has_read_much || self.unlooked_turns > UNLOOKED_TURNS_MAX {
             self.look(Duration::ZERO, sink)?;
         }
@@ -253,7 +261,7 @@ impl Shard {
         }
         // From here on: what is noted may write, and must not look again while the events are lent out.
         self.has_looked = true;
-        (self.unlooked_turns, self.unlooked_bytes) = (0, 0);
+        (self.unlooked_turns, self.unlooked_bytes, self.is_flooded) = (0, 0, false);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
@@ -423,6 +431,7 @@ impl Shard {
             Ok(n) => {
                 let now = self.clock.now();
                 self.unlooked_bytes += n;
+                self.is_flooded |= n == asked;
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.
