@@ -9,9 +9,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use volley::{Config, ErrorKind, HttpReuse, Window};
+use volley::{Config, ConfigBuilder, ErrorKind, HttpReuse, Stats, Window};
 use volley_tests::{
-    http_server::{HttpServer, Then},
+    http_server::{self, HttpServer, Then},
     processes,
     target::{ERAS, Target},
     wait::until_blocking,
@@ -125,52 +125,55 @@ fn refusals_over_http_push_the_window_back() {
     }
 }
 
-/// Of two sockets behind a balancer one fails each call at once, with an error in JSON-RPC as frameworks send it. Its answers looked
-/// like those of a server that works once, so it never rested and drew most calls. And a refusal with such an error counted twice.
-#[test]
-fn a_status_speaks_for_the_server_whatever_its_error_says() {
-    for era in ERAS {
-        let server = HttpServer::start(era, move |peer, request| {
-            let message = request.message["params"]["arguments"]["message"].as_str();
-            let broken = message.is_some_and(|message| message.contains("1 and"));
-            if broken {
-                let error =
-                    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Too many requests"}}"#;
-                peer.respond("429 Too Many Requests", "Content-Type: application/json\r\n", error);
-            } else {
-                peer.echo(request);
-            }
-            Then::Keep
-        });
-        let config = Config::builder().window(ADAPTIVE).build().expect("a valid configuration");
-        let client = volley::blocking::Client::connect(server.endpoint(), config).expect("it answers");
-        let refused = client
-            .bulk((0..20).map(volley_tests::calls::echo))
-            .filter(|(_, outcome)| outcome.is_err())
-            .count();
-        client.close();
-        let stats = client.stats();
-        assert_eq!(stats.refusals, refused as u64, "{era}: {stats:?}");
-        assert!(refused > 0, "{era}");
-        adds_up(&stats);
-    }
-    let server = HttpServer::start("legacy", move |peer, request| {
-        if peer.number() % 2 == 1 {
+/// A server that answers some calls with a status that says no, and an error in JSON-RPC as frameworks send it.
+fn refusing(
+    era: &'static str,
+    (status, code): (&'static str, i64),
+    is_refused: impl Fn(&http_server::Peer, &str) -> bool + Send + Sync + 'static,
+) -> HttpServer {
+    HttpServer::start(era, move |peer, request| {
+        let message = request.message["params"]["arguments"]["message"].as_str();
+        if is_refused(peer, message.unwrap_or_default()) {
             let error =
-                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Internal server error"}}"#;
-            peer.respond("500 Internal Server Error", "Content-Type: application/json\r\n", error);
+                format!(r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":{code},"message":"{status}"}}}}"#);
+            peer.respond(status, "Content-Type: application/json\r\n", &error);
         } else {
             peer.echo(request);
         }
         Then::Keep
-    });
-    let config = Config::builder().connections(2).in_flight(8).build().expect("a valid configuration");
+    })
+}
+
+/// Makes calls over it; how many were answered with an error, and what the client counted.
+fn errors_of(server: &HttpServer, config: ConfigBuilder, calls: u64) -> (u64, Stats) {
+    let config = config.build().expect("a valid configuration");
     let client = volley::blocking::Client::connect(server.endpoint(), config).expect("it answers");
-    client.bulk((0..400).map(volley_tests::calls::echo)).for_each(drop);
+    let outcomes = client.bulk((0..calls).map(volley_tests::calls::echo));
+    let errors = outcomes.filter(|(_, outcome)| outcome.is_err()).count() as u64;
     client.close();
     let stats = client.stats();
-    assert!(stats.rests > 0, "{stats:?}");
     adds_up(&stats);
+    (errors, stats)
+}
+
+/// A refusal with an error in its body counted twice once.
+#[test]
+fn a_refusal_counts_once_whatever_its_error_says() {
+    for era in ERAS {
+        let busy = ("429 Too Many Requests", -32000);
+        let server = refusing(era, busy, |_, message| message.contains("1 and"));
+        let (refused, stats) = errors_of(&server, Config::builder().window(ADAPTIVE), 20);
+        assert!(refused > 0 && stats.refusals == refused, "{era}: {refused}, {stats:?}");
+    }
+}
+
+/// Of two sockets behind a balancer one fails each call at once. Its answers looked like those of a server that works once, so it
+/// never rested and drew most calls.
+#[test]
+fn a_connection_whose_statuses_fail_rests_whatever_its_errors_say() {
+    let server = refusing("legacy", ("500 Internal Server Error", -32603), |peer, _| peer.number() % 2 == 1);
+    let (_, stats) = errors_of(&server, Config::builder().connections(2).in_flight(8), 400);
+    assert!(stats.rests > 0, "{stats:?}");
 }
 
 /// A server that says for how long it wants to be left alone is left alone, and calls wait meanwhile.

@@ -10,7 +10,9 @@
 
 use std::{collections::VecDeque, fmt, ops::Deref, sync::Arc};
 
-use super::limits::{CHUNK_BYTES, CHUNK_GROWTH, CHUNK_GROWTH_BYTES_MAX, CHUNKS_KEPT_MAX, READ_SLICE_BYTES};
+use super::limits::{
+    CHUNK_BYTES, CHUNK_BYTES_KEPT, CHUNK_GROWTH, CHUNK_GROWTH_BYTES_MAX, CHUNKS_KEPT_MAX, READ_SLICE_BYTES,
+};
 
 /// A block of initialised bytes, written while unique and read-only while shared.
 #[derive(Debug)]
@@ -190,9 +192,9 @@ impl ReceiveBuffer {
         let unread = self.end - self.start;
         let needed = unread + READ_SLICE_BYTES;
         let mut chunk = self.chunk.take().unwrap_or_else(|| pool.take());
-        // Somebody keeps a frame of it, and it may not be written any more; or it has become long for a frame that has gone.
+        // Somebody keeps a frame of it, and it may not be written any more; or it has become very long for a frame that has gone.
         let is_unfit =
-            Arc::get_mut(&mut chunk).is_none() || chunk.0.len() > CHUNK_BYTES && needed <= CHUNK_BYTES;
+            Arc::get_mut(&mut chunk).is_none() || chunk.0.len() > CHUNK_BYTES_KEPT && needed <= CHUNK_BYTES;
         let other = match needed > CHUNK_BYTES && (is_unfit || needed > chunk.0.capacity()) {
             true => pool.take_long(needed),
             false => None,
@@ -378,15 +380,15 @@ mod tests {
             }
         };
         let place = |buffer: &ReceiveBuffer| buffer.chunk.as_ref().map(|chunk| chunk.0.as_ptr());
-        fill(&mut buffer, &mut pool, 1 << 20);
+        fill(&mut buffer, &mut pool, 2 << 20);
         let (long, frame) =
             (place(&buffer), buffer.origin().map(|(chunk, at)| Frame::new(Arc::clone(chunk), at, 9)));
         assert!(!pool.has_new_long());
-        buffer.consume((1 << 20) - 100);
+        buffer.consume((2 << 20) - 100);
         fill(&mut buffer, &mut pool, 100);
         assert_ne!(place(&buffer), long, "a short frame has a chunk of the usual length");
         assert!(pool.has_new_long() && !pool.has_new_long());
-        fill(&mut buffer, &mut pool, 1 << 20);
+        fill(&mut buffer, &mut pool, 2 << 20);
         assert_ne!(place(&buffer), long, "somebody keeps a frame of it");
         drop(frame);
         // The longer one is kept.

@@ -42,6 +42,10 @@ pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) const CHUNK_GROWTH: usize = 4;
 pub(crate) const CHUNK_GROWTH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// A connection that is never idle goes on in a chunk of up to this length when the frame has gone for which it grew: to move for each of
+/// many frames of some hundred KiB would cost more copying than reading.
+pub(crate) const CHUNK_BYTES_KEPT: usize = 1024 * 1024;
+
 /// How long a shard keeps the memory of its last long frame for the next one.
 pub(crate) const LONG_CHUNK_KEPT_FOR: Duration = Duration::from_secs(1);
 

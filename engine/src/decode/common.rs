@@ -24,11 +24,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
     }
     let mut reader = Reader { bytes, at: 0 };
     let (mut version, mut id, mut result) = (None, None, None);
-    reader.object(|reader, name| match name {
-        b"jsonrpc" => once(&mut version, text(reader.string()?)?),
-        b"id" => once(&mut id, reader.id()?),
-        b"result" => once(&mut result, reader.result()?),
-        _ => None,
+    reader.object([b"\"jsonrpc\":", b"\"id\":", b"\"result\":"], |reader, key| match key {
+        0 => once(&mut version, (reader.string()? == b"2.0").then_some(())?),
+        1 => once(&mut id, reader.id()?),
+        _ => once(&mut result, reader.result()?),
     })?;
     if !reader.is_over() {
         return None;
@@ -140,15 +139,37 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All members of an object, each by its name.
+    /// All members of an object, each by which of these keys it has; nobody else may be there.
     #[inline]
-    fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+    fn object<const N: usize>(
+        &mut self,
+        keys: [&'static [u8]; N],
+        mut member: impl FnMut(&mut Self, usize) -> Option<()>,
+    ) -> Option<()> {
         self.expect(b'{')?;
         self.list(b'}', |reader| {
-            let name = reader.string()?;
-            reader.expect(b':')?;
-            member(reader, name)
+            let key = reader.key(keys)?;
+            member(reader, key)
         })
+    }
+
+    /// A key with its quotes and its colon: most are written like that, and compared in one go; others have blanks in between.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "the keys are known where it is used: a compare of some words each, and no loop"
+    )]
+    fn key<const N: usize>(&mut self, keys: [&'static [u8]; N]) -> Option<usize> {
+        let rest = self.bytes.get(self.at..)?;
+        for (n, key) in keys.iter().enumerate() {
+            if rest.starts_with(key) {
+                self.at += key.len();
+                return Some(n);
+            }
+        }
+        let name = self.string()?;
+        self.expect(b':')?;
+        keys.iter().position(|key| &key[1..key.len() - 2] == name)
     }
 
     /// What stands between two quotes. There is no escape in the whole answer.
@@ -188,13 +209,14 @@ impl<'a> Reader<'a> {
     fn result(&mut self) -> Option<Parts<'a>> {
         let mut parts = Parts::default();
         let (mut content, mut is_error, mut kind) = (None, None, None);
-        self.object(|reader, name| match name {
-            b"content" => once(&mut content, reader.content(&mut parts.texts)?),
-            b"isError" => once(&mut is_error, reader.truth()?),
-            b"resultType" => once(&mut kind, (reader.string()? == b"complete").then_some(())?),
-            b"structuredContent" => once(&mut parts.structured, reader.value()?),
-            b"_meta" => once(&mut parts.meta, reader.value()?),
-            _ => None,
+        let keys: [&[u8]; 5] =
+            [b"\"content\":", b"\"isError\":", b"\"resultType\":", b"\"structuredContent\":", b"\"_meta\":"];
+        self.object(keys, |reader, key| match key {
+            0 => once(&mut content, reader.content(&mut parts.texts)?),
+            1 => once(&mut is_error, reader.truth()?),
+            2 => once(&mut kind, (reader.string()? == b"complete").then_some(())?),
+            3 => once(&mut parts.structured, reader.value()?),
+            _ => once(&mut parts.meta, reader.value()?),
         })?;
         (parts.is_error, parts.is_complete) = (is_error.unwrap_or_default(), kind.is_some());
         Some(parts)
@@ -225,10 +247,9 @@ impl<'a> Reader<'a> {
     #[inline]
     fn block(&mut self) -> Option<&'a [u8]> {
         let (mut kind, mut text) = (None, None);
-        self.object(|reader, name| match name {
-            b"type" => once(&mut kind, (reader.string()? == b"text").then_some(())?),
-            b"text" => once(&mut text, reader.string()?),
-            _ => None,
+        self.object([b"\"type\":", b"\"text\":"], |reader, key| match key {
+            0 => once(&mut kind, (reader.string()? == b"text").then_some(())?),
+            _ => once(&mut text, reader.string()?),
         })?;
         kind.and(text)
     }

@@ -171,7 +171,7 @@ impl Exchange {
             self.care_for_probe(now);
             let revives = self.revives();
             if revives && self.down_until.is_some_and(|until| until <= now) {
-                self.revive();
+                self.try_again(now);
             }
             if self.long_chunk_until <= now {
                 self.long_chunk_until = Instant::NEVER;
@@ -609,10 +609,22 @@ impl Exchange {
         allowed
     }
 
-    /// Tries again after having given up.
+    /// Tries again after having given up, since somebody calls.
     pub(super) fn revive(&mut self) {
         (self.down_until, self.down_why) = (None, Why::Unreachable);
+        self.open_anew(0);
+    }
+
+    /// Tries again, once, without taking calls before it is of use: others take them.
+    fn try_again(&mut self, now: Instant) {
+        self.stay_down(now);
+        self.open_anew(self.settings.attempts_max.saturating_sub(1));
+    }
+
+    /// Connections that have been given up are opened anew, so many attempts having been made.
+    fn open_anew(&mut self, attempts: u32) {
         if self.is_closed() {
+            // The server may be another one.
             self.memory.remember(None);
             if self.memory.may_probe() {
                 self.memory.set_given_up(None);
@@ -620,7 +632,7 @@ impl Exchange {
         }
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
-                conn.attempts = 0;
+                conn.attempts = attempts;
                 conn.step(Event::Revived);
             }
         }
