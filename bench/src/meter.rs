@@ -113,6 +113,11 @@ impl Latencies {
 
 const NANOSECONDS_MAX: u64 = 60_000_000_000;
 
+/// Nanoseconds since then.
+pub(crate) fn elapsed_ns(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A client whose connections are open and which has not called yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Idle {

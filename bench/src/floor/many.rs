@@ -16,11 +16,11 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::{elapsed_ns, one};
+use super::one;
 use crate::call;
 use crate::contestant::Course;
 use crate::link::{Link, Target, Transport};
-use crate::meter::{Idle, Latencies, Run, warm_up};
+use crate::meter::{Idle, Latencies, Run, elapsed_ns, warm_up};
 
 /// Measures against a fresh target.
 ///

@@ -16,10 +16,11 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::{elapsed_ns, one};
+use super::one;
 use crate::call;
 use crate::contestant::Course;
 use crate::link::{Link, Target};
+use crate::meter::elapsed_ns;
 
 /// Bytes asked of one read, as the engine does inside a long line.
 const READ_BYTES: usize = 64 * 1024;

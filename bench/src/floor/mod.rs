@@ -8,8 +8,6 @@ mod many;
 mod mixed;
 mod one;
 
-use std::time::Instant;
-
 pub use mixed::Mixed;
 pub use one::{Floor as Stream, Mode};
 
@@ -73,8 +71,4 @@ impl Contestant for ManyConnections {
     fn run(&self, course: &Course) -> Result<Run, Failure> {
         Ok(many::measure(course, self.spin)?)
     }
-}
-
-fn elapsed_ns(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
