@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         Some(is_there)
     }
 
-    fn is_over(mut self) -> bool {
+    fn is_over(&mut self) -> bool {
         self.next().is_none()
     }
 
