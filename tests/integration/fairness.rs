@@ -157,6 +157,7 @@ fn a_shard_that_is_down_tries_again_by_itself() {
     });
     let client = half_down(&server, Duration::from_millis(50));
     is_open.store(true, Ordering::SeqCst);
-    until_blocking("both connections are ready", || client.stats().connects == 2);
+    let ready = |stats: volley::Stats| stats.connects - stats.disconnects == 2;
+    until_blocking("both connections are ready", || is_open.load(Ordering::SeqCst) && ready(client.stats()));
     client.close();
 }

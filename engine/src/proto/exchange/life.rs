@@ -623,12 +623,10 @@ impl Exchange {
 
     /// Connections that have been given up are opened anew, so many attempts having been made.
     fn open_anew(&mut self, attempts: u32) {
-        if self.is_closed() {
-            // The server may be another one.
+        if self.is_closed() && self.memory.may_probe() {
+            // The server may be another one. (Who may not find out would wait for somebody who knows it already.)
             self.memory.remember(None);
-            if self.memory.may_probe() {
-                self.memory.set_given_up(None);
-            }
+            self.memory.set_given_up(None);
         }
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
