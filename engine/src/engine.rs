@@ -73,7 +73,7 @@ impl Engine {
     /// the others go on.
     pub(crate) fn willing_shard(&self, first: usize) -> usize {
         let shards = self.handles.len();
-        let turn = move |n| (first + n) % shards;
+        let turn = move |n| (first % shards + n) % shards;
         let well = (0..shards).map(turn).find(|shard| self.handles[*shard].is_well());
         well.or_else(|| (0..shards).map(turn).find(|shard| !self.handles[*shard].is_refusing()))
             .unwrap_or(turn(0))

@@ -106,8 +106,7 @@ fn a_call_that_nobody_awaits_yet_takes_nobodys_place() {
     });
 }
 
-/// A client of two shards, of whose servers' connections all but the first are closed while `is_open` does not say otherwise; one of
-/// the shards has given up.
+/// A client of two shards, of which one has been turned away as often as it tries.
 fn half_down(server: &ByteServer, backoff_max: Duration) -> blocking::Client {
     let config = Config::builder()
         .shards(2)

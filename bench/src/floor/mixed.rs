@@ -22,8 +22,8 @@ use crate::contestant::Course;
 use crate::link::{Link, Target};
 use crate::meter::elapsed_ns;
 
-/// Bytes asked of one read, as the engine does inside a long line.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes asked of one read, as many as the engine asks for.
+const READ_BYTES: usize = 32 * 1024;
 
 /// Connections to a target of its own.
 pub struct Mixed {

@@ -575,7 +575,7 @@ impl Exchange {
         self.fail_unplaced(now, Why::Unreachable, sink);
     }
 
-    /// No call is taken for a while, and no connection tried.
+    /// No call is taken for a while.
     fn stay_down(&mut self, now: Instant) {
         let until = now.after(self.settings.backoff_cap);
         self.down_until = Some(until);
