@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use volley::ToolResult;
 use volley::internals::stages::{self, Loopback};
 use volley_bench::{
-    answers::{self, Content},
+    answers::{self, Content, Response},
     scenario::{self, Scenario},
 };
 
@@ -48,15 +48,6 @@ fn exchange(c: &mut Criterion) {
     group.finish();
 }
 
-/// A response as other readers get it: the same members, the same type, the same refusals.
-#[derive(serde::Deserialize)]
-struct Response {
-    #[serde(default, rename = "id")]
-    _id: serde::de::IgnoredAny,
-    result: Option<ToolResult>,
-    error: Option<serde::de::IgnoredAny>,
-}
-
 /// The engine's reader against others into the same type: what the choice of the reader and the offload bound rest on. simd-json
 /// spoils its bytes, so it gets a copy of them, as it would have to.
 fn decode(c: &mut Criterion) {
@@ -69,7 +60,7 @@ fn decode(c: &mut Criterion) {
                 continue;
             }
             let answer = answers::answer(content, bytes);
-            let expected = serde_json::from_slice::<Response>(&answer).expect("an answer").result;
+            let expected = answers::by_serde_json(&answer);
             assert_eq!(stages::decode(&answer).ok(), expected);
             group.throughput(Throughput::Bytes(answer.len() as u64));
             let mut bench = |reader: &str, read: &mut dyn FnMut(&[u8]) -> Option<ToolResult>| {
@@ -77,15 +68,16 @@ fn decode(c: &mut Criterion) {
                     b.iter_with_large_drop(|| read(black_box(&answer)).expect("a result"));
                 });
             };
-            let other = |response: Response| response.result.filter(|_| response.error.is_none());
             let mut buffers = simd_json::Buffers::default();
             bench("engine", &mut |bytes| stages::decode(bytes).ok());
-            bench("serde_json", &mut |bytes| serde_json::from_slice(bytes).ok().and_then(other));
+            bench("serde_json", &mut answers::by_serde_json);
             bench("simd-json", &mut |bytes| {
                 let mut bytes = bytes.to_vec();
-                simd_json::serde::from_slice_with_buffers(&mut bytes, &mut buffers).ok().and_then(other)
+                simd_json::serde::from_slice_with_buffers(&mut bytes, &mut buffers)
+                    .ok()
+                    .and_then(Response::result)
             });
-            bench("sonic-rs", &mut |bytes| sonic_rs::from_slice(bytes).ok().and_then(other));
+            bench("sonic-rs", &mut |bytes| sonic_rs::from_slice(bytes).ok().and_then(Response::result));
         }
     }
     group.finish();

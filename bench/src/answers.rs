@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use volley::ToolResult;
+
 /// What an answer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -116,6 +118,28 @@ pub fn answer(content: Content, bytes: usize) -> Vec<u8> {
     answer.into_bytes()
 }
 
+/// A response as other readers get it: the same members, the same type, the same refusals.
+#[derive(serde::Deserialize)]
+pub struct Response {
+    #[serde(default, rename = "id")]
+    _id: serde::de::IgnoredAny,
+    result: Option<ToolResult>,
+    error: Option<serde::de::IgnoredAny>,
+    method: Option<serde::de::IgnoredAny>,
+}
+
+impl Response {
+    /// Its result, if it is an answer.
+    pub fn result(self) -> Option<ToolResult> {
+        self.result.filter(|_| self.error.is_none() && self.method.is_none())
+    }
+}
+
+/// The result of an answer as serde_json reads it.
+pub fn by_serde_json(answer: &[u8]) -> Option<ToolResult> {
+    serde_json::from_slice(answer).ok().and_then(Response::result)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +151,7 @@ mod tests {
                 let answer = answer(content, bytes);
                 assert!(answer.len() > bytes);
                 let value: serde_json::Value = serde_json::from_slice(&answer).unwrap();
-                let result: volley::ToolResult = serde_json::from_value(value["result"].clone()).unwrap();
+                let result: ToolResult = serde_json::from_value(value["result"].clone()).unwrap();
                 let own = volley::internals::stages::decode(&answer).unwrap();
                 assert_eq!(own, result, "{} of {bytes} bytes", content.name());
             }

@@ -22,6 +22,20 @@ pub enum Era {
 /// What every contestant sends and gets back.
 pub const MESSAGE: &str = "hello";
 
+/// Whether a reply is whole, by its length and its end: what is looked at of each. A reply with an error is shorter.
+pub(crate) fn is_whole(reply: &[u8]) -> bool {
+    reply.len() >= WHOLE_BYTES_MIN && reply.last() == Some(&b'}')
+}
+
+/// Whether it is the echo: what is looked at of some, since looking for it takes as long as a call.
+pub(crate) fn is_echo(reply: &[u8]) -> bool {
+    is_whole(reply) && memchr::memmem::find(reply, ECHO.as_bytes()).is_some()
+}
+
+/// The content of the right reply, and what stands around it at the least.
+const ECHO: &str = r#"[{"type":"text","text":"hello"}]"#;
+const WHOLE_BYTES_MIN: usize = ECHO.len() + r#"{"jsonrpc":"2.0","id":1,"result":{"content":}}"#.len();
+
 /// The metadata of a modern request, as a member of `params`.
 pub(crate) const META: &str = concat!(
     r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
@@ -111,8 +125,20 @@ mod tests {
                 assert_eq!(value["id"], 7);
                 assert_eq!(value["result"]["content"][0]["text"], MESSAGE);
                 assert_eq!(text.contains("resultType"), era == Era::Modern, "{text}");
+                assert!(
+                    is_whole(body.trim_end().as_bytes()) && is_echo(body.trim_end().as_bytes()),
+                    "{body}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn another_reply_is_no_echo() {
+        let result = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"hullo"}]}}"#;
+        assert!(is_whole(result.as_bytes()) && !is_echo(result.as_bytes()));
+        assert!(!is_whole(&result.as_bytes()[..result.len() - 1]));
+        assert!(!is_whole(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}"#));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub fn everyone() -> Vec<Box<dyn Contestant>> {
         Drive::DrivenTasks(Runtime::CurrentThread),
         Drive::DrivenTasks(Runtime::MultiThread),
         Drive::Arrays,
+        Drive::AwaitedArrays(Runtime::CurrentThread),
+        Drive::AwaitedArrays(Runtime::MultiThread),
         Drive::Blocking,
     ] {
         all.push(Box::new(Engine { drive }));
@@ -49,6 +51,16 @@ fn for_comparison() -> Vec<Box<dyn Contestant>> {
 /// Names of all who can run a course, out of [`everyone`].
 pub fn able(course: &Course) -> Vec<&'static str> {
     everyone().iter().filter(|one| one.runs(course)).map(|one| one.name()).collect()
+}
+
+/// All names, of those for comparison as well.
+pub fn names() -> Vec<&'static str> {
+    everyone().iter().chain(&for_comparison()).map(|one| one.name()).collect()
+}
+
+/// Does somebody's name have this in it? (Decoding is nobody's, and can be asked for all the same.)
+pub fn is_in_a_name(part: &str) -> bool {
+    part == "decode" || names().iter().any(|name| name.contains(part))
 }
 
 /// The contestant of this name.

@@ -2,7 +2,7 @@
 //!
 //! A *row* is one course and all who ran it, in turns. Its floor is the best median among the modes of the floor. Medians
 //! of an even number are the lower of the two, a value that was really seen. Who failed in a round is named with the
-//! reason and has no median.
+//! reason and has no median, and a floor of which one mode failed is none.
 
 use std::fmt::Write;
 
@@ -60,9 +60,15 @@ pub struct Spread {
 }
 
 impl Row {
-    /// The floor of this row, in calls per second; `None` when no floor ran.
+    /// The floor of this row, in calls per second; `None` when no floor ran, or one of its modes failed: it may have been the best.
     pub fn floor(&self) -> Option<f64> {
-        self.best(|entry| entry.kind == Kind::Floor).and_then(Entry::median)
+        self.best_of_all(|entry| entry.kind == Kind::Floor).and_then(Entry::median)
+    }
+
+    /// The fastest of those for whom this holds, unless one of them failed: it may have been faster.
+    pub fn best_of_all(&self, holds: impl Fn(&Entry) -> bool) -> Option<&Entry> {
+        let has_failed = self.entries.iter().any(|entry| holds(entry) && entry.failed.is_some());
+        if has_failed { None } else { self.best(holds) }
     }
 
     /// The fastest of those for whom this holds.
@@ -232,7 +238,6 @@ pub(crate) mod tests {
         let entries = vec![
             entry("a", Kind::Floor, &[4_000_000, 2_000_000, 9_000_000]),
             entry("b", Kind::Floor, &[6_000_000, 6_000_000, 6_000_000]),
-            failed,
             entry("x", Kind::Volley, &[3_000_000]),
             entry("p", Kind::Rmcp, &[30_000]),
             entry("q", Kind::RmcpPooled, &[60_000]),
@@ -240,11 +245,13 @@ pub(crate) mod tests {
         let row = Row { course: course(), entries };
         assert_eq!(row.floor(), Some(3e6));
         assert_eq!(row.peer().unwrap().name, "q");
-        assert_eq!(row.entry("f"), None);
+        let mut worse = row.clone();
+        worse.entries.push(failed);
+        assert_eq!((worse.entry("f"), worse.floor()), (None, None));
         let table = row.table();
         assert!(table.contains("2.00M  [1.00M..4.50M]"), "{table}");
-        assert!(table.contains("failed: it broke"), "{table}");
-        assert!(table.lines().nth(5).unwrap().contains("0.500"), "{table}");
+        assert!(worse.table().contains("failed: it broke"), "{}", worse.table());
+        assert!(table.lines().nth(4).unwrap().contains("0.500"), "{table}");
     }
 
     #[test]

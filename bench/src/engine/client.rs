@@ -9,7 +9,7 @@ use volley::{Client, Config, ToolCall, ToolResult};
 
 use super::inline::OPEN_MAX;
 use super::place::Place;
-use crate::call::MESSAGE;
+use crate::call::{MESSAGE, is_echo, is_whole};
 use crate::contestant::{Course, Failure};
 use crate::counted;
 use crate::meter::{Idle, Run, warm_up};
@@ -31,11 +31,12 @@ pub(super) fn bulk(place: &Place, config: Config, course: &Course) -> Result<Run
     let mut answered = 0_u64;
     let mut take = |until: Instant| -> Result<u64, Failure> {
         while Instant::now() < until {
-            for _ in 0..256 {
+            for n in 0..256 {
                 let (_, outcome) = answers.next().ok_or("an endless job ended")?;
                 let answer = outcome?;
-                if !answer.message().ends_with(b"}") {
-                    return Err("an answer is cut".into());
+                let is_right = if n == 0 { is_echo(answer.message()) } else { is_whole(answer.message()) };
+                if !is_right {
+                    return Err("a call was not answered with the right result".into());
                 }
                 answered += 1;
             }
@@ -61,12 +62,7 @@ pub(super) fn tasks(
     course: &Course,
 ) -> Result<Run, Failure> {
     runtime.build()?.block_on(async {
-        let client = Client::connect(place.endpoint.clone(), config).await?;
-        let until = Instant::now() + OPEN_MAX;
-        while !is_open(&client, course.connections, until)? {
-            // The runtime may have to drive the connections itself.
-            tokio::time::sleep(POLL).await;
-        }
+        let client = connect(place, config, course).await?;
         let idle = Idle::now()?;
         let mut tasks = Tasks::new(course);
         for _ in 0..course.calls_in_flight() {
@@ -83,6 +79,55 @@ pub(super) fn tasks(
         client.close().await;
         Ok(run)
     })
+}
+
+/// A task for each array in flight. Fails if the calls did not leave as arrays.
+pub(super) fn arrays(
+    place: &Place,
+    config: Config,
+    runtime: Runtime,
+    course: &Course,
+) -> Result<Run, Failure> {
+    runtime.build()?.block_on(async {
+        let client = connect(place, config, course).await?;
+        let idle = Idle::now()?;
+        let (mut tasks, calls) = (Tasks::new(course), course.array);
+        for _ in 0..course.calls_in_flight() / calls {
+            let client = client.clone();
+            tasks.spawn(move || {
+                let client = client.clone();
+                async move {
+                    let mut batch = client.batch();
+                    for _ in 0..calls {
+                        batch.push_tool("echo", &serde_json::json!({ "message": MESSAGE }));
+                    }
+                    let answers = batch.send().await;
+                    if answers.len() != calls {
+                        return Err(format!("{} answers to {calls} calls", answers.len()).into());
+                    }
+                    answers.into_iter().try_for_each(|answer| check(&answer?))
+                }
+            });
+        }
+        let run = tasks.measure(idle, place.pid()?).await?;
+        let together = client.stats().calls_in_arrays;
+        client.close().await;
+        if together < run.calls / 2 {
+            return Err(format!("of {} calls only {together} left in arrays", run.calls).into());
+        }
+        Ok(run)
+    })
+}
+
+/// A client, and all its connections opened before anything is measured.
+async fn connect(place: &Place, config: Config, course: &Course) -> Result<Client, Failure> {
+    let client = Client::connect(place.endpoint.clone(), config).await?;
+    let until = Instant::now() + OPEN_MAX;
+    while !is_open(&client, course.connections, until)? {
+        // The runtime may have to drive the connections itself.
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(client)
 }
 
 /// A thread for each call in flight.

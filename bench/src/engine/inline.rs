@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use volley::{Config, Inline, InlineOutcome, Tool};
 
 use super::place::{Place, arguments};
+use crate::call::{is_echo, is_whole};
 use crate::contestant::{Course, Failure};
 use crate::meter::{Idle, Latencies, Run, warm_up};
 
@@ -37,14 +38,9 @@ pub(super) fn run_arrays(place: &Place, config: &Config, course: &Course) -> Res
         while Instant::now() < until {
             for _ in 0..16 {
                 while engine.submit_batch(&echo.tool, &calls) == calls.len() {}
-                let mut wrong = 0_u64;
-                engine.turn(Duration::from_secs(1), |_, _, outcome| match outcome {
-                    InlineOutcome::Result(message) if message.last() == Some(&b'}') => answered += 1,
-                    _ => wrong += 1,
-                })?;
-                if wrong > 0 {
-                    return Err(format!("{wrong} calls were not answered with a result").into());
-                }
+                let mut answers = Answers::default();
+                engine.turn(Duration::from_secs(1), |_, _, outcome| _ = answers.look(&outcome))?;
+                answered += answers.right()?;
             }
         }
         Ok(answered)
@@ -103,22 +99,20 @@ fn drive(
 ///
 /// # Errors
 ///
-/// When one of them ended with anything but a result that looks whole.
+/// When one of them ended with anything but a result that looks whole, or the first with another than the echo.
 pub(crate) fn fill_and_turn(
     engine: &mut Inline,
     echo: &Echo,
     turn_each: bool,
     latencies: &mut Option<Latencies>,
 ) -> Result<u64, Failure> {
-    let (mut answered, mut wrong) = (0_u64, 0_u64);
-    let mut sink = |submitted_ns: u64, now_ns: u64, outcome: InlineOutcome<'_>| match outcome {
-        InlineOutcome::Result(message) if message.last() == Some(&b'}') => {
-            answered += 1;
-            if let Some(latencies) = latencies {
-                latencies.note(now_ns.saturating_sub(submitted_ns));
-            }
+    let mut answers = Answers::default();
+    let mut sink = |submitted_ns: u64, now_ns: u64, outcome: InlineOutcome<'_>| {
+        if answers.look(&outcome)
+            && let Some(latencies) = latencies
+        {
+            latencies.note(now_ns.saturating_sub(submitted_ns));
         }
-        _ => wrong += 1,
     };
     let now = engine.now_ns();
     while engine.submit_at(&echo.tool, &echo.arguments, now, now).is_ok() {
@@ -127,10 +121,39 @@ pub(crate) fn fill_and_turn(
         }
     }
     engine.turn(Duration::from_secs(1), &mut sink)?;
-    if wrong == 0 {
-        Ok(answered)
-    } else {
-        Err(format!("{wrong} calls were not answered with a result").into())
+    answers.right()
+}
+
+/// The answers of a turn.
+#[derive(Default)]
+pub(crate) struct Answers {
+    right: u64,
+    wrong: u64,
+}
+
+impl Answers {
+    /// Looks at one, the first of them closely, and says whether it is right.
+    pub(crate) fn look(&mut self, outcome: &InlineOutcome<'_>) -> bool {
+        let is_first = self.right + self.wrong == 0;
+        let is_right = match outcome {
+            InlineOutcome::Result(message) if is_first => is_echo(message),
+            InlineOutcome::Result(message) => is_whole(message),
+            _ => false,
+        };
+        *(if is_right { &mut self.right } else { &mut self.wrong }) += 1;
+        is_right
+    }
+
+    /// How many there were.
+    ///
+    /// # Errors
+    ///
+    /// When one was wrong.
+    pub(crate) fn right(&self) -> Result<u64, Failure> {
+        match self.wrong {
+            0 => Ok(self.right),
+            wrong => Err(format!("{wrong} calls were not answered with the right result").into()),
+        }
     }
 }
 

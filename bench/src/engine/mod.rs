@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use volley::{Driver, Revision};
 
-pub(crate) use inline::{Echo, fill_and_turn};
+pub(crate) use inline::{Answers, Echo, fill_and_turn};
 pub(crate) use place::{Place, arguments, config};
 
 use crate::contestant::{Contestant, Cores, Course, Failure, Kind};
@@ -36,6 +36,8 @@ pub enum Drive {
     DrivenTasks(Runtime),
     /// On the measuring thread, calls put together to JSON-RPC arrays.
     Arrays,
+    /// As many tasks as arrays in flight, each awaiting one batch at a time on the shared client, every answer decoded.
+    AwaitedArrays(Runtime),
     /// As many threads as calls in flight, each blocked in one call at a time on the shared client.
     Blocking,
 }
@@ -59,6 +61,8 @@ impl Contestant for Engine {
             Drive::DrivenTasks(Runtime::CurrentThread) => "volley client, tasks, driven by current-thread",
             Drive::DrivenTasks(Runtime::MultiThread) => "volley client, tasks, driven by multi-thread",
             Drive::Arrays => "volley arrays, inline",
+            Drive::AwaitedArrays(Runtime::CurrentThread) => "volley arrays, awaited, current-thread",
+            Drive::AwaitedArrays(Runtime::MultiThread) => "volley arrays, awaited, multi-thread",
             Drive::Blocking => "volley blocking, threads",
         }
     }
@@ -71,10 +75,10 @@ impl Contestant for Engine {
         let together = course.array > 1;
         let possible = course.transport != Transport::Stdio || course.connections == 1;
         possible
-            && together == (self.drive == Drive::Arrays)
+            && together == self.sends_arrays()
             && match self.drive {
                 Drive::Inline | Drive::InlineTurnEach | Drive::Tasks(_) | Drive::DrivenTasks(_) => true,
-                Drive::Arrays => !course.latency,
+                Drive::Arrays | Drive::AwaitedArrays(_) => !course.latency,
                 // Polling takes the core that the target would need, if there is only one.
                 Drive::InlineSpin => course.cores == Cores::Free,
                 Drive::Bulk => !course.latency,
@@ -88,7 +92,7 @@ impl Contestant for Engine {
         if matches!(self.drive, Drive::DrivenTasks(_)) {
             config = config.driver(Driver::Tokio);
         }
-        if self.drive == Drive::Arrays {
+        if self.sends_arrays() {
             config = config.revision(Revision::V2025_03_26).array_calls_max(u32::try_from(course.array)?);
         }
         let config = config.build()?;
@@ -101,8 +105,15 @@ impl Contestant for Engine {
             Drive::Tasks(runtime) | Drive::DrivenTasks(runtime) => {
                 client::tasks(&place, config, runtime, course)
             }
+            Drive::AwaitedArrays(runtime) => client::arrays(&place, config, runtime, course),
             Drive::Blocking => client::blocking(&place, config, course),
         }
+    }
+}
+
+impl Engine {
+    fn sends_arrays(&self) -> bool {
+        matches!(self.drive, Drive::Arrays | Drive::AwaitedArrays(_))
     }
 }
 

@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use volley::{Client, Inline, InlineOutcome, Tool};
+use volley::{Client, Inline, Tool};
 
 use crate::call::MESSAGE;
 use crate::contestant::{Course, Failure};
-use crate::engine::{Place, arguments, config};
+use crate::engine::{Answers, Place, arguments, config};
 use crate::peer::Runtime;
 use crate::report::Spread;
 
@@ -91,15 +91,10 @@ fn inline(plan: &Plan, place: &Place) -> Result<Vec<(f64, f64)>, Failure> {
             engine.submit(&echo, &arguments, 0).map_err(|_| "the window does not take the burst")?;
         }
         let mut answered = 0;
-        while answered < calls {
-            let mut wrong = false;
-            engine.turn(Duration::from_secs(1), |_, _, outcome| match outcome {
-                InlineOutcome::Result(_) => answered += 1,
-                _ => wrong = true,
-            })?;
-            if wrong {
-                return Err("a call was not answered with a result".into());
-            }
+        while answered < calls as u64 {
+            let mut answers = Answers::default();
+            engine.turn(Duration::from_secs(1), |_, _, outcome| _ = answers.look(&outcome))?;
+            answered += answers.right()?;
         }
         Ok(())
     };

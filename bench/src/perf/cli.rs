@@ -19,6 +19,7 @@ use crate::call::Era;
 use crate::contestant::{Cores, Failure};
 use crate::link::Transport;
 use crate::peer::wrk::Wrk;
+use crate::registry;
 
 /// Measures whole calls: the floor, the engine in each of its ways, and other clients, in turns, against one fast target.
 ///
@@ -150,6 +151,13 @@ fn cell(job: Option<&str>) -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let settings = cli.settings();
+    if let Some(part) = settings.only.iter().find(|part| !registry::is_in_a_name(part)) {
+        return Err(format!(
+            "--only {part:?}: nobody's name has this in it (a comma ends a part); there are: {}",
+            registry::names().join("; ")
+        )
+        .into());
+    }
     let mut files = Files::of(cli)?;
     let mut report = files.report(cli)?;
     if cli.render {

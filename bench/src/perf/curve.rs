@@ -1,7 +1,7 @@
 //! Curves: rates of one contestant along calls in flight or connections, their knee, and what is right of it.
 //!
-//! The *knee* is the leftmost point with nine tenths of the best rate. *No collapse* is a matter of what comes behind it:
-//! the worst point there as a part of the best. A floor that falls there too explains it, and stands beside it.
+//! The *knee* is the leftmost point with nine tenths of the best rate. *No collapse* is a matter of all points: each as a part of the best
+//! that stands left of it, so that a fall counts wherever it is. A floor that falls there too explains it, and stands beside it.
 
 use super::document::{Report, Section};
 use crate::contestant::Kind;
@@ -21,14 +21,14 @@ pub struct Curve {
     pub points: Vec<(usize, f64)>,
 }
 
-/// Where a curve stops to rise, and how deep it falls from there on.
+/// Where a curve stops to rise, and how deep it falls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Knee {
     /// Calls in flight.
     pub at: usize,
     /// The best rate of all.
     pub best: f64,
-    /// The worst rate at the knee or right of it, by the best.
+    /// The worst rate of all by the best left of it.
     pub worst_behind: f64,
 }
 
@@ -37,8 +37,12 @@ impl Curve {
     pub fn knee(&self) -> Option<Knee> {
         let best = self.points.iter().map(|point| point.1).max_by(f64::total_cmp)?;
         let from = self.points.iter().position(|point| point.1 >= 0.9 * best)?;
-        let worst = self.points[from..].iter().map(|point| point.1).min_by(f64::total_cmp)?;
-        Some(Knee { at: self.points[from].0, best, worst_behind: worst / best })
+        let (mut best_so_far, mut worst_behind) = (f64::MIN_POSITIVE, 1.0_f64);
+        for (_, rate) in &self.points {
+            best_so_far = best_so_far.max(*rate);
+            worst_behind = worst_behind.min(rate / best_so_far);
+        }
+        Some(Knee { at: self.points[from].0, best, worst_behind })
     }
 }
 
@@ -83,6 +87,8 @@ mod tests {
         let knee = curve(&[(1, 1.0), (4, 9.5), (16, 10.0), (64, 4.0), (256, 6.0)]).knee().unwrap();
         assert_eq!((knee.at, knee.best, knee.worst_behind), (4, 10.0, 0.4));
         assert_eq!(curve(&[(1, 1.0), (4, 2.0)]).knee().unwrap().worst_behind, 1.0);
+        // A fall before the best point is one.
+        assert_eq!(curve(&[(1, 4.0), (4, 2.0), (16, 8.0)]).knee().unwrap().worst_behind, 0.5);
         assert_eq!(curve(&[]).knee(), None);
     }
 

@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{big_reply, burst, soak};
+use super::{big_reply, burst, decode, soak};
 use crate::contestant::{Cores, Course};
 use crate::link::Transport;
-use crate::report::Row;
+use crate::report::{Entry, Row};
 
 /// Part of the report, each measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -37,6 +37,8 @@ pub enum Section {
     Arrays,
     /// Small calls with a long reply among them
     BigReply,
+    /// Answers of several kinds and sizes read into their type
+    Decode,
     /// Full speed for minutes
     Soak,
 }
@@ -58,6 +60,9 @@ pub struct Report {
     pub bursts: Vec<burst::Outcome>,
     /// Long replies.
     pub big_replies: Vec<big_reply::Outcome>,
+    /// Answers read.
+    #[serde(default)]
+    pub decodes: Vec<decode::Outcome>,
     /// Minutes at full speed.
     pub soaks: Vec<soak::Outcome>,
     /// What failed beside the contestants of rows, which say so themselves.
@@ -111,6 +116,7 @@ impl Report {
             rows: Vec::new(),
             bursts: Vec::new(),
             big_replies: Vec::new(),
+            decodes: Vec::new(),
             soaks: Vec::new(),
             failures: Vec::new(),
         }
@@ -171,13 +177,20 @@ impl Report {
         })
     }
 
-    /// Whether a row of this course is there, with all of these contestants.
-    pub fn has(&self, section: Section, course: &Course, names: &[String]) -> bool {
-        self.section(section).filter(|row| row.course.is_row_of(course)).any(|row| {
-            names
-                .iter()
-                .all(|name| row.entries.iter().any(|entry| entry.name == *name && entry.failed.is_none()))
+    /// Whether a row of this course is there, run for as long, with all of these contestants, each of whom ran so often.
+    pub fn has(&self, section: Section, course: &Course, names: &[String], rounds: u32) -> bool {
+        let is_well = |entry: &Entry| {
+            entry.failed.is_none() && (entry.counts.is_some() || entry.runs.len() >= rounds as usize)
+        };
+        self.section(section).filter(|row| row.course == *course).any(|row| {
+            names.iter().all(|name| row.entries.iter().any(|entry| entry.name == *name && is_well(entry)))
         })
+    }
+
+    /// How often whoever ran least often in the matrix had a turn; `None` without a matrix.
+    pub fn rounds(&self) -> Option<usize> {
+        let entries = self.section(Section::Matrix).flat_map(|row| &row.entries);
+        entries.filter(|entry| entry.failed.is_none()).map(|entry| entry.runs.len()).min()
     }
 
     /// Everything that failed, with its place.
@@ -296,16 +309,18 @@ pub(crate) mod tests {
             Section::Matrix,
             Row { course: course(), entries: vec![entry("a", Kind::Floor, &[1]), failed()] },
         );
-        assert!(report.has(Section::Matrix, &course(), &names[..1]));
-        assert!(
-            !report.has(Section::Matrix, &course(), &names) && !report.has(Section::Counts, &course(), &[])
-        );
+        assert!(report.has(Section::Matrix, &course(), &names[..1], 1));
+        assert!(!report.has(Section::Matrix, &course(), &names[..1], 2), "it ran once");
+        assert!(!report.has(Section::Matrix, &course(), &names, 1));
+        assert!(!report.has(Section::Counts, &course(), &[], 1));
         assert_eq!(report.failed(), ["b (tcp, 64 in flight, unpinned): it broke"]);
         let shorter = Course { seconds: 0.1, ..course() };
         let entries = vec![entry("a", Kind::Floor, &[2]), entry("b", Kind::Volley, &[2])];
         report.put(Section::Matrix, Row { course: shorter, entries });
         assert_eq!(report.rows.len(), 1);
-        assert!(report.has(Section::Matrix, &course(), &names) && report.failed().is_empty());
+        assert!(report.has(Section::Matrix, &shorter, &names, 1) && report.failed().is_empty());
+        assert!(!report.has(Section::Matrix, &course(), &names, 1), "it was shorter");
+        assert_eq!(report.rounds(), Some(1));
         assert!(report.matrix(Transport::Tcp, Cores::Free, 64).is_some());
         assert!(report.matrix(Transport::Tcp, Cores::One, 64).is_none());
     }

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{big_reply, burst, soak};
+use super::{big_reply, burst, decode, soak};
 use crate::contestant::{Cores, Course, Failure};
 use crate::{link, pin, registry};
 
@@ -27,6 +27,8 @@ pub enum Job {
     BigReply(big_reply::Plan),
     /// See [`burst`].
     Burst(burst::Plan),
+    /// See [`decode`].
+    Decode(decode::Plan),
 }
 
 /// What a child says.
@@ -52,6 +54,7 @@ impl Job {
             Self::Soak(plan) => &plan.course,
             Self::BigReply(plan) => &plan.course,
             Self::Burst(plan) => &plan.course,
+            Self::Decode(plan) => &plan.course,
         }
     }
 
@@ -78,6 +81,7 @@ impl Job {
             Self::Soak(plan) => serde_json::to_value(soak::run(plan)?),
             Self::BigReply(plan) => serde_json::to_value(big_reply::run(plan)?),
             Self::Burst(plan) => serde_json::to_value(burst::run(plan)?),
+            Self::Decode(plan) => serde_json::to_value(decode::run(plan)?),
         }?)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::document::{Report, Section};
 use super::job::Job;
 use super::plan::{RowPlan, Settings};
-use super::{big_reply, burst, process, soak};
+use super::{big_reply, burst, decode, process, soak};
 use crate::contestant::{Cores, Course, Failure};
 use crate::link::Transport;
 use crate::meter::Run;
@@ -38,7 +38,7 @@ pub fn section(
     watch: &mut impl Watch,
 ) -> Result<(), Failure> {
     for plan in settings.rows(section) {
-        if resume && report.has(section, &plan.course, &plan.names) {
+        if resume && report.has(section, &plan.course, &plan.names, plan.rounds) {
             watch.say(&format!("{section:?}: {} is there", plan.course));
             continue;
         }
@@ -53,6 +53,7 @@ pub fn section(
     match section {
         Section::Coalescing => bursts(settings, resume, report, watch),
         Section::BigReply => big_replies(settings, resume, report, watch),
+        Section::Decode => decodes(settings, resume, report, watch),
         Section::Soak => soaks(settings, resume, report, watch),
         _ => Ok(()),
     }
@@ -184,6 +185,37 @@ fn big_replies(
         }
     }
     Ok(())
+}
+
+fn decodes(
+    settings: &Settings,
+    resume: bool,
+    report: &mut Report,
+    watch: &mut impl Watch,
+) -> Result<(), Failure> {
+    // No transport is in it; the course says on which cores, and for how long.
+    let course = settings.course(Transport::Unix, Cores::One, 1);
+    let plan = decode::Plan { course, rounds: settings.rounds };
+    if !settings.wants("decode") || resume && report.decodes.iter().any(|outcome| outcome.plan == plan) {
+        return Ok(());
+    }
+    match process::ask::<decode::Outcome>(&Job::Decode(plan)) {
+        Ok(outcome) => {
+            for row in &outcome.rows {
+                watch.say(&format!(
+                    "decode, {}, {} bytes: {:.0} MB/s, {:.2} times serde_json",
+                    row.content,
+                    row.bytes,
+                    row.rate().unwrap_or(f64::NAN) / 1e6,
+                    row.ratio().unwrap_or(f64::NAN)
+                ));
+            }
+            report.decodes = vec![outcome];
+            well(report, "decode");
+        }
+        Err(error) => fail(report, watch, "decode", &error),
+    }
+    watch.grown(report)
 }
 
 fn soaks(

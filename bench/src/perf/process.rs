@@ -120,6 +120,8 @@ fn limit(job: &Job) -> Duration {
     let halves = match job {
         Job::BigReply(plan) => f64::from(plan.rounds) * 8.0 + 4.0,
         Job::Run { .. } | Job::Burst(_) => 3.0,
+        // Building values takes seconds for the largest.
+        Job::Decode(plan) => f64::from(plan.rounds) * 200.0,
         // The floor has its quarter.
         Job::Soak(_) => 1.5,
     };

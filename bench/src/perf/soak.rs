@@ -10,7 +10,7 @@ use volley::{Inline, Stats, ToolCall};
 
 use crate::call::MESSAGE;
 use crate::contestant::{Course, Failure};
-use crate::engine::{Echo, Place, config, fill_and_turn};
+use crate::engine::{Answers, Echo, Place, config, fill_and_turn};
 use crate::floor::{Mode, Stream};
 use crate::link::Target;
 use crate::meter::rss_bytes;
@@ -149,7 +149,9 @@ fn inline(plan: &Plan, place: &Place, floor: &mut Stream) -> Result<Seen, Failur
         let rate = (taken - before) as f64 / begun.elapsed().as_secs_f64();
         // The floor has the machine for itself.
         while engine.in_flight() > 0 {
-            engine.turn(Duration::from_secs(1), |_, _, _| taken += 1)?;
+            let mut answers = Answers::default();
+            engine.turn(Duration::from_secs(1), |_, _, outcome| _ = answers.look(&outcome))?;
+            taken += answers.right()?;
         }
         Ok(rate)
     })?;

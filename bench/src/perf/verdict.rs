@@ -47,6 +47,8 @@ pub enum Unit {
     PerCall,
     /// Bytes.
     Bytes,
+    /// Bytes per second.
+    BytesRate,
     /// A count.
     Count,
 }
@@ -118,6 +120,13 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Whether it says that something was faster than its floor.
+    pub fn is_above_the_floor(&self) -> bool {
+        self.unit == Unit::OfFloor && matches!(self.reading.figure, Ok(figure) if figure > 1.0)
+    }
+}
+
 /// All lines, in the order of the thresholds.
 pub fn verdict(report: &Report) -> Vec<Line> {
     let lines = THRESHOLDS.iter().flat_map(|threshold| {
@@ -136,6 +145,7 @@ const INLINE: &str = "volley inline";
 const SPIN: &str = "volley inline, spin 50us";
 const BULK: &str = "volley client, bulk";
 const WRK: &str = "wrk -t1";
+const AWAITED_ARRAYS: &str = "volley arrays, awaited";
 
 /// None for a call is fewer than one for two hundred calls: a run reads its clocks from `/proc`, which takes a few blocks,
 /// and the queues of a bulk job take one for every 31 claims and batches of up to 128 calls.
@@ -275,7 +285,7 @@ const THRESHOLDS: &[Threshold] = &[
         },
     },
     Threshold {
-        what: "JSON-RPC arrays of 100 over HTTP, by jsonrpsee's `batch_request`",
+        what: "JSON-RPC arrays of 100 over HTTP, every call made and decoded, by jsonrpsee's `batch_request`",
         unit: Unit::Times,
         must: Some(AtLeast(2.0)),
         goal: Some(AtLeast(4.0)),
@@ -296,8 +306,7 @@ const THRESHOLDS: &[Threshold] = &[
         read: |report| bursts(report, |burst| burst.saved()),
     },
     Threshold {
-        // One, and not two.
-        what: "burst of 100 calls, in round trips of a single call",
+        what: "burst of 100 calls, in round trips of a single call (one, and not two)",
         unit: Unit::Times,
         must: None,
         goal: Some(AtMost(1.5)),
@@ -308,42 +317,49 @@ const THRESHOLDS: &[Threshold] = &[
         unit: Unit::PerCall,
         must: Some(AtMost(NONE)),
         goal: Some(AtMost(NONE)),
-        read: |report| streams(|one| allocations(report, one, INLINE)),
+        read: |report| Transport::ALL.map(|one| allocations(report, one, INLINE)).into(),
     },
     Threshold {
         what: "heap allocations for a call, bulk",
         unit: Unit::PerCall,
         must: Some(AtMost(NONE)),
         goal: Some(AtMost(NONE)),
-        read: |report| streams(|one| allocations(report, one, BULK)),
+        read: |report| Transport::ALL.map(|one| allocations(report, one, BULK)).into(),
     },
     Threshold {
         what: "memory of an idle connection",
         unit: Unit::Bytes,
         must: Some(AtMost(8.0 * 1024.0)),
         goal: Some(AtMost(4.0 * 1024.0)),
-        read: |report| vec![memory(report, "Unix, inline", |(idle, _)| idle)],
+        read: |report| MEMORY.map(|(who, calls)| memory(report, who, calls, |(idle, _)| idle)).into(),
     },
     Threshold {
         what: "memory of a busy connection",
         unit: Unit::Bytes,
         must: Some(AtMost(24.0 * 1024.0)),
         goal: Some(AtMost(16.0 * 1024.0)),
-        read: |report| vec![memory(report, "Unix, inline, one call in flight on each", |(_, busy)| busy)],
+        read: |report| MEMORY.map(|(who, calls)| memory(report, who, calls, |(_, busy)| busy)).into(),
     },
     Threshold {
         what: "10,000 connections, one call in flight on each, by rmcp",
         unit: Unit::Times,
         must: Some(AtLeast(3.0)),
         goal: Some(AtLeast(10.0)),
-        read: |report| many(report, |entry| entry.median()),
+        read: |report| many(report, |row, kind| row.best_of_all(|entry| entry.kind == kind)?.median()),
     },
     Threshold {
         what: "10,000 connections: p99 by rmcp's",
         unit: Unit::Times,
         must: Some(AtMost(0.1)),
         goal: None,
-        read: |report| many(report, |entry| entry.latency().map(|latency| latency.p99_us)),
+        // Of whoever has the best one, which need not be the fastest.
+        read: |report| {
+            many(report, |row, kind| {
+                let of_kind = row.entries.iter().filter(|entry| entry.kind == kind);
+                let all = of_kind.map(|entry| Some(entry.latency()?.p99_us)).collect::<Option<Vec<_>>>()?;
+                all.into_iter().min_by(f64::total_cmp)
+            })
+        },
     },
     Threshold {
         what: "p99 of small calls while a long reply comes in on the same shard, by that without",
@@ -353,18 +369,18 @@ const THRESHOLDS: &[Threshold] = &[
         read: big_replies,
     },
     Threshold {
-        what: "curve of calls in flight: the worst rate behind the knee, by the best",
+        what: "curve of calls in flight: the worst rate by the best left of it",
         unit: Unit::Part,
         must: Some(AtLeast(0.5)),
         goal: Some(AtLeast(0.8)),
-        read: |report| knees(report, Section::InFlight, &[INLINE, BULK]),
+        read: |report| knees(report, Section::InFlight, &[INLINE, SPIN, BULK]),
     },
     Threshold {
-        what: "curve of connections: the worst rate behind the knee, by the best",
+        what: "curve of connections: the worst rate by the best left of it",
         unit: Unit::Part,
         must: Some(AtLeast(0.5)),
         goal: Some(AtLeast(0.8)),
-        read: |report| knees(report, Section::Connections, &[INLINE]),
+        read: |report| knees(report, Section::Connections, &[INLINE, SPIN]),
     },
     Threshold {
         what: "soak: the last minute by the first, both against the floor of their minute",
@@ -394,11 +410,25 @@ const THRESHOLDS: &[Threshold] = &[
         },
     },
     Threshold {
-        what: "typed decode, 1 KiB / 64 KiB / 10 MiB, by serde_json",
+        what: "typed decode, by serde_json",
         unit: Unit::Times,
         must: Some(AtLeast(1.0)),
         goal: None,
-        read: |_| vec![missing("", "a stage, by criterion: `just bench decode`")],
+        read: |report| decodes(report, super::decode::Measured::ratio),
+    },
+    Threshold {
+        what: "typed decode",
+        unit: Unit::BytesRate,
+        must: None,
+        goal: Some(AtLeast(1e9)),
+        read: |report| decodes(report, super::decode::Measured::rate),
+    },
+    Threshold {
+        what: "loadgen: calls/s with the recording of times off by those with it on",
+        unit: Unit::Times,
+        must: Some(AtMost(1.03)),
+        goal: Some(AtMost(1.01)),
+        read: |_| vec![missing("", "loadgen has no switch that turns it off yet")],
     },
     Threshold {
         what: "two shards by one",
@@ -455,7 +485,8 @@ fn by(
 ) -> Reading {
     let mut reading = of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
         let ours = row.best(ours).and_then(Entry::median).ok_or("the engine has no figure")?;
-        Ok(ours / row.best(theirs).and_then(Entry::median).ok_or("whom it is compared with did not run")?)
+        let theirs = row.best_of_all(theirs).and_then(Entry::median);
+        Ok(ours / theirs.ok_or("of those it is compared with not all ran")?)
     });
     let row = report.matrix(transport, cores, calls);
     let peer = row.and_then(|row| row.best(theirs));
@@ -491,8 +522,9 @@ fn arrays(report: &Report) -> Vec<Reading> {
     }
     let one = |row: &&Row| {
         of_row(format!("{} calls in flight", row.course.calls_in_flight()), Some(row), |row| {
-            let ours = row.best(|entry| entry.kind == Kind::Volley).and_then(Entry::median);
-            let theirs = row.best(|entry| entry.kind == Kind::Jsonrpsee).and_then(Entry::median);
+            // Those that make and decode every call, as jsonrpsee does.
+            let ours = row.best(|entry| entry.name.starts_with(AWAITED_ARRAYS)).and_then(Entry::median);
+            let theirs = row.best_of_all(|entry| entry.kind == Kind::Jsonrpsee).and_then(Entry::median);
             Ok(ours.ok_or("no contestant of the engine sends arrays")?
                 / theirs.ok_or("jsonrpsee did not run")?)
         })
@@ -507,8 +539,8 @@ fn coalesced(report: &Report) -> Vec<Reading> {
         return vec![missing("", "no such row was run")];
     }
     let others = [
-        ("floor, a write for each call", "the floor's"),
-        ("volley inline, a turn for each call", "the engine's own"),
+        ("floor, a write for each call", "those of the floor"),
+        ("volley inline, a turn for each call", "those of the engine, a whole turn each"),
     ];
     let both = |row: &Row| {
         others.map(|(other, whose)| {
@@ -557,53 +589,71 @@ pub fn memory_of_a_connection(report: &Report, name: &str, in_flight: usize) -> 
     Some(((all.0 - few.0) / more, (all.1 - few.1) / more))
 }
 
-fn memory(report: &Report, place: &str, pick: fn((f64, f64)) -> f64) -> Reading {
-    let figure = memory_of_a_connection(report, INLINE, 1).map(pick);
+/// Whose connections are looked at, and with how many calls in flight on each. With many, and through the client, what the calls
+/// themselves take is counted as the connection's.
+const MEMORY: [(&str, usize); 3] = [(INLINE, 1), (INLINE, 64), ("volley client, tasks, current-thread", 1)];
+
+fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f64, f64)) -> f64) -> Reading {
+    let figure = memory_of_a_connection(report, name, in_flight).map(pick);
     Reading {
-        place: place.to_owned(),
+        place: format!("Unix, {}, {in_flight} in flight on each", name.trim_start_matches("volley ")),
         figure: figure.ok_or_else(|| "no such rows were run".to_owned()),
         floor: None,
         peer: None,
     }
 }
 
-fn many(report: &Report, figure: fn(&Entry) -> Option<f64>) -> Vec<Reading> {
+fn many(report: &Report, figure: fn(&Row, Kind) -> Option<f64>) -> Vec<Reading> {
     let Some(row) = report.section(Section::Many).next() else {
         return vec![missing("", "no such row was run")];
     };
     let place = format!("unix, {} connections", row.course.connections);
     vec![of_row(place, Some(row), |row| {
-        let of = |kind| row.best(|entry| entry.kind == kind).and_then(figure);
-        Ok(of(Kind::Volley).ok_or("the engine has no figure")?
-            / of(Kind::Rmcp).ok_or("rmcp has no figure")?)
+        Ok(figure(row, Kind::Volley).ok_or("the engine has no figure")?
+            / figure(row, Kind::Rmcp).ok_or("rmcp has no figure")?)
     })]
 }
 
-/// On two connections those that overlap the long reply; on one, where they wait behind it, all of the run.
+/// On two connections, those that overlap the long reply. On one they wait behind it, whatever a client does; and the p99 over all of a run
+/// says how long the pauses between long replies were, so it is in the report and not here.
 fn big_replies(report: &Report) -> Vec<Reading> {
-    if report.big_replies.is_empty() {
+    let of_two = || report.big_replies.iter().filter(|outcome| outcome.plan.course.connections > 1);
+    if of_two().next().is_none() {
         return vec![missing("", "no long reply was sent")];
     }
     let one = |outcome: &super::big_reply::Outcome| {
         let (transport, size) = (outcome.plan.course.transport, outcome.plan.reply_bytes >> 20);
-        let (place, factor): (_, fn(&_, super::big_reply::Side) -> _) = if outcome.plan.course.connections > 1
-        {
-            (
-                "two connections, those that overlap it and are not behind it",
-                super::big_reply::Outcome::factor_meanwhile,
-            )
-        } else {
-            ("one connection, all of the run", super::big_reply::Outcome::factor)
-        };
-        let floor = factor(outcome, |round| &round.floor).unwrap_or(f64::NAN);
+        let floor = outcome.factor_meanwhile(|round| &round.floor).unwrap_or(f64::NAN);
+        let place = "two connections, those that overlap it and are not behind it";
         Reading {
             place: format!("{transport}, {size} MiB, {place}; the floor's {floor:.2}"),
-            figure: factor(outcome, |round| &round.engine).ok_or_else(|| "no rounds".to_owned()),
+            figure: outcome.factor_meanwhile(|round| &round.engine).ok_or_else(|| "no rounds".to_owned()),
             floor: None,
             peer: None,
         }
     };
-    report.big_replies.iter().map(one).collect()
+    of_two().map(one).collect()
+}
+
+/// Of each size the kind of content that it is slowest with.
+fn decodes(report: &Report, figure: fn(&super::decode::Measured) -> Option<f64>) -> Vec<Reading> {
+    let Some(outcome) = report.decodes.first() else { return vec![missing("", "nothing was decoded")] };
+    let mut readings: Vec<(usize, &str, f64)> = Vec::new();
+    for row in &outcome.rows {
+        let Some(value) = figure(row) else { continue };
+        match readings.iter_mut().find(|reading| reading.0 == row.bytes) {
+            Some(worst) if value < worst.2 => *worst = (row.bytes, &row.content, value),
+            Some(_) => {}
+            None => readings.push((row.bytes, &row.content, value)),
+        }
+    }
+    let one = |(bytes, content, value): (usize, &str, f64)| Reading {
+        place: format!("{} KiB, worst of all kinds: {content}", bytes >> 10),
+        figure: Ok(value),
+        floor: None,
+        peer: None,
+    };
+    readings.into_iter().map(one).collect()
 }
 
 fn knees(report: &Report, section: Section, names: &[&str]) -> Vec<Reading> {

@@ -1,0 +1,119 @@
+//! Typed decoding, a stage and not a call: whole answers into their type, by the engine's reader and by serde_json, in turns.
+//!
+//! Every kind of content in three sizes, in one process on one core. `just bench decode` has more sizes and readers; here it stands in the
+//! verdict, beside what it is a part of.
+
+use std::time::{Duration, Instant};
+
+use volley::internals::stages;
+
+use crate::answers::{self, Content};
+use crate::contestant::{Course, Failure};
+use crate::report::Spread;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Plan {
+    /// Its cores, and its seconds, of which each reader has a tenth for an answer.
+    pub course: Course,
+    /// How often the readers take turns.
+    pub rounds: u32,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// What was done.
+    pub plan: Plan,
+    /// One for each answer.
+    pub rows: Vec<Measured>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Measured {
+    /// What it is made of.
+    pub content: String,
+    /// How long its content is, about.
+    pub bytes: usize,
+    /// Bytes a second: the engine's reader, serde_json.
+    pub rounds: Vec<(f64, f64)>,
+}
+
+impl Measured {
+    /// The engine's bytes a second, the median.
+    pub fn rate(&self) -> Option<f64> {
+        Some(Spread::of(self.rounds.iter().map(|round| round.0))?.median)
+    }
+
+    /// The engine's median by serde_json's.
+    pub fn ratio(&self) -> Option<f64> {
+        Some(self.rate()? / Spread::of(self.rounds.iter().map(|round| round.1))?.median)
+    }
+}
+
+/// Does it, in this process.
+///
+/// # Errors
+///
+/// When the readers do not agree.
+pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
+    let mut rows = Vec::new();
+    for bytes in SIZES {
+        for content in Content::ALL {
+            let answer = answers::answer(content, bytes);
+            if stages::decode(&answer).ok() != answers::by_serde_json(&answer) {
+                return Err(format!("{} of {bytes} bytes is read in two ways", content.name()).into());
+            }
+            let slice = plan.course.duration() / 10;
+            let both = || {
+                let own = rate(&answer, slice, |bytes| stages::decode(bytes).ok());
+                (own, rate(&answer, slice, answers::by_serde_json))
+            };
+            let rounds = (0..plan.rounds).map(|_| both()).collect();
+            rows.push(Measured { content: content.name().to_owned(), bytes, rounds });
+        }
+    }
+    Ok(Outcome { plan: *plan, rows })
+}
+
+const SIZES: [usize; 3] = [1 << 10, 64 << 10, 10 << 20];
+
+/// Bytes a second, over at least one answer.
+fn rate<T>(answer: &[u8], slice: Duration, read: impl Fn(&[u8]) -> Option<T>) -> f64 {
+    let (begun, mut bytes) = (Instant::now(), 0_usize);
+    loop {
+        // The clock takes as long as a short answer does.
+        for _ in 0..(64 << 10) / answer.len() + 1 {
+            std::hint::black_box(read(std::hint::black_box(answer)));
+            bytes += answer.len();
+        }
+        if begun.elapsed() >= slice {
+            return bytes as f64 / begun.elapsed().as_secs_f64();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::course;
+
+    #[test]
+    fn every_kind_and_size_has_its_rounds() {
+        let plan = Plan { course: Course { seconds: 0.001, ..course() }, rounds: 1 };
+        let rows: Vec<_> = [1 << 10, 4 << 10]
+            .map(|bytes| Measured {
+                content: "plain".into(),
+                bytes,
+                rounds: vec![(4.0, 2.0), (6.0, 2.0), (5.0, 1.0)],
+            })
+            .into();
+        assert_eq!((rows[0].rate(), rows[0].ratio()), (Some(5.0), Some(2.5)));
+        assert_eq!(Measured { rounds: Vec::new(), ..rows[0].clone() }.ratio(), None);
+        let outcome = Outcome { plan, rows };
+        let text = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+        assert!(rate(b"abc", Duration::from_millis(1), |bytes| bytes.first().copied()) > 0.0);
+    }
+}
