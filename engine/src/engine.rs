@@ -120,6 +120,7 @@ impl Engine {
             let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
             let mut settings = config.settings(n, seed.wrapping_add(n as u64));
             settings.http = endpoint.http_settings(&config);
+            let is_http = settings.http.is_some();
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
             let on_stderr = values.on_stderr.clone();
             let spin = crew.spin(values.spin);
@@ -131,6 +132,7 @@ impl Engine {
                 Arc::clone(&porter),
                 pool.clone(),
                 values.decode_offload_bytes,
+                is_http,
             );
             runners.push(Runner::new(shard, desk, Arc::clone(&handle)));
             handles.push(handle);

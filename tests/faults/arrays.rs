@@ -695,6 +695,44 @@ fn a_nameless_error_among_answers_is_no_refusal_of_the_array() {
     });
 }
 
+/// What is said in response to a request means the same in an array of one: an error that names nobody refuses the array, and its calls
+/// go again; in answer to a single call it is that call's error.
+#[test]
+fn a_nameless_error_in_an_array_is_what_it_is_by_itself() {
+    const REFUSAL: &str =
+        r#"[{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request"}}]"#;
+    story_alone(async {
+        let executions = Executions::default();
+        let array = server(&executions, |peer, _, _| {
+            peer.json("200 OK", REFUSAL);
+            Then::Keep
+        });
+        let asks = client(&array).await;
+        let outcomes = in_an_array(&asks).await;
+        executions.are_right(&outcomes);
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+        assert!(asks.stats().array_fallbacks >= outcomes.len() as u64, "{:?}", asks.stats());
+        asks.close().await;
+
+        let single = HttpServer::plain("", |peer: &mut Peer, request: &Request| {
+            if request.rpc() == "initialize" {
+                let result = scripted_server::initialized("2025-03-26");
+                let body = json!({"jsonrpc": "2.0", "id": request.message["id"], "result": result});
+                peer.json("200 OK", &body.to_string());
+            } else if request.is_call() {
+                peer.json("200 OK", REFUSAL);
+            } else {
+                peer.accept();
+            }
+            Then::Keep
+        });
+        let client = client(&single).await;
+        let error = client.call(calls(0, 1).next().expect("one")).await.expect_err("it was refused");
+        assert_eq!((error.kind(), error.fate()), (volley::ErrorKind::Rpc, Fate::Answered), "{error}");
+        client.close().await;
+    });
+}
+
 /// A refusal that names other calls says nothing of these, so they are not sent again.
 #[test]
 fn a_refusal_of_other_calls_is_no_word_on_an_array() {

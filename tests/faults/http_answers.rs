@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use volley::{Client, ConfigBuilder, Error, ErrorKind, Fate, Stats, ToolResult};
+use volley::{Client, Config, ConfigBuilder, Error, ErrorKind, Fate, Stats, ToolResult};
 use volley_tests::calls::{books_balance, echo, echoes_work, first_text, long_echo, long_message, message};
 use volley_tests::http_server::{HttpServer, Peer, Request, Then};
 use volley_tests::target::ERAS;
@@ -155,7 +155,7 @@ type Spelling = fn(&str) -> (String, Then);
 /// What RFC 9112 allows and few servers do.
 #[test]
 fn odd_spellings_of_a_right_answer_are_understood() {
-    let spellings: [Spelling; 11] = [
+    let spellings: [Spelling; 12] = [
         |body| (format!("http/1.1 200 OK\r\n\r\n{body}").replace("http", "HTTP"), Then::Close),
         |body| {
             let len = body.len();
@@ -208,6 +208,8 @@ fn odd_spellings_of_a_right_answer_are_understood() {
             let many: String = (0..90).map(|n| format!("X-{n}: {n}\r\n")).collect();
             (format!("{JSON}{many}Content-Length: {len}\r\n\r\n{body}"), Then::Keep)
         },
+        // Some programs begin every text with a byte-order mark (RFC 8259, section 8.1: it may be ignored).
+        |body| (sized(&format!("\u{feff}{body}")), Then::Keep),
         |body| {
             let one: String =
                 body.chars().map(|char| format!("{:x}\r\n{char}\r\n", char.len_utf8())).collect();
@@ -322,6 +324,44 @@ fn an_error_without_an_id_is_the_error_of_its_request() {
                 assert_eq!((error.kind(), error.fate()), (ErrorKind::Rpc, Fate::Answered), "{error}");
                 assert_eq!((met.stats.failed, met.stats.rpc_errors), (0, 1), "{:?}", met.stats);
             }
+        }
+    });
+}
+
+/// Whatever stands between writes its own bodies, and some are JSON without being an object. The shard panicked over these when they came
+/// in answer to an opening.
+#[test]
+fn a_body_that_is_no_object_is_no_answer_to_an_opening() {
+    story_alone(async {
+        for status in ["200 OK", "400 Bad Request", "404 Not Found"] {
+            for body in [r#""Not Found""#, "[]", "[1]", "true", "404", "null", "{}"] {
+                let server = HttpServer::plain("legacy", move |peer, request| {
+                    if request.rpc() == "server/discover" {
+                        peer.json(status, body);
+                    } else if request.is_call() {
+                        peer.echo(request);
+                    } else if !peer.opens(request) {
+                        peer.accept();
+                    }
+                    Then::Keep
+                });
+                let client = connect(server.endpoint(), brisk).await;
+                echoes_work(&client, 0..3).await;
+                books_balance(&client).await;
+                client.close().await;
+            }
+        }
+        for body in [r#""Not Found""#, "[]", "true"] {
+            let server = HttpServer::plain("legacy", move |peer, _| {
+                peer.json("200 OK", body);
+                Then::Keep
+            });
+            let config = brisk(Config::builder()).attempts_max(1).build().expect("valid");
+            let error = match Client::connect(server.endpoint(), config).await {
+                Ok(client) => client.call(echo(0)).await.expect_err("nothing was opened"),
+                Err(error) => error,
+            };
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Unreachable, Fate::NotSent), "{error}");
         }
     });
 }

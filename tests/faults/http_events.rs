@@ -262,6 +262,46 @@ fn company_in_the_stream_does_not_disturb_the_answer() {
     });
 }
 
+/// A notification longer than the bound on the call's own stream is passed over, as it is on a line. It was taken for the answer, and the
+/// call failed beside it. An answer that is too long fails its call, which was executed.
+#[test]
+fn an_event_that_is_too_long_fails_the_call_only_if_it_is_its_answer() {
+    story_alone(async {
+        for era in ERAS {
+            let log = |bytes| {
+                let text = "x".repeat(bytes);
+                format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"info","data":"{text}"}}}}"#
+                )
+            };
+            let server = odd_stream(era, move |peer, request| {
+                peer.chunk(&format!("data: {}\n\n", log(200_000)));
+                peer.chunk(&format!("data: {}\n\n", request.answer()));
+                peer.end_chunks();
+                Then::Keep
+            });
+            let bounded = |config| brisk(config).frame_bytes_max(64 * 1024);
+            let client = connect(server.endpoint(), bounded).await;
+            assert_eq!(first_text(&client.call(echo(0)).await.expect("an answer")), message(0));
+            echoes_work(&client, 1..20).await;
+            let stats = books_balance(&client).await;
+            assert_eq!((stats.answered, stats.failed, stats.oversized), (20, 0, 1), "{stats:?}");
+            client.close().await;
+
+            let server = odd_stream(era, |peer, request| {
+                peer.chunk(&format!("data: {}\n\n", answer(&request.id(), &long_message(0, 200_000))));
+                peer.end_chunks();
+                Then::Keep
+            });
+            let client = connect(server.endpoint(), bounded).await;
+            let error = client.call(echo(0)).await.expect_err("it is too long");
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::FrameTooLarge, Fate::Answered), "{error}");
+            echoes_work(&client, 1..20).await;
+            client.close().await;
+        }
+    });
+}
+
 /// The answer has come and the stream goes on. The caller has it at once, the socket is not waited for, and the window of one
 /// is free again.
 #[test]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use volley::{Client, Config, ConfigBuilder, Interceptor, blocking};
+use volley::{Client, Config, ConfigBuilder, Driver, Interceptor, blocking};
 use volley_tests::{
     byte_server::ByteServer,
     calls::{echo, message},
@@ -159,4 +159,47 @@ fn a_shard_that_is_down_tries_again_by_itself() {
     let ready = |stats: volley::Stats| stats.connects - stats.disconnects == 2;
     until_blocking("both connections are ready", || is_open.load(Ordering::SeqCst) && ready(client.stats()));
     client.close();
+}
+
+/// Tasks that make one call after the other took, in the same poll, the slots that they had freed, and a call that waited for one of these
+/// waited for as long as they went on. On one thread nothing is left to chance.
+#[test]
+fn a_waiting_call_has_its_turn_among_tasks_that_never_pause() {
+    let target = Target::tcp(&[]);
+    for driver in [Driver::Thread, Driver::Tokio] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            // Slots for two calls: one in flight, one behind it.
+            let config = Config::builder().in_flight(1).queue(1).driver(driver).build().expect("valid");
+            let client = Client::connect(target.endpoint(), config).await.expect("the target is there");
+            let over = Arc::new(AtomicBool::new(false));
+            let busy: Vec<_> = (0..2)
+                .map(|task| {
+                    let (client, over) = (client.clone(), Arc::clone(&over));
+                    tokio::spawn(async move {
+                        let mut answered = 0_u64;
+                        while !over.load(Ordering::Relaxed) {
+                            client.call(echo(task)).await.expect("an answer");
+                            answered += 1;
+                        }
+                        answered
+                    })
+                })
+                .collect();
+            // Both slots are theirs.
+            while client.stats().answered < 20 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for n in 100..120 {
+                let call = tokio::time::timeout(ITS_TURN, client.call(echo(n)));
+                let result = call.await.unwrap_or_else(|_| panic!("{driver:?}: call {n} has no turn"));
+                assert_eq!(result.expect("an answer").text(), message(n));
+            }
+            over.store(true, Ordering::Relaxed);
+            for task in busy {
+                assert!(task.await.expect("no task panics") > 0);
+            }
+            client.close().await;
+        });
+    }
 }

@@ -310,3 +310,68 @@ fn a_long_answer_that_cannot_be_read_fails_its_own_call_only() {
         assert_eq!(client.stats().disconnects, 0);
     }
 }
+
+/// A type of the caller's that cannot be read without a panic.
+#[derive(Debug)]
+struct Fragile;
+
+impl<'de> serde::Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("a reader with a fault")
+    }
+}
+
+/// A reader or an iterator of the caller's that panics is the caller's affair; the calls around it keep their numbers, and none is lost.
+/// The next outcome had the number of the one before, and an ordered job waited for calls that it had lost.
+#[test]
+fn what_panics_in_the_callers_code_costs_no_other_call() {
+    let server = Server::target(&[]);
+    for workers in [0, 1] {
+        let config = Config::builder().decode_workers(workers).decode_offload_bytes(if workers == 0 {
+            MIB
+        } else {
+            64
+        });
+        let client =
+            volley::blocking::Client::connect(server.endpoint.clone(), config.build().unwrap()).unwrap();
+        for ordered in [true, false] {
+            let bulk = client.as_async().bulk((0..100).map(echo));
+            let bulk = if ordered { bulk.ordered() } else { bulk };
+            let mut seen: Vec<_> = bulk
+                .decoded_as::<Fragile>()
+                .blocking()
+                .map(|(index, outcome)| {
+                    let error = outcome.expect_err("it cannot be read");
+                    assert_eq!(
+                        (error.kind(), error.fate()),
+                        (ErrorKind::Internal, Fate::Answered),
+                        "{error}"
+                    );
+                    index
+                })
+                .collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        }
+        for ordered in [true, false] {
+            let calls = (0..100).map(|n| if n == 37 { panic!("an iterator with a fault") } else { echo(n) });
+            let bulk = client.as_async().bulk(calls);
+            let mut bulk = if ordered { bulk.ordered() } else { bulk }.blocking();
+            let mut texts = Vec::new();
+            let mut panics = 0;
+            loop {
+                let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bulk.next()));
+                match next {
+                    Ok(Some((_, outcome))) => texts.push(outcome.unwrap().tool_result().unwrap().text()),
+                    Ok(None) => break,
+                    Err(_) => panics += 1,
+                }
+            }
+            texts.sort_unstable();
+            let mut expected: Vec<_> = (0..100).filter(|n| *n != 37).map(message).collect();
+            expected.sort_unstable();
+            assert_eq!((texts, panics), (expected, 1));
+        }
+        client.close();
+    }
+}

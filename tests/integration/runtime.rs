@@ -176,6 +176,32 @@ fn a_client_works_outside_of_the_runtime_that_drives_it() {
     }
 }
 
+/// A worker of the very runtime that drives the shard blocks in a call. The shard's task, woken by it, stood in that worker's own slot, out
+/// of which no other worker takes it: both waited for each other, time-outs and all.
+#[test]
+fn a_worker_of_the_runtime_that_drives_may_block() {
+    let server = Server::target(&[]);
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    let endpoint = server.endpoint.clone();
+    let (give, ended) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        let config = Config::builder().driver(Driver::Tokio).build().expect("valid");
+        let client = volley::blocking::Client::connect(endpoint, config).expect("the server takes calls");
+        for n in 0..200 {
+            assert_eq!(client.call(echo(n)).expect("an answer").text(), message(n));
+        }
+        let outcomes = client.batch().calls((0..10).map(echo)).send().wait();
+        assert!(outcomes.iter().all(Result::is_ok));
+        assert_eq!(client.bulk((0..300).map(echo)).filter(|(_, outcome)| outcome.is_ok()).count(), 300);
+        client.close();
+        give.send(client.stats()).expect("somebody waits");
+    });
+    let stats = ended.recv_timeout(PATIENCE).expect("it ends");
+    assert_eq!(stats.answered, 510, "{stats:?}");
+    adds_up(&stats);
+    runtime.shutdown_background();
+}
+
 /// The runtime goes first: every call has an end that says how far it got, and no process is left.
 #[test]
 fn a_runtime_that_is_shut_down_ends_the_calls_of_its_shards() {

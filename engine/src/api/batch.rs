@@ -15,6 +15,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    block::block_on,
     call::{Call, Request},
     client::Client,
     together::Together,
@@ -262,7 +263,8 @@ enum Way {
 impl<T> BatchAnswers<T> {
     /// Blocks the thread until all outcomes are there.
     pub fn wait(self) -> Vec<Result<T, Error>> {
-        pollster::block_on(self)
+        let driver = self.engine.config.values.driver;
+        block_on(driver, self)
     }
 
     /// Takes the outcomes that have come. Returns whether there were any.

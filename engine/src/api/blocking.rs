@@ -10,13 +10,18 @@
 //! # Ok::<(), volley::Error>(())
 //! ```
 
-use std::{borrow::Borrow, time::Duration};
+use std::{borrow::Borrow, future::Future, time::Duration};
 
 use serde::Serialize;
 
-use super::{batch::Batch, bulk::BlockingBulk, client};
+use super::{
+    batch::Batch,
+    block::{block_on, blocking},
+    bulk::BlockingBulk,
+    client,
+};
 use crate::{
-    config::{Config, endpoint::Endpoint},
+    config::{Config, driver::Driver, endpoint::Endpoint},
     decode::answer::RawAnswer,
     error::Error,
     model::tool::{ToolCall, ToolDescription, ToolResult},
@@ -37,7 +42,7 @@ impl Client {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
-        pollster::block_on(client::Client::connect(endpoint, config)).map(Self)
+        block_on(config.values.driver, client::Client::connect(endpoint, config)).map(Self)
     }
 
     /// As [`crate::Client::call_tool`], and waits.
@@ -45,7 +50,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn call_tool(&self, tool: &str, arguments: &impl Serialize) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.call_tool_as(tool, arguments, true))
+        self.block_on(self.0.call_tool_as(tool, arguments, true))
     }
 
     /// As [`crate::Client::call`], and waits.
@@ -53,7 +58,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn call(&self, call: impl Borrow<ToolCall>) -> Result<ToolResult, Error> {
-        pollster::block_on(self.0.make(call.borrow(), true))
+        self.block_on(self.0.make(call.borrow(), true))
     }
 
     /// As [`crate::Client::request`], and waits.
@@ -61,7 +66,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn request(&self, method: &str, params: &impl Serialize) -> Result<RawAnswer, Error> {
-        pollster::block_on(self.0.request(method, params))
+        self.block_on(self.0.request(method, params))
     }
 
     /// As [`crate::Client::notify`], and waits.
@@ -69,7 +74,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Error> {
-        pollster::block_on(self.0.notify(method, params))
+        self.block_on(self.0.notify(method, params))
     }
 
     /// As [`crate::Client::list_tools`], and waits.
@@ -77,7 +82,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_tools(&self) -> Result<Vec<ToolDescription>, Error> {
-        pollster::block_on(self.0.list_tools())
+        self.block_on(self.0.list_tools())
     }
 
     /// As [`crate::Client::bulk`], as an iterator.
@@ -92,7 +97,7 @@ impl Client {
 
     /// As [`crate::Client::with_batch`], and waits.
     pub fn with_batch(&self, fill: impl FnOnce(&mut Batch)) -> Vec<Result<ToolResult, Error>> {
-        pollster::block_on(self.0.with_batch(fill))
+        self.block_on(self.0.with_batch(fill))
     }
 
     /// As [`crate::Client::stats`].
@@ -102,16 +107,24 @@ impl Client {
 
     /// As [`crate::Client::drain`], and waits.
     pub fn drain(&self, deadline: Duration) -> bool {
-        self.0.engine().drain_blocking(deadline)
+        blocking(self.driver(), || self.0.engine().drain_blocking(deadline))
     }
 
     /// As [`crate::Client::close`], and waits.
     pub fn close(&self) {
-        self.0.engine().close_blocking();
+        blocking(self.driver(), || self.0.engine().close_blocking());
     }
 
     /// The async client behind this one.
     pub fn as_async(&self) -> &client::Client {
         &self.0
+    }
+
+    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        block_on(self.driver(), future)
+    }
+
+    fn driver(&self) -> Driver {
+        self.0.engine().config.values.driver
     }
 }

@@ -35,7 +35,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_page<T: Listable>(&self, cursor: Option<&str>) -> Result<Page<T>, Error> {
-        pollster::block_on(self.as_async().list_page(cursor))
+        self.block_on(self.as_async().list_page(cursor))
     }
 
     /// As [`crate::Client::list`], and waits.
@@ -43,7 +43,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list<T: Listable>(&self) -> Result<Listed<T>, Error> {
-        pollster::block_on(self.as_async().list())
+        self.block_on(self.as_async().list())
     }
 
     /// As [`crate::Client::list_resources`], and waits.
@@ -51,7 +51,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_resources(&self) -> Result<Listed<Resource>, Error> {
-        pollster::block_on(self.as_async().list_resources())
+        self.block_on(self.as_async().list_resources())
     }
 
     /// As [`crate::Client::list_resource_templates`], and waits.
@@ -59,7 +59,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_resource_templates(&self) -> Result<Listed<ResourceTemplate>, Error> {
-        pollster::block_on(self.as_async().list_resource_templates())
+        self.block_on(self.as_async().list_resource_templates())
     }
 
     /// As [`crate::Client::list_prompts`], and waits.
@@ -67,7 +67,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_prompts(&self) -> Result<Listed<Prompt>, Error> {
-        pollster::block_on(self.as_async().list_prompts())
+        self.block_on(self.as_async().list_prompts())
     }
 
     /// As [`crate::Client::list_tasks`], and waits.
@@ -75,7 +75,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn list_tasks(&self) -> Result<Listed<Task>, Error> {
-        pollster::block_on(self.as_async().list_tasks())
+        self.block_on(self.as_async().list_tasks())
     }
 
     /// As [`crate::Client::read_resource`], and waits.
@@ -83,7 +83,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn read_resource(&self, uri: &str) -> Result<ReadResourceResult, Error> {
-        pollster::block_on(self.as_async().read_resource(uri))
+        self.block_on(self.as_async().read_resource(uri))
     }
 
     /// As [`crate::Client::get_prompt`], and waits.
@@ -91,7 +91,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn get_prompt(&self, name: &str, arguments: &impl Serialize) -> Result<GetPromptResult, Error> {
-        pollster::block_on(self.as_async().get_prompt(name, arguments))
+        self.block_on(self.as_async().get_prompt(name, arguments))
     }
 
     /// As [`crate::Client::complete`], and waits.
@@ -99,7 +99,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn complete(&self, request: &CompletionRequest) -> Result<CompletionResult, Error> {
-        pollster::block_on(self.as_async().complete(request))
+        self.block_on(self.as_async().complete(request))
     }
 
     /// As [`crate::Client::subscribe`], and waits.
@@ -107,7 +107,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn subscribe(&self, uri: &str) -> Result<(), Error> {
-        pollster::block_on(self.as_async().subscribe(uri))
+        self.block_on(self.as_async().subscribe(uri))
     }
 
     /// As [`crate::Client::unsubscribe`], and waits.
@@ -115,7 +115,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn unsubscribe(&self, uri: &str) -> Result<(), Error> {
-        pollster::block_on(self.as_async().unsubscribe(uri))
+        self.block_on(self.as_async().unsubscribe(uri))
     }
 
     /// As [`crate::Client::set_log_level`], and waits.
@@ -123,7 +123,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn set_log_level(&self, level: LogLevel) -> Result<(), Error> {
-        pollster::block_on(self.as_async().set_log_level(level))
+        self.block_on(self.as_async().set_log_level(level))
     }
 
     /// As [`crate::Client::converse`], and waits.
@@ -131,7 +131,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn converse(&self, call: ToolCall) -> Result<ToolResult, Error> {
-        pollster::block_on(self.as_async().converse(call))
+        self.block_on(self.as_async().converse(call))
     }
 
     /// As [`crate::Client::call_or_task`], and waits.
@@ -139,7 +139,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn call_or_task(&self, call: ToolCall) -> Result<Outcome<ToolResult>, Error> {
-        pollster::block_on(self.as_async().call_or_task(call))
+        self.block_on(self.as_async().call_or_task(call))
     }
 
     /// As [`crate::Client::start_task`], and waits.
@@ -147,7 +147,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn start_task(&self, call: ToolCall, ttl: Option<Duration>) -> Result<Task, Error> {
-        pollster::block_on(self.as_async().start_task(call, ttl))
+        self.block_on(self.as_async().start_task(call, ttl))
     }
 
     /// As [`crate::Client::task`], and waits.
@@ -155,7 +155,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn task(&self, task_id: &str) -> Result<Task, Error> {
-        pollster::block_on(self.as_async().task(task_id))
+        self.block_on(self.as_async().task(task_id))
     }
 
     /// As [`crate::Client::task_result`], and waits.
@@ -163,7 +163,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn task_result(&self, task_id: &str, at_most: Duration) -> Result<ToolResult, Error> {
-        pollster::block_on(self.as_async().task_result(task_id, at_most))
+        self.block_on(self.as_async().task_result(task_id, at_most))
     }
 
     /// As [`crate::Client::cancel_task`], and waits.
@@ -171,7 +171,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn cancel_task(&self, task_id: &str) -> Result<(), Error> {
-        pollster::block_on(self.as_async().cancel_task(task_id))
+        self.block_on(self.as_async().cancel_task(task_id))
     }
 
     /// As [`crate::Client::update_task`], and waits.
@@ -179,7 +179,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn update_task(&self, task_id: &str, input_responses: &Members) -> Result<(), Error> {
-        pollster::block_on(self.as_async().update_task(task_id, input_responses))
+        self.block_on(self.as_async().update_task(task_id, input_responses))
     }
 
     /// As [`crate::Client::follow_task`], and waits.
@@ -187,6 +187,6 @@ impl Client {
     /// # Errors
     /// The same.
     pub fn follow_task(&self, task: Task, at_most: Duration) -> Result<ToolResult, Error> {
-        pollster::block_on(self.as_async().follow_task(task, at_most))
+        self.block_on(self.as_async().follow_task(task, at_most))
     }
 }

@@ -10,7 +10,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::bulk_intercepted::{Intercepted, Terms};
+use super::{
+    block::block_on,
+    bulk_intercepted::{Intercepted, Terms},
+};
 use crate::{
     base::{
         limits::{CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
@@ -86,6 +89,8 @@ pub struct Bulk<I: Iterator<Item = ToolCall>> {
     next_yield: u64,
     /// A call that did not fit the last claim.
     left_over: Option<ToolCall>,
+    /// The next claim. Between two polls there is something in it only if the iterator has panicked.
+    filling: Claim,
     /// Calls whose outcomes have been taken and are still unread, by the layer above.
     held: usize,
     /// The job of a client with interceptors, which goes another way.
@@ -128,6 +133,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             line: VecDeque::new(),
             next_yield: 0,
             left_over: None,
+            filling: Claim::default(),
             held: 0,
             intercepted,
         }
@@ -271,8 +277,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             let Some(shard) = (0..self.jobs.len()).min_by_key(merit) else {
                 break;
             };
-            let claim = self.jobs[shard].spare_claims.pop().unwrap_or_default();
-            let claim = self.fill(claim, room.min(CLAIM_CALLS_MAX));
+            let claim = self.fill(shard, room.min(CLAIM_CALLS_MAX));
             if claim.calls.is_empty() {
                 break;
             }
@@ -299,14 +304,20 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
         Failure { why: self.engine.handles[shard].why_closed(), fate: Fate::NotSent }
     }
 
-    fn fill(&mut self, mut claim: Claim, calls_max: usize) -> Claim {
-        claim.clear();
-        while claim.calls.len() < calls_max {
+    /// The next calls, for a shard. The iterator is the caller's: if it panics, those that it gave before stay here, and go with the
+    /// next.
+    fn fill(&mut self, shard: usize, calls_max: usize) -> Claim {
+        if self.filling.calls.is_empty() {
+            self.filling = self.jobs[shard].spare_claims.pop().unwrap_or_default();
+            self.filling.clear();
+        }
+        while self.filling.calls.len() < calls_max {
             let pulled = self.left_over.take().or_else(|| self.calls.as_mut().and_then(Iterator::next));
             let Some(call) = pulled else {
                 self.calls = None;
                 break;
             };
+            let claim = &mut self.filling;
             let patience = call.patience(self.patience);
             // What is patient in another way is another claim.
             let fits =
@@ -323,7 +334,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             }
             self.next_index += 1;
         }
-        claim
+        std::mem::take(&mut self.filling)
     }
 }
 
@@ -354,7 +365,10 @@ impl<I: Iterator<Item = ToolCall>> Iterator for BlockingBulk<I> {
         // Most outcomes come with others, and nobody has to wait for them.
         match self.0.pop() {
             Some((index, taken)) => Some((index, self.0.outcome(taken))),
-            None => pollster::block_on(self.0.next()),
+            None => {
+                let driver = self.0.engine.config.values.driver;
+                block_on(driver, self.0.next())
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 
-use super::bulk::Bulk;
+use super::{block::block_on, bulk::Bulk};
 use crate::{
     base::buffer::Frame,
     decode::{
@@ -162,9 +162,14 @@ impl<I: Iterator<Item = ToolCall>, T: Send + 'static> DecodedBulk<I, T> {
             return None;
         }
         match slot {
-            Slot::Raw(outcome) => Some((index, outcome.and_then(|answer| (self.decode)(&answer.frame)))),
+            Slot::Raw(outcome) => Some((index, self.read(outcome))),
             Slot::Awaited | Slot::Decoded(_) => None,
         }
+    }
+
+    /// Decodes a short answer. The type is the caller's, and if it panics this call fails, here as with a worker.
+    fn read(&self, outcome: Result<RawAnswer, Error>) -> Result<T, Error> {
+        outcome.and_then(|answer| pool::guarded(|| (self.decode)(&answer.frame)))
     }
 
     /// Hands an answer to a worker; gives it back when the workers are behind.
@@ -200,7 +205,7 @@ impl<I: Iterator<Item = ToolCall>, T: Send + 'static> DecodedBulk<I, T> {
         }
         let outcome = match self.line.pop_front()? {
             Slot::Decoded(outcome) => outcome,
-            Slot::Raw(outcome) => outcome.and_then(|answer| (self.decode)(&answer.frame)),
+            Slot::Raw(outcome) => self.read(outcome),
             Slot::Awaited => return None,
         };
         self.next_yield += 1;
@@ -244,6 +249,7 @@ impl<I: Iterator<Item = ToolCall>, T: Send + 'static> Iterator for BlockingDecod
     type Item = (u64, Result<T, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        pollster::block_on(self.0.next())
+        let driver = self.0.bulk.engine().config.values.driver;
+        block_on(driver, self.0.next())
     }
 }

@@ -37,7 +37,7 @@ use crate::{
 /// waits, and otherwise when it is polled.
 ///
 /// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
-/// each of which has its own time-out.
+/// each of which has its own time-out; tasks that make one call after the other cannot keep it waiting for ever.
 #[must_use = "a dropped call is a cancelled call"]
 pub struct Call<T = ToolResult> {
     state: State,
@@ -65,6 +65,22 @@ struct Waiting {
     request: Request,
     blocks: bool,
     listener: Option<room::Waiting>,
+    /// It was told of a place and found none.
+    hungry: Option<room::Hungry>,
+    /// Polls for which it lets those look first who have waited too long.
+    gives_way: u8,
+}
+
+/// An executor polls everybody else in between: tokio's current-thread runtime polls 61 tasks before it comes to the future that it blocks
+/// on. Not without end, since whoever has waited may never look.
+const GIVES_WAY_MAX: u8 = 128;
+
+impl Waiting {
+    /// It was just not placed; because it gave way to others?
+    fn new(request: Request, blocks: bool, gives_way: bool) -> Box<Self> {
+        let gives_way = if gives_way { GIVES_WAY_MAX } else { 0 };
+        Box::new(Self { request, blocks, listener: None, hungry: None, gives_way })
+    }
 }
 
 /// What is to be sent.
@@ -187,6 +203,12 @@ fn is_intercepted(engine: &Engine, patience: Patience) -> bool {
     !engine.config.values.interceptors.is_empty() && !patience.standing
 }
 
+/// Has a call waited in vain, which this one would take the place of? Standing requests have places of their own.
+#[inline]
+fn gives_way(engine: &Engine, patience: Patience) -> bool {
+    engine.room.is_anybody_hungry() && !patience.standing
+}
+
 impl<T: Answer> Call<T> {
     /// Makes a call that is placed at once if there is room, and otherwise when it is polled; with interceptors, as soon as
     /// they let it pass.
@@ -205,9 +227,11 @@ impl<T: Answer> Call<T> {
         if is_intercepted(engine, wish.patience) {
             return Self::intercept(engine, shard, wish.keep());
         }
-        Self::place_now(engine, shard, wish).unwrap_or_else(|| {
-            let waiting = Waiting { request: wish.keep(), blocks: wish.blocks, listener: None };
-            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        let gives_way = gives_way(engine, wish.patience);
+        let placed = if gives_way { None } else { Self::place_now(engine, shard, wish) };
+        placed.unwrap_or_else(|| {
+            let waiting = Waiting::new(wish.keep(), wish.blocks, gives_way);
+            Self::of(engine, shard, State::Waiting(waiting))
         })
     }
 
@@ -234,9 +258,10 @@ impl<T: Answer> Call<T> {
 
     /// Makes a call that no interceptor sees.
     pub(super) fn make_plainly(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
-        Self::place_now(engine, shard, &request.wish(false)).unwrap_or_else(|| {
-            let waiting = Waiting { request, blocks: false, listener: None };
-            Self::of(engine, shard, State::Waiting(Box::new(waiting)))
+        let gives_way = gives_way(engine, request.patience);
+        let placed = if gives_way { None } else { Self::place_now(engine, shard, &request.wish(false)) };
+        placed.unwrap_or_else(|| {
+            Self::of(engine, shard, State::Waiting(Waiting::new(request, false, gives_way)))
         })
     }
 
@@ -285,6 +310,7 @@ impl<T: Answer> Future for Call<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.engine.handles[this.shard].relay.hand_on();
+        let mut was_told = false;
         loop {
             match &mut this.state {
                 State::Placed { key } => {
@@ -295,7 +321,12 @@ impl<T: Answer> Future for Call<T> {
                     return Poll::Ready(this.take(key));
                 }
                 State::Waiting(waiting) => {
-                    let Waiting { request, blocks, listener } = &mut **waiting;
+                    let Waiting { request, blocks, listener, hungry, gives_way } = &mut **waiting;
+                    if *gives_way > 0 && this.engine.room.is_anybody_hungry() {
+                        *gives_way -= 1;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     match place(&this.engine, this.shard, &request.wish(*blocks), T::is_typed()) {
                         Ok((shard, key)) => (this.state, this.shard) = (State::Placed { key }, shard),
                         Err(Refused::For(why)) => {
@@ -306,10 +337,16 @@ impl<T: Answer> Future for Call<T> {
                             // Nobody waits for it yet: a slot that is told to it would be told to nobody.
                             None if cx.waker().will_wake(Waker::noop()) => return Poll::Pending,
                             // Listen first, then look once more: a slot freed in between is not slept over.
-                            None => *listener = Some(this.engine.room.listen()),
+                            None => {
+                                if was_told && !request.patience.standing {
+                                    hungry.get_or_insert_with(|| this.engine.room.hunger());
+                                }
+                                *listener = Some(this.engine.room.listen());
+                            }
                             Some(waiting) => {
                                 ready!(Pin::new(waiting).poll(cx));
                                 *listener = None;
+                                was_told = true;
                             }
                         },
                     }

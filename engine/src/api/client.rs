@@ -369,7 +369,7 @@ mod tests {
             let tail = encode::Tail::new(revision, r#"{"name":"n"}"#, "{}");
             encode::request(&mut out, key, &tail, progress, |out| out.extend_from_slice(body.bytes()));
             let mut message: Value = serde_json::from_slice(&out).expect("valid JSON");
-            let mut said = message["params"].take();
+            let mut said = message.get_mut("params").map(serde_json::Value::take).unwrap_or_default();
             if let Some(Value::Object(mut said)) = said.as_object_mut().and_then(|said| said.remove("_meta")) {
                 ENGINES.iter().for_each(|name| drop(said.remove(*name)));
                 prop_assert_eq!(said, meta);

@@ -1,6 +1,7 @@
 //! What the caller sees: the client and its calls, batches, bulk jobs, and the engine inline.
 
 pub(crate) mod batch;
+mod block;
 pub(crate) mod blocking;
 mod blocking_mcp;
 pub(crate) mod bulk;

@@ -15,7 +15,7 @@ use super::limits::{
 };
 
 /// A block of initialised bytes, written while unique and read-only while shared.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Chunk(Vec<u8>);
 
 impl Chunk {
@@ -28,6 +28,26 @@ impl Chunk {
             }
             None => *kept = Some(Arc::new(Self(bytes.to_vec()))),
         }
+    }
+
+    /// An empty one that is kept to have copies put together in it: the same memory, unless somebody still reads there or there is
+    /// too much of it.
+    pub(crate) fn renew(kept: &mut Arc<Self>) {
+        match Arc::get_mut(kept) {
+            Some(Self(own)) if own.capacity() <= CHUNK_BYTES => own.clear(),
+            _ => *kept = Arc::default(),
+        }
+    }
+
+    /// Puts a copy of `bytes` behind the others, and says where. Nobody reads there yet.
+    pub(crate) fn append(kept: &mut Arc<Self>, bytes: &[u8]) -> usize {
+        debug_assert!(Arc::get_mut(kept).is_some(), "frames are taken when all are there");
+        let Some(Self(own)) = Arc::get_mut(kept) else {
+            *kept = Arc::new(Self(bytes.to_vec()));
+            return 0;
+        };
+        own.extend_from_slice(bytes);
+        own.len() - bytes.len()
     }
 
     /// Its bytes.

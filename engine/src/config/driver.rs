@@ -15,7 +15,8 @@ pub enum Driver {
     /// The runtime needs its I/O and its time driver (`enable_all`, which `#[tokio::main]` has). The client lives no longer than
     /// the runtime: when that is shut down, calls that have not ended fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed). While
     /// nobody runs the runtime nothing moves, time-outs included; so the calls of a [`blocking::Client`](crate::blocking::Client)
-    /// must not block the only thread of the runtime that drives it. [`ConfigBuilder::spin`](crate::ConfigBuilder::spin) has no
+    /// must not block the only thread of the runtime that drives it (a worker of a multi-thread runtime may wait in them: it hands its
+    /// tasks to another thread first). [`ConfigBuilder::spin`](crate::ConfigBuilder::spin) has no
     /// meaning here: a task that polls without end would starve the others.
     ///
     /// ```no_run

@@ -3,15 +3,17 @@
 //! The most common kind of short answer has a reader of its own (`decode/common.rs`). Which one reads the others goes by size: simd-json
 //! up to `DECODE_SIMD_BYTES_MAX` (`decode/simd.rs`), serde_json beyond, and for types that borrow from the answer, which simd-json would
 //! have to spoil. What simd-json refuses is read once more by serde_json: it says at which line and column, and so the readers refuse the
-//! same. `docs/adr/0021-readers-by-size-and-thread.md` has the measurements, 0024 those of the first.
+//! same. (One thing they take differently: `-0` is an integer to simd-json and a double to serde_json.) `docs/adr/0021-readers-by-size-and-thread.md` has the measurements, 0024 those of the first.
 //!
 //! Owner: whoever reads, on the caller's thread or a worker's. Always: the bytes stay as they came, no byte from outside makes it
 //! panic, and an answer that means two things is refused. Proof: `hostile_answers_are_errors_that_say_where` and
 //! `any_text_is_read_as_serde_json_reads_it` in `decode/naive.rs`; `just fuzz decode`.
 
+use std::{fmt, marker::PhantomData};
+
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::{common, simd};
@@ -33,6 +35,7 @@ struct Response<T> {
     #[serde(default = "Option::default", deserialize_with = "present")]
     result: Option<T>,
     error: Option<IgnoredAny>,
+    method: Option<IgnoredAny>,
 }
 
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
@@ -41,20 +44,55 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 
 #[derive(Deserialize)]
 struct Failure {
+    #[serde(default, rename = "id")]
+    _id: IgnoredAny,
+    #[serde(deserialize_with = "object")]
     error: RpcError,
+    result: Option<IgnoredAny>,
+    method: Option<IgnoredAny>,
+}
+
+/// A type with members that is read from an object, and not from an array of them as well.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object(deserializer).map(Self)
+    }
+}
+
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Members<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Members(PhantomData))
 }
 
 impl<T> Response<T> {
     fn result(self) -> Result<T, Error> {
         match self {
+            Self { method: Some(_), .. } => Err(Error::decode(HAS_METHOD)),
             Self { result: Some(result), error: None, .. } => Ok(result),
-            Self { result: Some(_), error: Some(_), .. } => {
-                Err(Error::decode("the answer has both a result and an error"))
-            }
+            Self { result: Some(_), error: Some(_), .. } => Err(Error::decode(HAS_BOTH)),
             Self { result: None, .. } => Err(Error::decode("the answer has no result")),
         }
     }
 }
+
+const HAS_BOTH: &str = "the answer has both a result and an error";
+const HAS_METHOD: &str = "the answer has a method as well, as if it were a request";
 
 /// Reads the result of a response.
 pub(crate) fn result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
@@ -75,6 +113,8 @@ pub(crate) fn borrowed<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, 
 /// Reads the error of a response.
 pub(crate) fn error(bytes: &[u8]) -> Error {
     match read::<Failure>(bytes, "an error answer") {
+        Ok(Failure { method: Some(_), .. }) => Error::decode(HAS_METHOD),
+        Ok(Failure { result: Some(_), .. }) => Error::decode(HAS_BOTH),
         Ok(failure) => Error::rpc(failure.error),
         Err(error) => error,
     }
@@ -100,7 +140,7 @@ pub(crate) fn tool_result(bytes: &[u8]) -> Result<ToolResult, Error> {
     if let Some(read) = common::read(bytes) {
         return Ok(read);
     }
-    let read: ToolResult = result(bytes)?;
+    let Object(read) = result::<Object<ToolResult>>(bytes)?;
     match read.result_type.as_deref() {
         None | Some("complete") => Ok(read),
         Some(other) => Err(Error::decode(format!(
@@ -203,6 +243,9 @@ mod tests {
                 r#"{"id":1,"result":{"content":[]},"error":{"code":1,"message":""}}"#,
                 "both a result and an error",
             ),
+            (r#"{"id":1,"result":{"content":[]},"method":"x"}"#, "has a method"),
+            (r#"{"id":1,"result":[]}"#, "invalid type: sequence, expected an object"),
+            (r#"{"id":1,"result":[[{"type":"text","text":"a"}],1,true]}"#, "expected an object"),
             (r#"{"result":{"content":[]}}}"#, "trailing characters at line 1 column 26"),
             (r#"{"result":{"content":[]}} x"#, "trailing characters at line 1 column 27"),
             (r#"{"result":{"content":[]}}{"result":{"content":[]}}"#, "trailing characters"),
@@ -245,11 +288,18 @@ mod tests {
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Decode, Fate::Answered));
             assert!(error.to_string().contains(says), "{shown}: {error}");
         }
-        assert_eq!(error(b"[").kind(), ErrorKind::Decode);
-        assert_eq!(
-            error(br#"{"error":{"code":1,"message":"a"},"error":{"code":2}}"#).kind(),
-            ErrorKind::Decode
-        );
+        for (bytes, says) in [
+            ("[", "no JSON object"),
+            (r#"{"error":{"code":1,"message":"a"},"error":{"code":2}}"#, "duplicate field `error`"),
+            (r#"{"id":7,"error":{"code":1,"message":"a"},"id":8}"#, "duplicate field `id`"),
+            (r#"{"id":7,"error":{"code":1,"message":"a"},"result":{"content":[]}}"#, "both a result and"),
+            (r#"{"id":7,"error":{"code":1,"message":"a"},"method":"x"}"#, "has a method"),
+            (r#"{"id":7,"error":[-32000,"m"]}"#, "expected an object"),
+        ] {
+            let read = error(bytes.as_bytes());
+            assert_eq!((read.kind(), read.fate()), (ErrorKind::Decode, Fate::Answered), "{bytes}");
+            assert!(read.to_string().contains(says), "{bytes}: {read}");
+        }
     }
 
     #[test]

@@ -6,23 +6,25 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::{answer, common};
+use super::{
+    answer::{self, Object},
+    common,
+};
 use crate::{error::Error, model::tool::ToolResult};
 
 /// Shows any bytes to both readers, as a response with any result and as one with a tool's.
 ///
 /// Doubles may differ by a few units in the last place (serde_json does not round to the nearest unless asked to), and so may the
-/// sign of a zero. Nothing else: what simd-json refuses, serde_json has read once more.
+/// sign and the type of a zero. Nothing else: what simd-json refuses, serde_json has read once more.
 pub(crate) fn assert_agrees(data: &[u8]) {
     both::<Value>(data, is_same);
     if let Some(own) = common::read(data) {
-        let twin = answer::borrowed::<ToolResult>(data);
-        assert_eq!(twin.ok(), Some(own), "{:?}", String::from_utf8_lossy(data));
+        let twin = answer::borrowed::<Object<ToolResult>>(data);
+        assert_eq!(twin.ok().map(|Object(twin)| twin), Some(own), "{:?}", String::from_utf8_lossy(data));
     }
     let values = |result: &ToolResult| serde_json::to_value(result).expect("a value");
-    let Some(own) = both::<ToolResult>(data, |own, twin| is_same(&values(own), &values(twin))) else {
-        return;
-    };
+    let is_same_result = |own: &Object<_>, twin: &Object<_>| is_same(&values(&own.0), &values(&twin.0));
+    let Some(Object(own)) = both::<Object<ToolResult>>(data, is_same_result) else { return };
     // The root by hand as well: nothing of the response's type is in between.
     if let Ok(Value::Object(root)) = serde_json::from_slice(data) {
         let twin = serde_json::from_value::<ToolResult>(root["result"].clone());

@@ -45,7 +45,7 @@ impl Full {
         let porter = Arc::new(Porter::new(None, None).expect("no thread without a handler"));
         let pool = Pool::new(0).expect("no thread");
         let handle = Arc::clone(&model.handle);
-        let desk = Desk::new(Arc::clone(&handle), porter, pool, usize::MAX);
+        let desk = Desk::new(Arc::clone(&handle), porter, pool, usize::MAX, false);
         let sleeper = Arc::clone(&model.sleeper);
         Self {
             handle,
@@ -78,7 +78,7 @@ impl Full {
         self.exchange.close(self.now, Why::Closed, &mut self.desk);
         self.desk.fail_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
         self.desk.hand_out(false, false);
-        self.desk.abandon_jobs();
+        self.desk.abandon_jobs(Why::Closed);
         self.handle.close(false);
         *self.exchange.stats()
     }

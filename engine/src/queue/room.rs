@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `waiting` | a caller counts itself in before it listens, and out after it has gone | always |
 //! | `freed` | callers listen; who frees a slot tells | while somebody waits |
+//! | `hungry` | a caller counts itself in when it was told and found no slot, and out when it has one or has gone | always |
 //!
 //! | store | ordering | pairs with | publishes |
 //! |---|---|---|---|
@@ -16,11 +17,17 @@
 //! that came free in one turn woke one caller, and the other nine slept beside free slots until calls ended, one by one. (The
 //! model `loom_two_slots_wake_two` found it.) Whoever was told and goes away without having looked passes it on.
 //!
-//! Unit: slots. Cost: a fence and a load for each slot that is freed. Owner: one for each engine, shared by its shards and callers.
+//! A slot belongs to nobody before it is taken, so that it never lies idle for a caller who does not look. But a task that makes one
+//! call after the other takes, in the same poll, the slot that it has freed, before whoever was told of it can look; with as many
+//! such tasks as slots a waiting one never had a turn. So whoever was told and found nothing is *hungry*, and while anybody
+//! is, new calls let some rounds of their executor pass before they look.
+//!
+//! Unit: slots. Cost: a fence and a load for each slot that is freed, a load for each call. Owner: one for each engine, shared by its shards and callers.
 //! Proof: `loom_*_room*` and `loom_two_slots_wake_two` in `models`, and `nobody_sleeps_beside_a_free_slot`, below.
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -32,12 +39,13 @@ use crate::base::sync::{AtomicUsize, Event, EventListener, IntoNotification, Ord
 #[derive(Default)]
 pub(crate) struct Room {
     waiting: AtomicUsize,
+    hungry: AtomicUsize,
     freed: Event,
 }
 
 impl Room {
     pub(crate) fn new() -> Self {
-        Self { waiting: AtomicUsize::new(0), freed: Event::new() }
+        Self { waiting: AtomicUsize::new(0), hungry: AtomicUsize::new(0), freed: Event::new() }
     }
 
     /// Waits for a slot from now on. Look for one again before polling this.
@@ -53,7 +61,7 @@ impl Room {
     pub(crate) fn tell_one(&self) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.freed.notify(1.additional());
+            contained(|| self.freed.notify(1.additional()));
         }
     }
 
@@ -61,8 +69,37 @@ impl Room {
     pub(crate) fn tell_all(&self) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.freed.notify(usize::MAX);
+            contained(|| self.freed.notify(usize::MAX));
         }
+    }
+
+    /// Whoever was told of a slot has found none.
+    pub(crate) fn hunger(self: &Arc<Self>) -> Hungry {
+        self.hungry.fetch_add(1, Ordering::Relaxed);
+        Hungry { room: Arc::clone(self) }
+    }
+
+    /// Should a new call let others look first?
+    #[inline]
+    pub(crate) fn is_anybody_hungry(&self) -> bool {
+        self.hungry.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// As `base::wake`: a waker that panics is its executor's affair, and not that of the shard or the caller who freed a slot.
+#[cold]
+fn contained<T>(tell: impl FnOnce() -> T) {
+    let _ = catch_unwind(AssertUnwindSafe(tell));
+}
+
+/// A caller who was told and found nothing, for as long as it waits on.
+pub(crate) struct Hungry {
+    room: Arc<Room>,
+}
+
+impl Drop for Hungry {
+    fn drop(&mut self) {
+        self.room.hungry.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
         wake::wake,
     },
-    decode::answer,
+    decode::{answer, pool},
     error::{Error, ErrorKind, Phase},
     model::tool::ToolResult,
     proto::{
@@ -209,7 +209,12 @@ impl ShardHandle {
             return;
         }
         self.slab.release(key);
-        self.room.tell_one();
+        if self.slab.is_exhausted() {
+            // None will ever come free again, which all have to hear.
+            self.room.tell_all();
+        } else {
+            self.room.tell_one();
+        }
     }
 
     /// Would a call get a place just now, or be told that none will ever?
@@ -308,7 +313,8 @@ impl ShardHandle {
     /// The last thing a shard does: everything that comes from now on is refused.
     pub(crate) fn close(&self, panicked: bool) {
         self.panicked.store(panicked, Ordering::Release);
-        self.refuse();
+        // Nobody is told before all is said: who is told may be any code.
+        self.refusing.store(true, Ordering::Release);
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.refuse_all();
@@ -414,9 +420,9 @@ pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
     let Reply { short, what } = reply;
     let short = short.as_deref().map(Chunk::bytes).unwrap_or_default();
     match std::mem::take(what) {
-        ReplyKind::Short { error: false } => answer::tool_result(short),
+        ReplyKind::Short { error: false } => pool::guarded(|| answer::tool_result(short)),
         ReplyKind::Short { error: true } => Err(answer::error(short)),
-        ReplyKind::Long { frame, error: false } => answer::tool_result(&frame),
+        ReplyKind::Long { frame, error: false } => pool::guarded(|| answer::tool_result(&frame)),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,
         ReplyKind::Failed(_) | ReplyKind::Nothing => {

@@ -180,8 +180,9 @@ impl Memory {
                 }
                 Err(error) => refresher.failed(Clock::new().now(), &error),
             }
+            // Under the lock: from here on another may ask, and then one is awaited again.
+            self.awaiting.store(false, Ordering::Release);
         }
-        self.awaiting.store(false, Ordering::Release);
         if let Some(tell) = self.tell.get() {
             tell();
         }

@@ -12,13 +12,13 @@ use std::{
     collections::HashMap,
     io,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio},
-    sync::OnceLock,
+    process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group,
@@ -100,16 +100,22 @@ pub(crate) fn wait_until_settled(household: Household, wait: Duration) -> bool {
     keeper().send(Order::Settled { household, settled }).is_ok() && answer.recv_timeout(wait).is_ok()
 }
 
-fn keeper() -> &'static Sender<Order> {
-    static KEEPER: OnceLock<Sender<Order>> = OnceLock::new();
-    KEEPER.get_or_init(|| {
-        let (orders, inbox) = unbounded();
-        thread::Builder::new()
-            .name("volley-keeper".to_owned())
-            .spawn(move || keep(&inbox))
-            .expect("the system can start one more thread");
-        orders
-    })
+/// The keeper of this process. After a `fork` the child has the memory of the parent's and none of its threads, so it gets its own.
+fn keeper() -> Sender<Order> {
+    static KEEPER: Mutex<Option<(u32, Sender<Order>)>> = Mutex::new(None);
+    let mut keeper = KEEPER.lock();
+    match &*keeper {
+        Some((pid, orders)) if *pid == process::id() => orders.clone(),
+        _ => {
+            let (orders, inbox) = unbounded();
+            thread::Builder::new()
+                .name("volley-keeper".to_owned())
+                .spawn(move || keep(&inbox))
+                .expect("the system can start one more thread");
+            *keeper = Some((process::id(), orders.clone()));
+            orders
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]

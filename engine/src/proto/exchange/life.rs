@@ -1,5 +1,5 @@
-//! The lives of the connections: opening, probing, initialising, losing, waiting, trying again, giving up, closing; and
-//! everything that happens because time has passed.
+//! The lives of the connections: opening, probing, initialising, losing, waiting, trying again, closing; and everything that
+//! happens because time has passed.
 
 use std::time::Duration;
 
@@ -169,10 +169,7 @@ impl Exchange {
         }
         if self.next_care <= now {
             self.care_for_probe(now);
-            let revives = self.revives();
-            if revives && self.down_until.is_some_and(|until| until <= now) {
-                self.try_again(now);
-            }
+            self.care_for_down(now);
             if self.long_chunk_until <= now {
                 self.long_chunk_until = Instant::NEVER;
                 self.pool.let_long_go();
@@ -183,8 +180,7 @@ impl Exchange {
             let (debt, silence) = (self.settings.orphan_debt, self.settings.silence);
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, silence, idle));
-            let tries_again_at = self.down_until.filter(|_| revives).unwrap_or(Instant::NEVER);
-            let others = self.arrays.deadline().min(self.long_chunk_until).min(tries_again_at);
+            let others = self.arrays.deadline().min(self.long_chunk_until).min(self.tries_again_at());
             let next = deadlines.min().unwrap_or(Instant::NEVER).min(others);
             // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
             let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
@@ -545,61 +541,6 @@ impl Exchange {
         }
     }
 
-    pub(super) fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
-        self.connections[connection as usize].step(Event::GaveUp);
-        // The others would meet the same server.
-        for conn in &mut self.connections {
-            if conn.state() == State::Backoff || conn.state() == State::Starting && !conn.dialling {
-                conn.step(Event::GaveUp);
-            }
-        }
-        if self.is_closed() {
-            self.stay_down(now);
-            if self.memory.may_probe() && self.memory.recall().is_none() {
-                self.memory.set_given_up(self.reason.clone());
-            }
-            self.fail_unplaced(now, self.down_why, sink);
-        }
-    }
-
-    /// Connections of this exchange wait for another one to find out the era. If that one has given up, so has this: else its calls
-    /// would wait until their time is over, and not hear why.
-    pub(super) fn heed_first(&mut self, now: Instant, sink: &mut impl Sink) {
-        if self.down_until.is_some() || self.ready > 0 || self.memory.may_probe() {
-            return;
-        }
-        let Some(reason) = self.memory.given_up() else { return };
-        self.blame(reason);
-        self.changed = true;
-        self.stay_down(now);
-        self.fail_unplaced(now, Why::Unreachable, sink);
-    }
-
-    /// No call is taken for a while.
-    fn stay_down(&mut self, now: Instant) {
-        let until = now.after(self.settings.backoff_cap);
-        self.down_until = Some(until);
-        if self.revives() {
-            self.next_care = self.next_care.min(until);
-        }
-    }
-
-    /// Does it try again by itself? Not for want of a token: whoever brings it, perhaps a user, is asked only if somebody calls.
-    fn revives(&self) -> bool {
-        self.settings.revives && !self.closing && !matches!(self.down_why, Why::Unauthorized)
-    }
-
-    pub(super) fn is_down(&mut self, now: Instant) -> bool {
-        match self.down_until {
-            Some(until) if now < until => true,
-            Some(_) => {
-                self.revive();
-                false
-            }
-            None => false,
-        }
-    }
-
     /// Sweeps no more often than every 10 ms, whatever the deadlines.
     fn sweep_allowed(&mut self, now: Instant) -> bool {
         let allowed = now >= self.next_sweep;
@@ -607,34 +548,6 @@ impl Exchange {
             self.next_sweep = Instant::from_ns(now.ns() + SWEEP_NS_MIN);
         }
         allowed
-    }
-
-    /// Tries again after having given up, since somebody calls.
-    pub(super) fn revive(&mut self) {
-        (self.down_until, self.down_why) = (None, Why::Unreachable);
-        self.open_anew(0);
-    }
-
-    /// Tries again, once, without taking calls before it is of use: others take them.
-    fn try_again(&mut self, now: Instant) {
-        self.stay_down(now);
-        self.open_anew(self.settings.attempts_max.saturating_sub(1));
-    }
-
-    /// Connections that have been given up are opened anew, so many attempts having been made.
-    fn open_anew(&mut self, attempts: u32) {
-        if self.is_closed() && self.memory.may_probe() {
-            // The server may be another one. (Who may not find out would wait for somebody who knows it already.)
-            self.memory.remember(None);
-            self.memory.set_given_up(None);
-        }
-        for conn in &mut self.connections {
-            if conn.state() == State::Closed {
-                conn.attempts = attempts;
-                conn.step(Event::Revived);
-            }
-        }
-        self.want_transports();
     }
 
     /// Calls that were on a connection end, or move if no byte of them had left. With `why`, all end.
@@ -679,7 +592,7 @@ impl Exchange {
     }
 
     /// Ends all calls that are on no connection.
-    fn fail_unplaced(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
+    pub(super) fn fail_unplaced(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
         let mut keys = std::mem::take(&mut self.expired);
         self.correlation.all(&mut keys);
         for key in keys.drain(..) {

@@ -15,6 +15,7 @@
 mod adapting;
 mod arrays;
 mod asked;
+mod down;
 mod http;
 mod life;
 mod picking;

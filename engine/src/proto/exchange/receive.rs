@@ -145,7 +145,9 @@ impl Exchange {
                     // An error about something unreadable, or a broken server. It names no call, and guessing one by its
                     // position would end the wrong one.
                     self.stats.id_less += 1;
-                    self.heed_nameless_error(line);
+                    if envelope.kind == Kind::Error && matches!(envelope.id, Id::Missing | Id::Null) {
+                        self.heed_nameless_error(line);
+                    }
                     return;
                 };
                 self.stats.lenient_ids += u64::from(matches!(envelope.echo, Echo::Lenient));
@@ -284,7 +286,12 @@ impl Exchange {
             is_empty = false;
             let element = FrameRef { start: frame.start + element.start, len: element.len(), ..frame };
             if element.bytes().first() == Some(&b'{') {
-                self.handle_frame(now, line, element, sink);
+                if self.is_http(connection) {
+                    // What is said in response to something means the same in an array as by itself.
+                    self.http_message(now, line, element, sink);
+                } else {
+                    self.handle_frame(now, line, element, sink);
+                }
             } else {
                 self.stats.malformed += 1;
             }
@@ -342,8 +349,8 @@ impl Exchange {
 
     fn handle_progress(&mut self, now: Instant, connection: u32, params: Option<&RawValue>) {
         let token = params.and_then(|params| serde_json::from_str::<ProgressParams<'_>>(params.get()).ok());
-        // Our tokens are the ids; a server may echo one as a string.
-        let id = token.and_then(|params| params.token.get().trim_matches('"').parse().ok());
+        // Our tokens are the ids, and a server may echo one as it echoes those: as a string, as 7.0.
+        let id = token.and_then(|params| envelope::number(params.token.get().as_bytes()));
         if let Some(key) = id.and_then(Key::from_wire) {
             self.correlation.renew(key, connection, now);
         }

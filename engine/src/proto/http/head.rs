@@ -131,7 +131,10 @@ fn read(response: &Response<'_, '_>) -> Result<Head, HeadError> {
     };
     // HTTP/1.0 knows no chunks: an answer that has them anyway is read, and its connection not trusted with another.
     let is_persistent = if is_1_1 { true } else { fields.says_keep_alive && !is_chunked };
-    let keep_alive = is_persistent && !fields.says_close && body != Body::UntilClose;
+    // A server that announces a body where there is none may send it all the same, to be taken for the next response.
+    let announces_one = is_chunked || status == 204 && fields.length.is_some_and(|bytes| bytes > 0);
+    let is_in_step = body != Body::UntilClose && !(body == Body::None && announces_one);
+    let keep_alive = is_persistent && !fields.says_close && is_in_step;
     fields.head(status, body, keep_alive)
 }
 
@@ -471,8 +474,12 @@ pub(crate) mod naive {
             _ => Media::Other,
         };
         let says = |token: &str| list("connection").iter().any(|element| element == token);
-        let keep_alive =
-            body != Body::UntilClose && !says("close") && (is_1_1 || says("keep-alive") && !is_chunked);
+        let announced_more = is_chunked && matches!(status, 204 | 304)
+            || status == 204 && lengths.first().is_some_and(|length| *length != 0);
+        let keep_alive = body != Body::UntilClose
+            && !says("close")
+            && !announced_more
+            && (is_1_1 || says("keep-alive") && !is_chunked);
         let boxed = |value: &str| -> Box<str> {
             let bytes: Vec<u8> = value.chars().map(|char| char as u8).collect();
             String::from_utf8_lossy(&bytes).replace(['\r', '\n'], " ").into()
@@ -660,6 +667,11 @@ mod tests {
         for status in [204, 304] {
             assert_eq!(head(&format!("HTTP/1.1 {status}\r\nContent-Length: 7\r\n\r\n")).body, Body::None);
             assert!(head(&format!("HTTP/1.1 {status}\r\n\r\n")).keep_alive);
+            // One that announces a body may send it all the same, to be taken for the next answer. (A 304 says how long the 200 was.)
+            assert!(!head(&format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n")).keep_alive);
+            let sized =
+                |bytes| head(&format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\n\r\n")).keep_alive;
+            assert_eq!((sized(0), sized(2)), (true, status == 304));
         }
     }
 

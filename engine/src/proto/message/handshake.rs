@@ -76,7 +76,7 @@ pub(crate) enum Probe {
 /// Reads the answer to `server/discover`.
 pub(crate) fn probe(frame: &[u8], again_allowed: bool) -> Probe {
     let Ok(mut message) = serde_json::from_slice::<Value>(frame) else { return Probe::Legacy };
-    let result = message["result"].take();
+    let result = taken(&mut message, "result");
     if let Some(supported) = result.get("supportedVersions").and_then(Value::as_array) {
         let names = || supported.iter().filter_map(Value::as_str);
         return match (Revision::newest_of(Era::Modern, names()), Revision::newest_of(Era::Legacy, names())) {
@@ -127,7 +127,7 @@ pub(crate) fn initialized(frame: &[u8]) -> Initialized {
         }
         return Initialized::Refused(format!("the server refused to initialize: {error}"));
     }
-    let result = message["result"].take();
+    let result = taken(&mut message, "result");
     let offered = result["protocolVersion"].as_str().unwrap_or_default();
     match Revision::newest_of(Era::Legacy, [offered]) {
         Some(revision) => Initialized::Agreed(revision, result),
@@ -135,6 +135,11 @@ pub(crate) fn initialized(frame: &[u8]) -> Initialized {
             "the server offers revision {offered:?}, which this client cannot speak"
         )),
     }
+}
+
+/// A member, or `null`. What a server says instead of an answer need not be an object; to write into anything else by a name panics.
+fn taken(message: &mut Value, name: &str) -> Value {
+    message.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
 /// The body of `initialize`.
@@ -159,6 +164,15 @@ mod tests {
         }
         assert_eq!(probe(br#"{"id":1,"result":{}}"#, true), Probe::Legacy);
         assert_eq!(probe(b"[", true), Probe::Legacy);
+    }
+
+    /// Over HTTP the body of a response is whatever somebody on the way has written: `"Not Found"` under a 404, for one.
+    #[test]
+    fn an_answer_that_is_no_object_is_none() {
+        for frame in [r#""Not Found""#, "[]", "[1]", "true", "404", "null", "{}", r#"{"result":[]}"#] {
+            assert_eq!(probe(frame.as_bytes(), true), Probe::Legacy, "{frame}");
+            assert!(matches!(initialized(frame.as_bytes()), Initialized::Refused(_)), "{frame}");
+        }
     }
 
     #[test]

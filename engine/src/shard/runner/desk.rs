@@ -65,6 +65,8 @@ pub(crate) struct Desk {
     porter: Arc<Porter>,
     pool: Pool,
     offload_bytes: usize,
+    /// A chunk seldom holds more than one answer.
+    copies_short: bool,
     /// Tasks to be woken at the end of the turn.
     wakers: Vec<Waker>,
     /// The same of callers that block their threads.
@@ -83,12 +85,14 @@ impl Desk {
         porter: Arc<Porter>,
         pool: Pool,
         offload_bytes: usize,
+        copies_short: bool,
     ) -> Self {
         Self {
             handle,
             porter,
             pool,
             offload_bytes,
+            copies_short,
             wakers: Vec::new(),
             blocked: Vec::new(),
             jobs: Vec::new(),
@@ -354,7 +358,7 @@ impl Sink for Desk {
                 let (place, index) = (call.owner.tag >> INDEX_BITS, call.owner.tag & ((1 << INDEX_BITS) - 1));
                 if let Some(job) = self.jobs.get_mut(place as usize).and_then(Option::as_mut) {
                     job.in_flight -= 1;
-                    job.batch.push(index, &call);
+                    job.batch.push(index, &call, self.copies_short);
                 }
             }
         }

@@ -13,6 +13,7 @@ use std::{sync::Arc, task::Waker};
 use crate::{
     base::{
         buffer::{Chunk, Frame, FrameRef},
+        limits::ANSWER_COPY_BYTES_MAX,
         sync::{AtomicBool, Mutex, Ordering, fence},
         wake::wake,
     },
@@ -55,11 +56,19 @@ impl Claim {
 }
 
 /// Outcomes of one turn.
+///
+/// Answers stay in the chunks they were read into. Over HTTP each has a chunk to itself, which would be kept and not read into again until
+/// the consumer has looked; so the short ones are copied there, into memory that goes round with the batch.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     chunks: Vec<Arc<Chunk>>,
+    copies: Arc<Chunk>,
+    has_copies: bool,
     items: Vec<Item>,
 }
+
+/// In the place of a chunk: the answer is one of the copies.
+const COPIES: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Item {
@@ -85,14 +94,23 @@ impl Batch {
         self.items.len()
     }
 
-    pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>) {
+    /// `copies_short`: a chunk holds one answer, and rarely another.
+    pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>, copies_short: bool) {
         let mut answer = |frame: &FrameRef<'_>, error| {
+            let len = frame.len as u32;
+            if copies_short && frame.len <= ANSWER_COPY_BYTES_MAX {
+                if !std::mem::replace(&mut self.has_copies, true) {
+                    Chunk::renew(&mut self.copies);
+                }
+                let start = Chunk::append(&mut self.copies, frame.bytes()) as u32;
+                return What::Answer { error, chunk: COPIES, start, len };
+            }
             // Frames of one read share their chunk, so looking at the last one is enough.
             if !self.chunks.last().is_some_and(|chunk| Arc::ptr_eq(chunk, frame.chunk)) {
                 self.chunks.push(Arc::clone(frame.chunk));
             }
             let chunk = self.chunks.len() as u32 - 1;
-            What::Answer { error, chunk, start: frame.start as u32, len: frame.len as u32 }
+            What::Answer { error, chunk, start: frame.start as u32, len }
         };
         let what = match &call.outcome {
             Outcome::Result(frame) => answer(frame, false),
@@ -108,13 +126,13 @@ impl Batch {
 
     /// Takes all outcomes out, as the consumer.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(u64, Taken)) {
-        let Self { chunks, items } = self;
+        let Self { chunks, copies, has_copies, items } = self;
         for item in items.drain(..) {
             each(
                 item.index,
                 match item.what {
                     What::Answer { error, chunk, start, len } => {
-                        let chunk = Arc::clone(&chunks[chunk as usize]);
+                        let chunk = Arc::clone(chunks.get(chunk as usize).unwrap_or(copies));
                         Ok((Frame::new(chunk, start as usize, len as usize), error))
                     }
                     What::Failed(failure) => Err(failure),
@@ -122,6 +140,7 @@ impl Batch {
             );
         }
         chunks.clear();
+        *has_copies = false;
     }
 }
 

@@ -289,11 +289,13 @@ impl Exchange {
 
     /// Whom does a message, or its elements, answer?
     fn names(&mut self, line: u32, text: &[u8]) -> Named {
-        let keys = &self.lane(line).array.keys;
+        // A hostile body has millions of elements.
+        let mut ids: Vec<u64> = self.lane(line).array.keys.iter().map(|key| key.wire()).collect();
+        ids.sort_unstable();
         let of_one = |text: &[u8]| {
             let envelope = envelope::scan(text);
             match envelope.id {
-                Id::Number(id) if keys.iter().any(|key| key.wire() == id) => match envelope.kind {
+                Id::Number(id) if ids.binary_search(&id).is_ok() => match envelope.kind {
                     Kind::Result => Named::OwnWithResult,
                     _ => Named::Own,
                 },

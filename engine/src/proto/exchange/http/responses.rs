@@ -209,6 +209,7 @@ impl Exchange {
 
     /// A body that is one JSON text.
     pub(super) fn http_json(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+        let frame = without_mark(frame);
         let lane = self.lane(line);
         let status = lane.status;
         match lane.load {
@@ -224,7 +225,13 @@ impl Exchange {
     }
 
     /// One message: a body, or the data of an event.
-    fn http_message(&mut self, now: Instant, line: u32, frame: FrameRef<'_>, sink: &mut impl Sink) {
+    pub(in crate::proto::exchange) fn http_message(
+        &mut self,
+        now: Instant,
+        line: u32,
+        frame: FrameRef<'_>,
+        sink: &mut impl Sink,
+    ) {
         match self.lane(line).load {
             Load::Opening(key) => {
                 let envelope = envelope::scan(frame.bytes());
@@ -614,8 +621,22 @@ impl Exchange {
         let load = self.lane(line).load;
         match load {
             Load::Call(key) | Load::Resumed(key) => {
+                // Of a body it is clear whose it is; of an event the edges are known.
+                let is_event = !oversized.head.is_empty();
+                if is_event && envelope::method(&oversized.head).is_some() {
+                    // A notification, or a request of the server's. The answer is still to come.
+                    return;
+                }
+                let fate = match envelope::id_at_edges(&oversized.head, &oversized.tail) {
+                    Some(id) if id != key.wire() => {
+                        self.lane(line).keep_alive = false;
+                        return;
+                    }
+                    None if is_event => Fate::Unknown,
+                    _ => Fate::Answered,
+                };
                 self.give_back(now, connection);
-                self.fail(now, key, why, Fate::Answered, sink);
+                self.fail(now, key, why, fate, sink);
                 // Reading a gigabyte to keep one socket is the worse bargain.
                 self.shut(line);
                 self.list(connection);
@@ -667,6 +688,16 @@ const BEFORE_ANYTHING: &str = "the server answered before anything was asked";
 /// Is there nothing but the line breaks that some servers write behind a body?
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// A body without the byte-order mark that some programs begin a text with; whoever reads it may ignore that (RFC 8259, section 8.1).
+fn without_mark(frame: FrameRef<'_>) -> FrameRef<'_> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if frame.bytes().starts_with(MARK) {
+        FrameRef { start: frame.start + MARK.len(), len: frame.len - MARK.len(), ..frame }
+    } else {
+        frame
+    }
 }
 
 pub(super) fn is_answer(envelope: &Envelope) -> bool {
