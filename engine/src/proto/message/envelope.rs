@@ -139,14 +139,6 @@ fn judge(members: &Members<'_>) -> Envelope {
     Envelope { kind, id, echo }
 }
 
-/// The number of an id, or of whatever else was ours and comes back.
-pub(crate) fn number(value: &[u8]) -> Option<u64> {
-    match id_of(value).0 {
-        Id::Number(id) => Some(id),
-        _ => None,
-    }
-}
-
 /// What an id is, given the bytes of its value.
 fn id_of(value: &[u8]) -> (Id, Echo) {
     if value == b"null" {
