@@ -5,6 +5,10 @@
 //! stand here, every other contestant writes the call with its own code. What the answer must be is asked of the
 //! target's own code, in memory. Proof: `the_reply_is_the_echo`, below.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::http::Replier;
 use crate::link::Transport;
 use crate::splice::Splicer;
@@ -27,9 +31,10 @@ pub(crate) fn is_whole(reply: &[u8]) -> bool {
     reply.len() >= WHOLE_BYTES_MIN && reply.last() == Some(&b'}')
 }
 
-/// Whether it is the echo: what is looked at of some, since looking for it takes as long as a call.
+/// Whether it is the echo: what is looked at of some, since looking for it takes as long as a call does.
 pub(crate) fn is_echo(reply: &[u8]) -> bool {
-    is_whole(reply) && memchr::memmem::find(reply, ECHO.as_bytes()).is_some()
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ECHO));
+    is_whole(reply) && FINDER.find(reply).is_some()
 }
 
 /// The content of the right reply, and what stands around it at the least.
