@@ -98,13 +98,14 @@ fn a_call_in_the_steady_state_allocates_nothing() {
     let mark = Mark::new();
     let (tcp, unix, http) = (Target::tcp(&[]), Target::unix(&[]), Target::http(&[]));
     let places: [(&str, Endpoint, bool); 4] = [
-        ("stdio", target::stdio(&mark, &[]), true),
-        ("unix", unix.endpoint(), true),
-        ("tcp", tcp.endpoint(), true),
-        ("http", http.endpoint(), false),
+        ("stdio", target::stdio(&mark, &[]), GROWTH_MAX),
+        ("unix", unix.endpoint(), GROWTH_MAX),
+        ("tcp", tcp.endpoint(), GROWTH_MAX),
+        // In bulk an answer is copied out of its response, into memory that is new when the consumer is far behind.
+        ("http", http.endpoint(), GROWTH_MAX + calls / 100),
     ];
     let mut broken = Vec::new();
-    for (name, endpoint, is_promised) in places {
+    for (name, endpoint, bound) in places {
         let mut engine = Inline::connect(&endpoint, &config()).expect("connected");
         let tool = Tool::new("echo");
         inline(&mut engine, &tool, warm_up);
@@ -117,9 +118,9 @@ fn a_call_in_the_steady_state_allocates_nothing() {
         println!(
             "{name}: {inline} allocations inline and {bulk} in bulk for {calls} calls each; {single} for {singles} single ones"
         );
-        if is_promised && (inline > GROWTH_MAX || bulk > GROWTH_MAX) {
-            broken.push(name);
+        if inline > GROWTH_MAX || bulk > bound {
+            broken.push((name, bound));
         }
     }
-    assert!(broken.is_empty(), "more than {GROWTH_MAX} allocations over {broken:?}");
+    assert!(broken.is_empty(), "more allocations than these: {broken:?}");
 }
