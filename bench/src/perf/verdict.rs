@@ -567,14 +567,14 @@ fn bursts(report: &Report, figure: impl Fn(&super::burst::Outcome) -> Option<f64
 
 fn allocations(report: &Report, transport: Transport, name: &str) -> Reading {
     let rows = report.section(Section::Counts).filter(|row| row.course.transport == transport);
-    let row = rows.max_by_key(|row| row.course.in_flight);
+    let row = rows.max_by_key(|row| row.course.calls_in_flight());
     let mut reading = of_row(transport.to_string(), row, |row| {
         let counts =
             row.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.counts.as_ref());
         counts.and_then(|counts| counts.allocations).ok_or_else(|| format!("{name} was not counted"))
     });
     if let Some(row) = row {
-        reading.place = format!("{transport}, {} in flight", row.course.in_flight);
+        reading.place = format!("{transport}, {} in flight", row.course.calls_in_flight());
     }
     reading
 }
