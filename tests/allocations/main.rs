@@ -97,7 +97,7 @@ fn a_call_in_the_steady_state_allocates_nothing() {
     let warm_up = calls / WARM_UP_SHARE;
     let mark = Mark::new();
     let (tcp, unix, http) = (Target::tcp(&[]), Target::unix(&[]), Target::http(&[]));
-    let places: [(&str, Endpoint, bool); 4] = [
+    let places: [(&str, Endpoint, u64); 4] = [
         ("stdio", target::stdio(&mark, &[]), GROWTH_MAX),
         ("unix", unix.endpoint(), GROWTH_MAX),
         ("tcp", tcp.endpoint(), GROWTH_MAX),
