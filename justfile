@@ -28,7 +28,7 @@ test:
 test-release-checks:
     cargo test --workspace --profile testrelease
 
-# Each feature alone.
+# Each feature alone, and the models that CI builds nowhere else: they had stopped to compile once.
 features:
     cargo check -p mcp-volley --no-default-features
     cargo check -p mcp-volley --no-default-features --features tls
@@ -37,6 +37,7 @@ features:
     cargo check -p mcp-volley --no-default-features --features oauth
     cargo check -p mcp-volley --no-default-features --features tokio
     cargo check -p mcp-volley --features internals
+    RUSTFLAGS="{{shuttle_flags}}" cargo check -p mcp-volley --no-default-features --lib --tests --target-dir target/shuttle
 
 # Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice) and of callers with shards (two).
 loom preemptions="3" composed="2":
