@@ -71,29 +71,29 @@ sim worlds="20000" seed="":
 # Installs the pinned real servers and calls each of them 20,000 times, over stdio and HTTP, in each era (about a quarter of an hour).
 real-servers calls="20000" profile="release":
     tests/real-servers/install
-    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx --skip windows
+    VOLLEY_REAL_CALLS={{calls}} cargo test --workspace --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 --skip nginx --skip windows
 
 # Adaptive windows against fixed ones from 1 to 256, on the Python SDK's server; needs `tests/real-servers/install` and a quiet machine.
 windows calls="8000" profile="release":
-    VOLLEY_WINDOW_CALLS={{calls}} cargo test -p volley-tests --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 windows
+    VOLLEY_WINDOW_CALLS={{calls}} cargo test --workspace --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 windows
 
 # nginx with TLS between the engine and a real server, 100,000 calls in each era. Installs Debian's nginx if it can.
 nginx:
     command -v nginx || [ -x /usr/sbin/nginx ] || apt-get install -y --no-install-recommends nginx || echo "nginx cannot be installed here; the test will say that it is skipped"
-    cargo test -p volley-tests --release --test real_servers -- --ignored --nocapture nginx
+    cargo test --workspace --release --test real_servers -- --ignored --nocapture nginx
 
 # The official conformance suite, client and server, every scored scenario of both requirement sets; needs npm.
 official *args:
     tests/official-suite/install
-    cargo test -p volley-tests --test official -- --ignored --nocapture --test-threads 1 {{args}}
+    cargo test --workspace --test official -- --ignored --nocapture --test-threads 1 {{args}}
 
 # Wall time of the stages, by criterion.
 bench *args:
     cargo bench -p volley-bench --bench wall -- {{args}}
 
-# Every bench once, to see that its answers are right.
+# Every bench once, to see that its answers are right; not optimised, since nothing is measured.
 bench-once:
-    cargo bench -p volley-bench --no-default-features --bench wall -- --test
+    cargo test --workspace --bench wall
 
 # Instructions of the stages, counted and compared with `results/gates/instructions.toml`; fails if a line is broken.
 instr: instr-count
@@ -169,6 +169,11 @@ ten-thousand duration="30s":
 # A short load on the embedded target.
 load *args="-z 5s":
     cargo run --release --bin loadgen -- run {{args}}
+
+# The same with the program as the tests have built it.
+load-once *args="-z 5s":
+    cargo build --workspace --bin loadgen
+    target/debug/loadgen run {{args}}
 
 # Licences and advisories. Needs `cargo install cargo-deny`.
 deny:

@@ -25,6 +25,10 @@ pub const SLICE_BYTES: usize = 32 * 1024;
 /// A line may have this many bytes; a longer one ends its connection.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of one `write`. Between two of them whoever else waits for the core has a go: a kernel that is not preempted copies for as long as
+/// there is room, and a long answer of one connection would hold up the short ones of others, here and not in the client.
+const PIECE_BYTES: usize = 32 * 1024;
+
 /// Small, so that ten thousand connections are ten thousand small threads.
 const STACK_BYTES: usize = 128 * 1024;
 
@@ -88,9 +92,13 @@ pub fn serve(input: impl AsFd, output: impl AsFd, slice_bytes: usize) -> io::Res
 
 fn write_all(output: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        match write(output, bytes) {
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        match write(output, piece) {
             Err(Errno::INTR) => {}
             wrote => bytes = &bytes[wrote?..],
+        }
+        if !bytes.is_empty() {
+            thread::yield_now();
         }
     }
     Ok(())

@@ -30,6 +30,8 @@ pub struct Knee {
     pub best: f64,
     /// The worst rate of all by the best left of it.
     pub worst_behind: f64,
+    /// Where that is.
+    pub worst_at: usize,
 }
 
 impl Curve {
@@ -37,12 +39,14 @@ impl Curve {
     pub fn knee(&self) -> Option<Knee> {
         let best = self.points.iter().map(|point| point.1).max_by(f64::total_cmp)?;
         let from = self.points.iter().position(|point| point.1 >= 0.9 * best)?;
-        let (mut best_so_far, mut worst_behind) = (f64::MIN_POSITIVE, 1.0_f64);
-        for (_, rate) in &self.points {
+        let (mut best_so_far, mut worst_behind, mut worst_at) = (f64::MIN_POSITIVE, 1.0_f64, 0);
+        for (at, rate) in &self.points {
             best_so_far = best_so_far.max(*rate);
-            worst_behind = worst_behind.min(rate / best_so_far);
+            if rate / best_so_far <= worst_behind {
+                (worst_behind, worst_at) = (rate / best_so_far, *at);
+            }
         }
-        Some(Knee { at: self.points[from].0, best, worst_behind })
+        Some(Knee { at: self.points[from].0, best, worst_behind, worst_at })
     }
 }
 
@@ -85,7 +89,7 @@ mod tests {
             points: points.to_vec(),
         };
         let knee = curve(&[(1, 1.0), (4, 9.5), (16, 10.0), (64, 4.0), (256, 6.0)]).knee().unwrap();
-        assert_eq!((knee.at, knee.best, knee.worst_behind), (4, 10.0, 0.4));
+        assert_eq!((knee.at, knee.best, knee.worst_behind, knee.worst_at), (4, 10.0, 0.4, 64));
         assert_eq!(curve(&[(1, 1.0), (4, 2.0)]).knee().unwrap().worst_behind, 1.0);
         // A fall before the best point is one.
         assert_eq!(curve(&[(1, 4.0), (4, 2.0), (16, 8.0)]).knee().unwrap().worst_behind, 0.5);

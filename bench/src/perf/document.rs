@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{big_reply, burst, decode, soak};
+use super::{big_reply, burst, decode, profile, soak};
 use crate::contestant::{Cores, Course};
 use crate::link::Transport;
 use crate::report::{Entry, Row};
@@ -41,6 +41,8 @@ pub enum Section {
     Decode,
     /// Full speed for minutes
     Soak,
+    /// Where the time goes in what missed its bar
+    Profile,
 }
 
 /// All of it.
@@ -65,6 +67,9 @@ pub struct Report {
     pub decodes: Vec<decode::Outcome>,
     /// Minutes at full speed.
     pub soaks: Vec<soak::Outcome>,
+    /// Runs that were looked into.
+    #[serde(default)]
+    pub profiles: Vec<profile::Outcome>,
     /// What failed beside the contestants of rows, which say so themselves.
     pub failures: Vec<String>,
 }
@@ -118,6 +123,7 @@ impl Report {
             big_replies: Vec::new(),
             decodes: Vec::new(),
             soaks: Vec::new(),
+            profiles: Vec::new(),
             failures: Vec::new(),
         }
     }

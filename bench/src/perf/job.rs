@@ -3,6 +3,8 @@
 //! Every run has a process of its own, so that none meets the memory, the threads or the core of another, and one that
 //! hangs can be ended. The words go in as an argument and come out on the standard output, as JSON.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,18 @@ impl Job {
             Self::Burst(plan) => serde_json::to_value(burst::run(plan)?),
             Self::Decode(plan) => serde_json::to_value(decode::run(plan)?),
         }?)
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { contestant, course } => write!(f, "{contestant} ({course})"),
+            Self::Soak(plan) => write!(f, "soak ({})", plan.course),
+            Self::BigReply(plan) => write!(f, "replies of {} MiB ({})", plan.reply_bytes >> 20, plan.course),
+            Self::Burst(plan) => write!(f, "bursts, {:?} ({})", plan.drive, plan.course),
+            Self::Decode(_) => f.write_str("decoding of all kinds"),
+        }
     }
 }
 

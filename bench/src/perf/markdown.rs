@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::curve::{Curve, curves};
 use super::document::{Report, Section};
+use super::profile::Owner;
 use super::verdict::{Bar, Line, Standing, Unit, memory_of_a_connection, verdict};
 use crate::contestant::{Cores, Course, Kind};
 use crate::link::Transport;
@@ -14,6 +15,7 @@ pub fn document(report: &Report, stem: &str) -> String {
     let mut text = String::new();
     head(&mut text, report);
     verdicts(&mut text, report);
+    profiles(&mut text, report);
     matrix(&mut text, report);
     counts(&mut text, report);
     memory(&mut text, report);
@@ -145,6 +147,43 @@ fn verdicts(text: &mut String, report: &Report) {
             reached(&line),
             line.reading.floor.map_or("-".to_owned(), short),
             peer.map_or("-".to_owned(), |(name, rate)| format!("{name}: {}", short(*rate)))
+        );
+    }
+    let _ = writeln!(text);
+}
+
+/// What each missed line is made of, a run a row.
+fn profiles(text: &mut String, report: &Report) {
+    if report.profiles.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Where the time goes in what is missed\n");
+    let _ = writeln!(
+        text,
+        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing; where a floor takes turns with the engine it is the benchmark's. Waiting is in none of them.\n"
+    );
+    let owners = Owner::ALL.map(Owner::name).join(" | ");
+    let _ = writeln!(text, "| what was run | what it explains | {owners} | most samples in |");
+    let _ = writeln!(text, "|---|---|{}---|", "---|".repeat(Owner::ALL.len()));
+    let lines = verdict(report);
+    for outcome in &report.profiles {
+        let is_its = |line: &&Line| {
+            line.standing() == Standing::Missed && line.reading.job.as_ref() == Some(&outcome.job)
+        };
+        let mut explains: Vec<_> = lines.iter().filter(is_its).map(|line| line.what).collect();
+        explains.dedup();
+        let shares = Owner::ALL.map(|owner| format!("{:.0} %", 100.0 * outcome.share(owner)));
+        let most = outcome.symbols.iter().map(|(symbol, _, samples)| {
+            let share = 100.0 * *samples as f64 / outcome.samples as f64;
+            format!("`{}` {share:.0}", symbol.replace('|', "/"))
+        });
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            outcome.job,
+            explains.join("; "),
+            shares.join(" | "),
+            most.collect::<Vec<_>>().join(", ")
         );
     }
     let _ = writeln!(text);

@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::document::{Report, Section};
 use super::job::Job;
 use super::plan::{RowPlan, Settings};
-use super::{big_reply, burst, decode, process, soak};
+use super::verdict::{Standing, verdict};
+use super::{big_reply, burst, decode, process, profile, soak};
 use crate::contestant::{Cores, Course, Failure};
 use crate::link::Transport;
 use crate::meter::Run;
@@ -55,6 +56,7 @@ pub fn section(
         Section::BigReply => big_replies(settings, resume, report, watch),
         Section::Decode => decodes(settings, resume, report, watch),
         Section::Soak => soaks(settings, resume, report, watch),
+        Section::Profile => profiles(resume, report, watch),
         _ => Ok(()),
     }
 }
@@ -269,6 +271,37 @@ fn soaks(
 
 /// The window at full speed.
 const SOAK_IN_FLIGHT: usize = 1024;
+
+/// Of each run that shows why a line is missed; what other lines were looked into for is no longer said.
+fn profiles(resume: bool, report: &mut Report, watch: &mut impl Watch) -> Result<(), Failure> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for line in verdict(report).into_iter().filter(|line| line.standing() == Standing::Missed) {
+        jobs.extend(line.reading.job.filter(|job| !jobs.contains(job)));
+    }
+    report.profiles.retain(|outcome| resume && jobs.contains(&outcome.job));
+    if let Some(why) = profile::cannot() {
+        watch.say(&format!("where the time goes is not looked into: {why}"));
+        return watch.grown(report);
+    }
+    for job in jobs {
+        let place = format!("profile, {job}");
+        if report.profiles.iter().any(|outcome| outcome.job == job) {
+            continue;
+        }
+        match profile::look_into(&job) {
+            Ok(outcome) => {
+                let shares = profile::Owner::ALL
+                    .map(|owner| format!("{} {:.0} %", owner.name(), 100.0 * outcome.share(owner)));
+                watch.say(&format!("{job}: {}", shares.join(", ")));
+                report.profiles.push(outcome);
+                well(report, &place);
+            }
+            Err(error) => fail(report, watch, &place, &error),
+        }
+        watch.grown(report)?;
+    }
+    Ok(())
+}
 
 fn fail(report: &mut Report, watch: &mut impl Watch, place: &str, error: &Failure) {
     well(report, place);

@@ -2,7 +2,7 @@
 //!
 //! [`cli`] is the program. [`plan`] says which rows each part of the report has, [`measure`] runs them, each run in a
 //! child process of its own ([`process`], [`job`]); [`soak`], [`big_reply`], [`burst`] and [`decode`] are runs that are no row of
-//! contestants. What was measured is kept by [`document`] as JSON after each row; [`curve`] and [`verdict`] read it,
+//! contestants, and [`profile`] looks into runs of others. What was measured is kept by [`document`] as JSON after each row; [`curve`] and [`verdict`] read it,
 //! [`markdown`] and [`chart`] show it. Who runs is not said here but in [`crate::registry`].
 
 pub mod big_reply;
@@ -17,5 +17,6 @@ pub mod markdown;
 pub mod measure;
 pub mod plan;
 pub mod process;
+pub mod profile;
 pub mod soak;
 pub mod verdict;

@@ -77,7 +77,7 @@ impl Settings {
             Section::Many => self.many(),
             Section::Coalescing => self.coalescing(),
             Section::Arrays => self.arrays(),
-            Section::BigReply | Section::Decode | Section::Soak => Vec::new(),
+            Section::BigReply | Section::Decode | Section::Soak | Section::Profile => Vec::new(),
         };
         rows.into_iter().filter(|row| !row.names.is_empty()).collect()
     }

@@ -82,7 +82,7 @@ fn strace_works() -> bool {
 }
 
 fn strace(job: &Job) -> Result<(u64, u64), Failure> {
-    let summary = Scratch::new();
+    let summary = Scratch::new("strace.txt");
     let mut command = Command::new("strace");
     // Whatever it starts is let go of as soon as it becomes another program: the target is not counted.
     command.args(["-c", "-f", "-b", "execve", "-o"]).arg(&summary.0);
@@ -116,7 +116,7 @@ fn total(text: &str) -> Option<u64> {
 }
 
 /// Nobody needs longer who is well: what is measured three times, and time to open the connections.
-fn limit(job: &Job) -> Duration {
+pub(super) fn limit(job: &Job) -> Duration {
     let halves = match job {
         Job::BigReply(plan) => f64::from(plan.rounds) * 8.0 + 4.0,
         Job::Run { .. } | Job::Burst(_) => 3.0,
@@ -130,7 +130,10 @@ fn limit(job: &Job) -> Duration {
 }
 
 /// Lets a child do its job, but not for ever, and reads what it says.
-fn answer<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<(T, Option<u64>), Failure> {
+pub(super) fn answer<T: DeserializeOwned>(
+    mut command: Command,
+    limit: Duration,
+) -> Result<(T, Option<u64>), Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|error| cannot_start(command.get_program(), &error))?;
@@ -161,11 +164,11 @@ fn cannot_start(program: &OsStr, error: &std::io::Error) -> String {
 }
 
 /// A file that is gone when it is dropped.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("volley-bench-{}-strace.txt", std::process::id())))
+    pub(super) fn new(ending: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("volley-bench-{}-{ending}", std::process::id())))
     }
 }
 

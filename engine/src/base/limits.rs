@@ -82,6 +82,13 @@ pub(crate) const READS_PER_TURN_MAX: usize = 1;
 pub(crate) const UNLOOKED_TURNS_MAX: u32 = 32;
 pub(crate) const UNLOOKED_BYTES_MAX: usize = READ_SLICE_BYTES;
 
+/// What is asked of a read inside a long frame while answers come in on other lines: they wait for one such read, and for one of their own.
+/// Alone, a long reply is read in whole slices.
+pub(crate) const CROWDED_READ_BYTES: usize = 8 * 1024;
+
+/// So many reads inside long frames are short after a sign of others: half a megabyte.
+pub(crate) const CROWDED_READS: u32 = 64;
+
 /// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
 /// longer than any executor that is not overloaded takes to poll a task.
 pub(crate) const RELAY_WAIT_NS_MAX: u64 = 1_000_000;
@@ -174,9 +181,9 @@ pub(crate) const DECODE_QUEUE_MAX: usize = 64;
 /// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
 pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Up to this length an answer is first read as the most common kind of answer (ADR 0024): what that saves is small beside reading a
-/// longer one, and what is lost by giving up late is not.
-pub(crate) const DECODE_COMMON_BYTES_MAX: usize = 4 * 1024;
+/// Structured content and metadata up to this length are found first and read then, in an answer of the most common kind (ADR 0024). Longer
+/// ones cost more to find than what that saves.
+pub(crate) const DECODE_PASSED_ON_BYTES_MAX: usize = 256;
 
 /// Answers up to this length are read by simd-json, longer ones by serde_json, which needs neither a copy nor a tape: at 1 MiB
 /// simd-json is up to 2.6 times as fast and at worst 0.69 times, at 10 MiB between 1.5 and 0.49 times, at 100 MiB never

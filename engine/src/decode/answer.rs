@@ -1,6 +1,6 @@
 //! From the bytes of a response to a value or an error.
 //!
-//! The most common kind of short answer has a reader of its own (`decode/common.rs`). Which one reads the others goes by size: simd-json
+//! The most common kinds of answer have a reader of their own (`decode/common.rs`). Which one reads the others goes by size: simd-json
 //! up to `DECODE_SIMD_BYTES_MAX` (`decode/simd.rs`), serde_json beyond, and for types that borrow from the answer, which simd-json would
 //! have to spoil. What simd-json refuses is read once more by serde_json: it says at which line and column, and so the readers refuse the
 //! same. (One thing they take differently: `-0` is an integer to simd-json and a double to serde_json.) `docs/adr/0021-readers-by-size-and-thread.md` has the measurements, 0024 those of the first.
@@ -125,7 +125,13 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Err
     if is_list(bytes) {
         return Err(Error::decode(format!("{what} of {length} bytes is no JSON object")));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let read = match simdutf8::basic::from_utf8(bytes) {
+        // What is known to be text is not looked at again, string by string.
+        Ok(text) => serde_json::from_str(text),
+        // Strings that are passed over need not be text; of others it says where they are none.
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    read.map_err(|error| {
         Error::decode(format!("{what} of {length} bytes cannot be read: {error}")).because(error)
     })
 }

@@ -35,7 +35,10 @@ use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
-        limits::{READS_PER_TURN_MAX, UNLOOKED_BYTES_MAX, UNLOOKED_TURNS_MAX, WRITE_SLICE_BYTES},
+        limits::{
+            CHUNK_BYTES, CROWDED_READ_BYTES, CROWDED_READS, READ_SLICE_BYTES, READS_PER_TURN_MAX,
+            UNLOOKED_BYTES_MAX, UNLOOKED_TURNS_MAX, WRITE_SLICE_BYTES,
+        },
         time::Instant,
     },
     config::dial::Dial,
@@ -101,8 +104,10 @@ pub(crate) struct Shard {
     /// Turns, and bytes read, since the poll was last looked at.
     unlooked_turns: u32,
     unlooked_bytes: usize,
-    /// A read since then brought all that was asked for: a long answer is coming in, or a great many short ones.
-    is_flooded: bool,
+    /// The line of which a read since then brought all that was asked for: a long answer is coming in, or a great many short ones.
+    flooded: Option<u32>,
+    /// Reads inside long frames that are to be short yet, since something came in on another line beside one.
+    crowded_reads: u32,
     /// When the last turn began.
     pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
@@ -163,7 +168,8 @@ impl Shard {
             on_stderr,
             unlooked_turns: 0,
             unlooked_bytes: 0,
-            is_flooded: false,
+            flooded: None,
+            crowded_reads: 0,
             turned_at: Instant::default(),
             has_looked: false,
         })
@@ -213,8 +219,10 @@ impl Shard {
         self.unlooked_turns += 1;
         // While there is something to be read the poll is never waited for, but what came on other lines only the poll tells.
         // So with what came of a single one beside bytes: that it may be written to again, a word on stderr, the child's end.
-        let has_read_much = self.lines.len() > 1 && self.unlooked_bytes >= UNLOOKED_BYTES_MAX;
-        if has_read_much && self.is_flooded {
+        let is_flooded = self.flooded.is_some();
+        let has_read_much = self.lines.len() > 1
+            && (self.unlooked_bytes >= UNLOOKED_BYTES_MAX || is_flooded && self.crowded_reads > 0);
+        if has_read_much && is_flooded {
             // While a long answer comes in this loop does not sleep, and a server on this machine that is waited for on another line may
             // have no other core.
             std::thread::yield_now();
@@ -261,7 +269,8 @@ impl Shard {
         }
         // From here on: what is noted may write, and must not look again while the events are lent out.
         self.has_looked = true;
-        (self.unlooked_turns, self.unlooked_bytes, self.is_flooded) = (0, 0, false);
+        (self.unlooked_turns, self.unlooked_bytes) = (0, 0);
+        let flooded = self.flooded.take();
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
@@ -272,6 +281,9 @@ impl Shard {
             let writable = event.is_writable() || event.is_write_closed() || event.is_error();
             if let Some(line) = self.lines[at as usize].as_mut().filter(|_| stream == Stream::Main) {
                 line.ended |= ended;
+            }
+            if flooded.is_some_and(|line| line != at) && stream == Stream::Main && event.is_readable() {
+                self.crowded_reads = CROWDED_READS;
             }
             self.note(at, stream, event.is_readable() || ended, writable, sink);
         }
@@ -415,8 +427,10 @@ impl Shard {
         let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting) else {
             return Drained::Nothing;
         };
-        let space = self.exchange.space(at);
-        let (asked, at_end) = (space.len(), line.ended || line.exited);
+        let is_crowded = self.crowded_reads > 0 && self.exchange.unread(at) >= CHUNK_BYTES;
+        let asked = if is_crowded { CROWDED_READ_BYTES } else { READ_SLICE_BYTES };
+        self.crowded_reads -= u32::from(is_crowded);
+        let (space, at_end) = (&mut self.exchange.space(at)[..asked], line.ended || line.exited);
         match line.transport.read(space) {
             Ok(0) => {
                 let usual = if line.exited {
@@ -431,7 +445,9 @@ impl Shard {
             Ok(n) => {
                 let now = self.clock.now();
                 self.unlooked_bytes += n;
-                self.is_flooded |= n == asked;
+                if n == asked {
+                    self.flooded = Some(at);
+                }
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.

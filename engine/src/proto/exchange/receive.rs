@@ -52,6 +52,14 @@ impl Exchange {
         }
     }
 
+    /// How much of `line` has been read and is no whole frame yet.
+    pub(crate) fn unread(&self, line: u32) -> usize {
+        let (connection, lane) = self.of_line(line);
+        let conn = &self.connections[connection as usize];
+        let inbox = conn.http.as_ref().map_or(&conn.inbox, |http| &http.lanes[lane].inbox);
+        inbox.unread().len()
+    }
+
     /// Nothing was there to be read: the room is given back, so that lines which were looked at in vain hold no memory.
     pub(crate) fn read_nothing(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);

@@ -1,16 +1,24 @@
 //! What must be reached, and whether it was: one table of thresholds, read against what was measured.
 //!
 //! Each `Threshold` says what it is about, the bar that must be held and the goal, and how to find its figure in a
-//! report. A line whose figure is not there says so, and does not hold. Nothing here is a result: that is computed.
+//! report ([`figures`]). A line whose figure is not there says so, and does not hold. Nothing here is a result: that is computed.
+
+mod figures;
 
 use Bar::{AtLeast, AtMost};
+use figures::{
+    BULK, INLINE, MEMORY, SPIN, WRK, allocations, arrays, big_replies, bursts, by, coalesced, cpu, decodes,
+    is_tasks, knees, many, memory, missing, of_floor, rate, soaks, streams,
+};
 
-use super::curve::curves;
+pub use figures::memory_of_a_connection;
+
+use super::decode;
 use super::document::{Report, Section};
-use crate::contestant::Cores::{self, Free, One};
+use super::job::Job;
+use crate::contestant::Cores::{Free, One};
 use crate::contestant::Kind;
 use crate::link::Transport;
-use crate::report::{Entry, Row};
 
 /// One thing that must be reached.
 struct Threshold {
@@ -64,6 +72,8 @@ pub struct Reading {
     pub floor: Option<f64>,
     /// Who else ran in the row, and at how many calls per second.
     pub peer: Option<(String, f64)>,
+    /// What to run to see where its time goes.
+    pub job: Option<Job>,
 }
 
 /// One line of the verdict.
@@ -140,12 +150,6 @@ pub fn verdict(report: &Report) -> Vec<Line> {
     });
     lines.collect()
 }
-
-const INLINE: &str = "volley inline";
-const SPIN: &str = "volley inline, spin 50us";
-const BULK: &str = "volley client, bulk";
-const WRK: &str = "wrk -t1";
-const AWAITED_ARRAYS: &str = "volley arrays, awaited";
 
 /// None for a call is fewer than one for two hundred calls: a run reads its clocks from `/proc`, which takes a few blocks,
 /// and the queues of a bulk job take one for every 31 claims and batches of up to 128 calls.
@@ -414,14 +418,14 @@ const THRESHOLDS: &[Threshold] = &[
         unit: Unit::Times,
         must: Some(AtLeast(1.0)),
         goal: None,
-        read: |report| decodes(report, super::decode::Measured::ratio),
+        read: |report| decodes(report, decode::Measured::ratio),
     },
     Threshold {
         what: "typed decode",
         unit: Unit::BytesRate,
         must: None,
         goal: Some(AtLeast(1e9)),
-        read: |report| decodes(report, super::decode::Measured::rate),
+        read: |report| decodes(report, decode::Measured::rate),
     },
     Threshold {
         what: "loadgen: calls/s with the recording of times off by those with it on",
@@ -445,257 +449,16 @@ const THRESHOLDS: &[Threshold] = &[
     },
 ];
 
-fn is_tasks(entry: &Entry) -> bool {
-    entry.kind == Kind::Volley && entry.name.contains("tasks")
-}
-
-fn missing(place: &str, why: &str) -> Reading {
-    Reading { place: place.to_owned(), figure: Err(why.to_owned()), floor: None, peer: None }
-}
-
-fn streams(read: impl Fn(Transport) -> Reading) -> Vec<Reading> {
-    [Transport::Tcp, Transport::Stdio, Transport::Unix].into_iter().map(read).collect()
-}
-
-/// A figure of a row, with the row's floor and its fastest peer.
-fn of_row(place: String, row: Option<&Row>, figure: impl FnOnce(&Row) -> Result<f64, String>) -> Reading {
-    let Some(row) = row else { return missing(&place, "no such row was run") };
-    let peer = row.peer().and_then(|peer| Some((peer.name.clone(), peer.median()?)));
-    Reading { place, figure: figure(row), floor: row.floor(), peer }
-}
-
-fn median_of(row: &Row, name: &str) -> Result<f64, String> {
-    row.entry(name).and_then(Entry::median).ok_or_else(|| format!("{name} has no figure"))
-}
-
-fn of_floor(report: &Report, transport: Transport, cores: Cores, calls: usize, name: &str) -> Reading {
-    of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
-        Ok(median_of(row, name)? / row.floor().ok_or("the floor did not run")?)
-    })
-}
-
-/// The best of some by the best of others.
-fn by(
-    report: &Report,
-    transport: Transport,
-    cores: Cores,
-    calls: usize,
-    ours: fn(&Entry) -> bool,
-    theirs: fn(&Entry) -> bool,
-) -> Reading {
-    let mut reading = of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
-        let ours = row.best(ours).and_then(Entry::median).ok_or("the engine has no figure")?;
-        let theirs = row.best_of_all(theirs).and_then(Entry::median);
-        Ok(ours / theirs.ok_or("of those it is compared with not all ran")?)
-    });
-    let row = report.matrix(transport, cores, calls);
-    let peer = row.and_then(|row| row.best(theirs));
-    reading.peer = peer.and_then(|peer| Some((peer.name.clone(), peer.median()?)));
-    reading
-}
-
-fn rate(
-    report: &Report,
-    transport: Transport,
-    cores: Cores,
-    calls: usize,
-    ours: fn(&Entry) -> bool,
-) -> Reading {
-    of_row(transport.to_string(), report.matrix(transport, cores, calls), |row| {
-        Ok(row.best(ours).and_then(Entry::median).ok_or("the engine has no figure")?)
-    })
-}
-
-fn cpu(report: &Report, transport: Transport, calls: usize, name: &str) -> Reading {
-    of_row(transport.to_string(), report.matrix(transport, Free, calls), |row| {
-        Ok(row.entry(name).ok_or_else(|| format!("{name} has no figure"))?.cpu_per_million().0)
-    })
-}
-
-fn arrays(report: &Report) -> Vec<Reading> {
-    let rows: Vec<_> = report
-        .section(Section::Arrays)
-        .filter(|row| row.course.transport == Transport::Http && row.course.array > 1)
-        .collect();
-    if rows.is_empty() {
-        return vec![missing("", "no such row was run")];
-    }
-    let one = |row: &&Row| {
-        of_row(format!("{} calls in flight", row.course.calls_in_flight()), Some(row), |row| {
-            // Those that make and decode every call, as jsonrpsee does.
-            let ours = row.best(|entry| entry.name.starts_with(AWAITED_ARRAYS)).and_then(Entry::median);
-            let theirs = row.best_of_all(|entry| entry.kind == Kind::Jsonrpsee).and_then(Entry::median);
-            Ok(ours.ok_or("no contestant of the engine sends arrays")?
-                / theirs.ok_or("jsonrpsee did not run")?)
-        })
-    };
-    rows.iter().map(one).collect()
-}
-
-/// Against the floor's writes, which parse nothing, and against the engine's own.
-fn coalesced(report: &Report) -> Vec<Reading> {
-    let rows = || report.section(Section::Coalescing).filter(|row| row.course.in_flight > 1);
-    if rows().next().is_none() {
-        return vec![missing("", "no such row was run")];
-    }
-    let others = [
-        ("floor, a write for each call", "those of the floor"),
-        ("volley inline, a turn for each call", "those of the engine, a whole turn each"),
-    ];
-    let both = |row: &Row| {
-        others.map(|(other, whose)| {
-            of_row(format!("{}, {whose}", row.course.transport), Some(row), |row| {
-                Ok(median_of(row, INLINE)? / median_of(row, other)?)
-            })
-        })
-    };
-    rows().flat_map(both).collect()
-}
-
-fn bursts(report: &Report, figure: impl Fn(&super::burst::Outcome) -> Option<f64>) -> Vec<Reading> {
-    if report.bursts.is_empty() {
-        return vec![missing("", "no burst was run")];
-    }
-    let one = |burst: &super::burst::Outcome| Reading {
-        place: format!("{}, {:?}", burst.plan.course.transport, burst.plan.drive).to_lowercase(),
-        figure: figure(burst).ok_or_else(|| "no rounds".to_owned()),
-        floor: None,
-        peer: None,
-    };
-    report.bursts.iter().map(one).collect()
-}
-
-fn allocations(report: &Report, transport: Transport, name: &str) -> Reading {
-    let rows = report.section(Section::Counts).filter(|row| row.course.transport == transport);
-    let row = rows.max_by_key(|row| row.course.calls_in_flight());
-    let mut reading = of_row(transport.to_string(), row, |row| {
-        let counts =
-            row.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.counts.as_ref());
-        counts.and_then(|counts| counts.allocations).ok_or_else(|| format!("{name} was not counted"))
-    });
-    if let Some(row) = row {
-        reading.place = format!("{transport}, {} in flight", row.course.calls_in_flight());
-    }
-    reading
-}
-
-/// What each connection beyond the first takes: idle and busy, of one contestant with so many calls in flight on each.
-pub fn memory_of_a_connection(report: &Report, name: &str, in_flight: usize) -> Option<(f64, f64)> {
-    let rows = || report.section(Section::Memory).filter(|row| row.course.in_flight == in_flight);
-    let one = rows().find(|row| row.course.connections == 1)?;
-    let many = rows().max_by_key(|row| row.course.connections).filter(|row| row.course.connections > 1)?;
-    let (few, all) = (one.entry(name)?.memory()?, many.entry(name)?.memory()?);
-    let more = (many.course.connections - 1) as f64;
-    Some(((all.0 - few.0) / more, (all.1 - few.1) / more))
-}
-
-/// Whose connections are looked at, and with how many calls in flight on each. With many, and through the client, what the calls
-/// themselves take is counted as the connection's.
-const MEMORY: [(&str, usize); 3] = [(INLINE, 1), (INLINE, 64), ("volley client, tasks, current-thread", 1)];
-
-fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f64, f64)) -> f64) -> Reading {
-    let figure = memory_of_a_connection(report, name, in_flight).map(pick);
-    Reading {
-        place: format!("Unix, {}, {in_flight} in flight on each", name.trim_start_matches("volley ")),
-        figure: figure.ok_or_else(|| "no such rows were run".to_owned()),
-        floor: None,
-        peer: None,
-    }
-}
-
-fn many(report: &Report, figure: fn(&Row, Kind) -> Option<f64>) -> Vec<Reading> {
-    let Some(row) = report.section(Section::Many).next() else {
-        return vec![missing("", "no such row was run")];
-    };
-    let place = format!("unix, {} connections", row.course.connections);
-    vec![of_row(place, Some(row), |row| {
-        Ok(figure(row, Kind::Volley).ok_or("the engine has no figure")?
-            / figure(row, Kind::Rmcp).ok_or("rmcp has no figure")?)
-    })]
-}
-
-/// On two connections, those that overlap the long reply. On one they wait behind it, whatever a client does; and the p99 over all of a run
-/// says how long the pauses between long replies were, so it is in the report and not here.
-fn big_replies(report: &Report) -> Vec<Reading> {
-    let of_two = || report.big_replies.iter().filter(|outcome| outcome.plan.course.connections > 1);
-    if of_two().next().is_none() {
-        return vec![missing("", "no long reply was sent")];
-    }
-    let one = |outcome: &super::big_reply::Outcome| {
-        let (transport, size) = (outcome.plan.course.transport, outcome.plan.reply_bytes >> 20);
-        let floor = outcome.factor_meanwhile(|round| &round.floor).unwrap_or(f64::NAN);
-        let place = "two connections, those that overlap it and are not behind it";
-        Reading {
-            place: format!("{transport}, {size} MiB, {place}; the floor's {floor:.2}"),
-            figure: outcome.factor_meanwhile(|round| &round.engine).ok_or_else(|| "no rounds".to_owned()),
-            floor: None,
-            peer: None,
-        }
-    };
-    of_two().map(one).collect()
-}
-
-/// Of each size the kind of content that it is slowest with.
-fn decodes(report: &Report, figure: fn(&super::decode::Measured) -> Option<f64>) -> Vec<Reading> {
-    let Some(outcome) = report.decodes.first() else { return vec![missing("", "nothing was decoded")] };
-    let mut readings: Vec<(usize, &str, f64)> = Vec::new();
-    for row in &outcome.rows {
-        let Some(value) = figure(row) else { continue };
-        match readings.iter_mut().find(|reading| reading.0 == row.bytes) {
-            Some(worst) if value < worst.2 => *worst = (row.bytes, &row.content, value),
-            Some(_) => {}
-            None => readings.push((row.bytes, &row.content, value)),
-        }
-    }
-    let one = |(bytes, content, value): (usize, &str, f64)| Reading {
-        place: format!("{} KiB, worst of all kinds: {content}", bytes >> 10),
-        figure: Ok(value),
-        floor: None,
-        peer: None,
-    };
-    readings.into_iter().map(one).collect()
-}
-
-fn knees(report: &Report, section: Section, names: &[&str]) -> Vec<Reading> {
-    let curves = curves(report, section);
-    let ours: Vec<_> = curves.iter().filter(|curve| names.contains(&curve.name.as_str())).collect();
-    if ours.is_empty() {
-        return vec![missing("", "no curve was run")];
-    }
-    let one = |curve: &&super::curve::Curve| Reading {
-        place: format!("{}, {}", curve.transport, curve.name.trim_start_matches("volley ")),
-        figure: curve.knee().map(|knee| knee.worst_behind).ok_or_else(|| "no points".to_owned()),
-        floor: None,
-        peer: None,
-    };
-    ours.iter().map(one).collect()
-}
-
-fn soaks(report: &Report, figure: impl Fn(&super::soak::Outcome) -> Option<f64>) -> Vec<Reading> {
-    if report.soaks.is_empty() {
-        return vec![missing("", "no soak was run")];
-    }
-    let one = |soak: &super::soak::Outcome| Reading {
-        place: format!(
-            "{}, {:?}, {} s",
-            soak.plan.course.transport, soak.plan.drive, soak.plan.course.seconds
-        )
-        .to_lowercase(),
-        figure: figure(soak).ok_or_else(|| "too short".to_owned()),
-        floor: None,
-        peer: None,
-    };
-    report.soaks.iter().map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::contestant::Course;
+    use crate::report::Row;
     use crate::report::tests::{course, entry};
 
     fn line(must: Option<Bar>, goal: Option<Bar>, figure: f64) -> Standing {
-        let reading = Reading { place: String::new(), figure: Ok(figure), floor: None, peer: None };
+        let reading =
+            Reading { place: String::new(), figure: Ok(figure), floor: None, peer: None, job: None };
         Line { what: "", unit: Unit::Times, must, goal, reading }.standing()
     }
 
