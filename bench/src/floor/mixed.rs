@@ -1,6 +1,6 @@
 //! The floor where one reply is long: one thread, edge-triggered epoll, small calls and a long one on the same streams.
 //!
-//! It goes round the connections that have something to read, asks each for as much as the engine would, and counts line
+//! It goes round the connections that have something to read, asks each for as much as the engine does of one alone, and counts line
 //! feeds; what it has read it forgets, so a long reply costs it no memory. The target answers a stream in order, so whose
 //! reply a line feed ends is known without an id. Cost: a system call for a read, and a look at the poll after each round.
 
@@ -22,7 +22,7 @@ use crate::contestant::Course;
 use crate::link::{Link, Target};
 use crate::meter::elapsed_ns;
 
-/// Bytes asked of one read, as many as the engine asks for.
+/// Bytes asked of one read, as many as the engine asks for where it need not share.
 const READ_BYTES: usize = 32 * 1024;
 
 /// Connections to a target of its own.

@@ -160,7 +160,7 @@ fn profiles(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## Where the time goes in what is missed\n");
     let _ = writeln!(
         text,
-        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing; where a floor takes turns with the engine it is the benchmark's. Waiting is in none of them.\n"
+        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing. Waiting is in none of them. Beside long replies a floor takes turns with the engine: what it does itself is the benchmark's, and its part of the kernel is among the kernel's. Lines about bytes, blocks, decoding and bursts have no run that samples explain; docs/performance.md says what is known of them.\n"
     );
     let owners = Owner::ALL.map(Owner::name).join(" | ");
     let _ = writeln!(text, "| what was run | what it explains | {owners} | most samples in |");
@@ -533,7 +533,7 @@ fn big_replies(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## A long reply among small calls\n");
     let _ = writeln!(
         text,
-        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads as much at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
+        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads 32 KiB at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
         super::big_reply::SMALL_IN_FLIGHT
     );
     let _ = writeln!(
@@ -621,7 +621,8 @@ const TAIL: &str = "## Bias
 
 The target splices replies and is faster than any real server; its CPU stands in every row, and where it is above the client's, it is the
 target that was measured. Below 128 calls in flight, unpinned figures mostly say how fast the machine wakes an idle core; those of one core
-repeat. The contestants of other clients are ours and follow their examples. A floor that is passed was none: with polling, or where both
+repeat. Long replies leave the target in pieces of 32 KiB with a pause for its other threads between them: given to the kernel in one piece they hold up the
+target's own small answers for longer than any client does. The contestants of other clients are ours and follow their examples. A floor that is passed was none: with polling, or where both
 sides sleep in turns, it can be slow by accident.
 ";
 

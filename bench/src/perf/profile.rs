@@ -29,7 +29,7 @@ pub struct Outcome {
 pub enum Owner {
     /// The system's.
     Kernel,
-    /// `memcpy`, `malloc` and their kin.
+    /// `memcpy`, `malloc` and their kin, and the clock.
     CLibrary,
     /// The engine's, with what the compiler has put into it.
     Engine,
@@ -54,10 +54,13 @@ impl Owner {
         }
     }
 
-    fn of(object: &str, symbol: &str) -> Self {
-        if object.starts_with('[') {
+    /// `place` is where the symbol is: `k` for the kernel.
+    fn of(place: &str, object: &str, symbol: &str) -> Self {
+        if place == "k" {
             Self::Kernel
-        } else if object.starts_with("libc.") || object.starts_with("ld-") || object.starts_with("libm.") {
+        } else if ["libc.", "libc-", "ld-", "libm"].iter().any(|name| object.starts_with(name))
+            || object == "[vdso]"
+        {
             Self::CLibrary
         } else if symbol.contains("volley_bench::") {
             Self::Benchmark
@@ -100,7 +103,12 @@ pub fn look_into(job: &Job) -> Result<Outcome, Failure> {
     let mut report = Command::new("perf");
     report.args(["report", "--stdio", "-n", "--sort", "comm,dso,sym", "-t", "|", "-i"]).arg(&data.0);
     let text = report.stdin(Stdio::null()).stderr(Stdio::null()).output()?.stdout;
-    read(job, &String::from_utf8_lossy(&text)).ok_or_else(|| "perf saw nothing of the run".into())
+    let seen = read(job, &String::from_utf8_lossy(&text)).ok_or("perf saw nothing of the run")?;
+    // Without the right to it perf says nothing and looks at the program alone.
+    if seen.share(Owner::Kernel) == 0.0 {
+        return Err("perf saw nothing of the kernel: may it (`/proc/sys/kernel/perf_event_paranoid`)?".into());
+    }
+    Ok(seen)
 }
 
 /// Samples of the processor's time, which a virtual machine has as well.
@@ -129,8 +137,8 @@ fn read(job: &Job, text: &str) -> Option<Outcome> {
             continue;
         }
         // `[k]` or `[.]` stands before each.
-        let symbol = symbol.split_once("] ").map_or(symbol, |(_, name)| name);
-        let owner = Owner::of(object, symbol);
+        let (place, symbol) = symbol.split_once("] ").unwrap_or(("", symbol));
+        let owner = Owner::of(place.trim_start_matches('['), object, symbol);
         seen.samples += samples;
         match seen.owners.iter_mut().find(|(one, _)| *one == owner) {
             Some((_, all)) => *all += samples,

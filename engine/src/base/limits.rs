@@ -82,8 +82,8 @@ pub(crate) const READS_PER_TURN_MAX: usize = 1;
 pub(crate) const UNLOOKED_TURNS_MAX: u32 = 32;
 pub(crate) const UNLOOKED_BYTES_MAX: usize = READ_SLICE_BYTES;
 
-/// What is asked of a read inside a long frame while answers come in on other lines: they wait for one such read, and for one of their own.
-/// Alone, a long reply is read in whole slices.
+/// What is asked of a read inside a long frame while short ones come in on other lines: they wait for one such read, and for one of their own.
+/// Alone, or among others like it, a long frame is read in whole slices.
 pub(crate) const CROWDED_READ_BYTES: usize = 8 * 1024;
 
 /// So many reads inside long frames are short after a sign of others: half a megabyte.
@@ -181,8 +181,8 @@ pub(crate) const DECODE_QUEUE_MAX: usize = 64;
 /// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
 pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Structured content and metadata up to this length are found first and read then, in an answer of the most common kind (ADR 0024). Longer
-/// ones cost more to find than what that saves.
+/// Objects and lists of structured content and metadata up to this length are found first and read then, in an answer of the most common kind
+/// (ADR 0024). Longer ones cost more to find than what that saves.
 pub(crate) const DECODE_PASSED_ON_BYTES_MAX: usize = 256;
 
 /// Answers up to this length are read by simd-json, longer ones by serde_json, which needs neither a copy nor a tape: at 1 MiB

@@ -21,6 +21,7 @@ pub(crate) mod porter;
 mod refresh;
 pub(crate) mod relay;
 pub(crate) mod runner;
+mod slices;
 
 use std::{
     collections::VecDeque,
@@ -35,10 +36,7 @@ use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
-        limits::{
-            CHUNK_BYTES, CROWDED_READ_BYTES, CROWDED_READS, READ_SLICE_BYTES, READS_PER_TURN_MAX,
-            UNLOOKED_BYTES_MAX, UNLOOKED_TURNS_MAX, WRITE_SLICE_BYTES,
-        },
+        limits::{READS_PER_TURN_MAX, UNLOOKED_BYTES_MAX, UNLOOKED_TURNS_MAX, WRITE_SLICE_BYTES},
         time::Instant,
     },
     config::dial::Dial,
@@ -50,6 +48,7 @@ use crate::{
 };
 
 use clock::Clock;
+use slices::Slices;
 
 /// The token of the waker by which other threads end the wait.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -104,10 +103,7 @@ pub(crate) struct Shard {
     /// Turns, and bytes read, since the poll was last looked at.
     unlooked_turns: u32,
     unlooked_bytes: usize,
-    /// The line of which a read since then brought all that was asked for: a long answer is coming in, or a great many short ones.
-    flooded: Option<u32>,
-    /// Reads inside long frames that are to be short yet, since something came in on another line beside one.
-    crowded_reads: u32,
+    slices: Slices,
     /// When the last turn began.
     pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
@@ -168,8 +164,7 @@ impl Shard {
             on_stderr,
             unlooked_turns: 0,
             unlooked_bytes: 0,
-            flooded: None,
-            crowded_reads: 0,
+            slices: Slices::default(),
             turned_at: Instant::default(),
             has_looked: false,
         })
@@ -219,10 +214,9 @@ impl Shard {
         self.unlooked_turns += 1;
         // While there is something to be read the poll is never waited for, but what came on other lines only the poll tells.
         // So with what came of a single one beside bytes: that it may be written to again, a word on stderr, the child's end.
-        let is_flooded = self.flooded.is_some();
-        let has_read_much = self.lines.len() > 1
-            && (self.unlooked_bytes >= UNLOOKED_BYTES_MAX || is_flooded && self.crowded_reads > 0);
-        if has_read_much && is_flooded {
+        let has_read_much =
+            self.lines.len() > 1 && (self.unlooked_bytes >= UNLOOKED_BYTES_MAX || self.slices.is_crowded());
+        if has_read_much && self.slices.is_flooded() {
             // While a long answer comes in this loop does not sleep, and a server on this machine that is waited for on another line may
             // have no other core.
             std::thread::yield_now();
@@ -270,7 +264,7 @@ impl Shard {
         // From here on: what is noted may write, and must not look again while the events are lent out.
         self.has_looked = true;
         (self.unlooked_turns, self.unlooked_bytes) = (0, 0);
-        let flooded = self.flooded.take();
+        let flood = self.slices.take_flood();
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
@@ -282,8 +276,8 @@ impl Shard {
             if let Some(line) = self.lines[at as usize].as_mut().filter(|_| stream == Stream::Main) {
                 line.ended |= ended;
             }
-            if flooded.is_some_and(|line| line != at) && stream == Stream::Main && event.is_readable() {
-                self.crowded_reads = CROWDED_READS;
+            if stream == Stream::Main && event.is_readable() {
+                self.slices.heard(at, flood, |line| self.exchange.unread(line));
             }
             self.note(at, stream, event.is_readable() || ended, writable, sink);
         }
@@ -427,9 +421,7 @@ impl Shard {
         let Some(line) = self.lines[at as usize].as_mut().filter(|line| !line.connecting) else {
             return Drained::Nothing;
         };
-        let is_crowded = self.crowded_reads > 0 && self.exchange.unread(at) >= CHUNK_BYTES;
-        let asked = if is_crowded { CROWDED_READ_BYTES } else { READ_SLICE_BYTES };
-        self.crowded_reads -= u32::from(is_crowded);
+        let asked = self.slices.asked(|| self.exchange.unread(at));
         let (space, at_end) = (&mut self.exchange.space(at)[..asked], line.ended || line.exited);
         match line.transport.read(space) {
             Ok(0) => {
@@ -445,9 +437,7 @@ impl Shard {
             Ok(n) => {
                 let now = self.clock.now();
                 self.unlooked_bytes += n;
-                if n == asked {
-                    self.flooded = Some(at);
-                }
+                self.slices.has_read(at, asked, n);
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.
@@ -544,6 +534,7 @@ impl Shard {
                     // What the server said before it closed may still be there to be read, and its end with it, which
                     // is a better reason than ours.
                     line.ended = true;
+                    self.slices.reset();
                     for _ in 0..LAST_READS_MAX {
                         if self.lines[at as usize].is_none() || self.read(at, sink) != Drained::Some {
                             break;

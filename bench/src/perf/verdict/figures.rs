@@ -145,7 +145,8 @@ pub(super) fn bursts(report: &Report, figure: impl Fn(&burst::Outcome) -> Option
         figure: figure(burst).ok_or_else(|| "no rounds".to_owned()),
         floor: None,
         peer: None,
-        job: Some(Job::Burst(burst.plan)),
+        // Nearly all of its time goes into the calls one at a time that it is compared with.
+        job: None,
     };
     report.bursts.iter().map(one).collect()
 }
@@ -162,6 +163,8 @@ pub(super) fn allocations(report: &Report, transport: Transport, name: &str) -> 
     if let Some(row) = row {
         reading.place = format!("{transport}, {} in flight", row.course.calls_in_flight());
     }
+    // Samples say nothing of blocks.
+    reading.job = None;
     reading
 }
 
@@ -182,26 +185,25 @@ pub(super) const MEMORY: [(&str, usize); 3] =
 
 pub(super) fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f64, f64)) -> f64) -> Reading {
     let figure = memory_of_a_connection(report, name, in_flight).map(pick);
-    let rows = report.section(Section::Memory).filter(|row| row.course.in_flight == in_flight);
-    let most = rows.max_by_key(|row| row.course.connections);
     Reading {
         place: format!("Unix, {}, {in_flight} in flight on each", name.trim_start_matches("volley ")),
         figure: figure.ok_or_else(|| "no such rows were run".to_owned()),
         floor: None,
         peer: None,
-        job: most.and_then(|row| Some(run(row, row.entry(name)?))),
+        // Samples say nothing of bytes.
+        job: None,
     }
 }
 
-pub(super) fn many(report: &Report, figure: fn(&Row, Kind) -> Option<f64>) -> Vec<Reading> {
+pub(super) fn many(report: &Report, figure: fn(&Row, Kind) -> Option<(f64, &Entry)>) -> Vec<Reading> {
     let Some(row) = report.section(Section::Many).next() else {
         return vec![missing("", "no such row was run")];
     };
     let place = format!("unix, {} connections", row.course.connections);
-    let ours = |entry: &Entry| entry.kind == Kind::Volley;
+    let best = figure(row, Kind::Volley);
+    let ours = |entry: &Entry| best.is_some_and(|(_, best)| entry.name == best.name);
     vec![of_row(place, Some(row), ours, |row| {
-        Ok(figure(row, Kind::Volley).ok_or("the engine has no figure")?
-            / figure(row, Kind::Rmcp).ok_or("rmcp has no figure")?)
+        Ok(best.ok_or("the engine has no figure")?.0 / figure(row, Kind::Rmcp).ok_or("rmcp has no figure")?.0)
     })]
 }
 
@@ -244,7 +246,8 @@ pub(super) fn decodes(report: &Report, figure: fn(&decode::Measured) -> Option<f
         figure: Ok(value),
         floor: None,
         peer: None,
-        job: Some(Job::Decode(outcome.plan)),
+        // It is of all kinds, and half of it the other reader's.
+        job: None,
     };
     readings.into_iter().map(one).collect()
 }

@@ -19,6 +19,7 @@ use super::job::Job;
 use crate::contestant::Cores::{Free, One};
 use crate::contestant::Kind;
 use crate::link::Transport;
+use crate::report::Entry;
 
 /// One thing that must be reached.
 struct Threshold {
@@ -349,7 +350,12 @@ const THRESHOLDS: &[Threshold] = &[
         unit: Unit::Times,
         must: Some(AtLeast(3.0)),
         goal: Some(AtLeast(10.0)),
-        read: |report| many(report, |row, kind| row.best_of_all(|entry| entry.kind == kind)?.median()),
+        read: |report| {
+            many(report, |row, kind| {
+                let best = row.best_of_all(|entry| entry.kind == kind)?;
+                Some((best.median()?, best))
+            })
+        },
     },
     Threshold {
         what: "10,000 connections: p99 by rmcp's",
@@ -360,8 +366,9 @@ const THRESHOLDS: &[Threshold] = &[
         read: |report| {
             many(report, |row, kind| {
                 let of_kind = row.entries.iter().filter(|entry| entry.kind == kind);
-                let all = of_kind.map(|entry| Some(entry.latency()?.p99_us)).collect::<Option<Vec<_>>>()?;
-                all.into_iter().min_by(f64::total_cmp)
+                let p99 = |entry| Some((Entry::latency(entry)?.p99_us, entry));
+                let all = of_kind.map(p99).collect::<Option<Vec<_>>>()?;
+                all.into_iter().min_by(|one, other| one.0.total_cmp(&other.0))
             })
         },
     },

@@ -52,7 +52,7 @@ impl Exchange {
         }
     }
 
-    /// How much of `line` has been read and is no whole frame yet.
+    /// How much of `line` has been read and is no whole frame yet; not what a body in chunks, of events or over HTTP/2 has gathered elsewhere.
     pub(crate) fn unread(&self, line: u32) -> usize {
         let (connection, lane) = self.of_line(line);
         let conn = &self.connections[connection as usize];
