@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde_json::Value;
 
 use crate::{
@@ -23,23 +23,29 @@ use crate::{
 
 /// Reads a response with such a result; `None` if it is not one.
 pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
+    // Most that have an escape have one soon, and are not worth a walk.
+    if memchr(b'\\', &bytes[..bytes.len().min(ESCAPE_SOON_BYTES)]).is_some() {
+        return None;
+    }
     let mut reader = Reader { bytes, at: 0 };
     let (mut version, mut id, mut result) = (None, None, None);
+    let mut parts = Parts::default();
     reader.object([b"\"jsonrpc\":", b"\"id\":", b"\"result\":"], |reader, key| match key {
-        0 => once(&mut version, (reader.string()? == b"2.0").then_some(())?),
+        0 => once(&mut version, reader.word(b"\"2.0\"")?.then_some(())?),
         1 => once(&mut id, reader.id()?),
-        _ => once(&mut result, reader.result()?),
+        _ => once(&mut result, reader.result(&mut parts)?),
     })?;
+    result?;
     if !reader.is_over() {
         return None;
     }
-    reader.value(result?, simdutf8::basic::from_utf8(bytes).ok()?)
+    reader.value(parts, simdutf8::basic::from_utf8(bytes).ok()?)
 }
 
 /// A result where it stands.
 #[derive(Default)]
 struct Parts {
-    content: Option<Blocks>,
+    content: Blocks,
     is_error: bool,
     is_complete: bool,
     structured: Option<Range<usize>>,
@@ -57,6 +63,14 @@ struct Blocks {
 }
 
 const FEW: usize = 4;
+
+const ESCAPE_SOON_BYTES: usize = 4 * 1024;
+
+enum Kind {
+    Text,
+    Image,
+    Audio,
+}
 
 /// A block that has nothing besides.
 enum Block {
@@ -189,12 +203,11 @@ impl<'a> Reader<'a> {
         self.expect(b'"')?;
         let rest = self.bytes.get(self.at..)?;
         // Names are shorter than what a vectored search needs to begin.
-        let near = rest.iter().take(NAME_BYTES_MAX).position(|byte| matches!(byte, b'"' | b'\\'));
-        let end = near.unwrap_or(NAME_BYTES_MAX);
-        if has_controls(rest.get(..end)?) {
-            return None;
-        }
-        let end = if near.is_some() { end } else { far(rest, end)? };
+        let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+        let end = match rest.iter().take(NAME_BYTES_MAX).position(is_end) {
+            Some(end) => end,
+            None => far(rest, NAME_BYTES_MAX)?,
+        };
         let begin = self.at;
         self.at += end + 1;
         (rest[end] == b'"').then_some(begin..begin + end)
@@ -205,6 +218,17 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Option<&'a [u8]> {
         let range = self.quoted()?;
         Some(&self.bytes[range])
+    }
+
+    /// Is it this string? With its quotes, as most write it, it is compared in one go.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the word is known where it is used")]
+    fn word(&mut self, word: &'static [u8]) -> Option<bool> {
+        if self.bytes.get(self.at..)?.starts_with(word) {
+            self.at += word.len();
+            return Some(true);
+        }
+        Some(self.string()? == &word[1..word.len() - 1])
     }
 
     /// A string, or a number as counters have them.
@@ -226,20 +250,19 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn result(&mut self) -> Option<Parts> {
-        let mut parts = Parts::default();
-        let (mut is_error, mut kind) = (None, None);
+    fn result(&mut self, parts: &mut Parts) -> Option<()> {
+        let (mut content, mut is_error, mut kind) = (None, None, None);
         let keys: [&[u8]; 5] =
             [b"\"content\":", b"\"isError\":", b"\"resultType\":", b"\"structuredContent\":", b"\"_meta\":"];
         self.object(keys, |reader, key| match key {
-            0 => once(&mut parts.content, reader.content()?),
+            0 => once(&mut content, reader.content(&mut parts.content)?),
             1 => once(&mut is_error, reader.truth()?),
-            2 => once(&mut kind, (reader.string()? == b"complete").then_some(())?),
+            2 => once(&mut kind, reader.word(b"\"complete\"")?.then_some(())?),
             3 => once(&mut parts.structured, reader.passed_on()?),
             _ => once(&mut parts.meta, reader.passed_on()?),
         })?;
         (parts.is_error, parts.is_complete) = (is_error.unwrap_or_default(), kind.is_some());
-        Some(parts)
+        Some(())
     }
 
     fn truth(&mut self) -> Option<bool> {
@@ -254,9 +277,9 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn content(&mut self) -> Option<Blocks> {
+    fn content(&mut self, blocks: &mut Blocks) -> Option<()> {
         self.expect(b'[')?;
-        let mut blocks = Blocks { begin: self.at, ..Blocks::default() };
+        blocks.begin = self.at;
         self.list(b']', |reader| {
             let block = reader.block()?;
             if let Some(place) = blocks.few.get_mut(blocks.count) {
@@ -264,8 +287,7 @@ impl<'a> Reader<'a> {
             }
             blocks.count += 1;
             Some(())
-        })?;
-        Some(blocks)
+        })
     }
 
     #[inline]
@@ -273,17 +295,32 @@ impl<'a> Reader<'a> {
         let (mut kind, mut text, mut data, mut mime_type) = (None, None, None, None);
         let keys: [&[u8]; 4] = [b"\"type\":", b"\"text\":", b"\"data\":", b"\"mimeType\":"];
         self.object(keys, |reader, key| match key {
-            0 => once(&mut kind, reader.string()?),
+            0 => once(&mut kind, reader.kind()?),
             1 => once(&mut text, reader.quoted()?),
             2 => once(&mut data, reader.quoted()?),
             _ => once(&mut mime_type, reader.quoted()?),
         })?;
         Some(match (kind?, text, data, mime_type) {
-            (b"text", Some(text), None, None) => Block::Text(text),
-            (b"image", None, Some(data), Some(mime_type)) => Block::Image { data, mime_type },
-            (b"audio", None, Some(data), Some(mime_type)) => Block::Audio { data, mime_type },
+            (Kind::Text, Some(text), None, None) => Block::Text(text),
+            (Kind::Image, None, Some(data), Some(mime_type)) => Block::Image { data, mime_type },
+            (Kind::Audio, None, Some(data), Some(mime_type)) => Block::Audio { data, mime_type },
             _ => return None,
         })
+    }
+
+    #[inline]
+    fn kind(&mut self) -> Option<Kind> {
+        let text: &[u8] = b"\"text\"";
+        if self.bytes.get(self.at..)?.starts_with(text) {
+            self.at += text.len();
+            return Some(Kind::Text);
+        }
+        match self.string()? {
+            b"text" => Some(Kind::Text),
+            b"image" => Some(Kind::Image),
+            b"audio" => Some(Kind::Audio),
+            _ => None,
+        }
     }
 
     /// Where a value stands, if it is a short object or list, or no such. Whoever reads it says whether it is one.
@@ -336,7 +373,7 @@ impl<'a> Reader<'a> {
                 }
             }
         };
-        let blocks = parts.content.unwrap_or_default();
+        let blocks = parts.content;
         let mut content = Vec::with_capacity(blocks.count);
         if blocks.count <= FEW {
             content.extend(blocks.few.into_iter().flatten().map(made));
