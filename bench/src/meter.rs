@@ -296,6 +296,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -308,10 +310,13 @@ mod tests {
 
     #[test]
     fn work_is_seen() {
-        let meter = Idle::now().unwrap().begin(std::process::id(), 2).unwrap();
+        // A process whose threads live on, as a target's do. It was this one once, whose other tests end theirs.
+        let mut target = Command::new("yes").stdout(Stdio::null()).spawn().unwrap();
+        let meter = Idle::now().unwrap().begin(target.id(), 2).unwrap();
         while meter.begun().elapsed() < Duration::from_millis(60) {}
         let run = meter.end(3).unwrap();
-        // The target is this process too.
+        target.kill().unwrap();
+        target.wait().unwrap();
         assert!(run.client_cpu_s > 0.0 && run.target_cpu_s > 0.0, "{run:?}");
         assert!(Idle::now().unwrap().begin(std::process::id(), 2).unwrap().end(2).is_err());
         assert_eq!((run.calls, run.calls_in_all), (1, 3));

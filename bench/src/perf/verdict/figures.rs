@@ -1,6 +1,6 @@
 //! The figures of the verdict: each found in a report, with its place and the run that shows what it is made of.
 
-use super::Reading;
+use super::line::Reading;
 use crate::contestant::{Cores, Kind};
 use crate::link::Transport;
 use crate::perf::curve::{Curve, curves};
