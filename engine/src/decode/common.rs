@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a value stands, if it is a short object or list, or no such. Whoever reads it says whether it is one.
+    /// Where a value stands, if it is a short object or list, or neither of them. Whoever reads it says whether it is one.
     fn passed_on(&mut self) -> Option<Range<usize>> {
         let first = self.next()?;
         let begin = self.at - 1;
