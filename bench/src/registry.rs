@@ -28,6 +28,8 @@ pub fn everyone() -> Vec<Box<dyn Contestant>> {
         Drive::Arrays,
         Drive::AwaitedArrays(Runtime::CurrentThread),
         Drive::AwaitedArrays(Runtime::MultiThread),
+        Drive::DrivenArrays(Runtime::CurrentThread),
+        Drive::DrivenArrays(Runtime::MultiThread),
         Drive::Blocking,
     ] {
         all.push(Box::new(Engine { drive }));

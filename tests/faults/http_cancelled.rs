@@ -334,3 +334,35 @@ fn closing_in_a_storm_ends_every_call_once() {
         }
     });
 }
+
+/// What a call that was given up still owed is over after a while, and its place is free. Of that nobody told a bulk job: it was asked
+/// again when something else happened, and that may be never.
+#[test]
+fn a_bulk_job_goes_on_when_a_debt_is_over_and_nothing_else_happens() {
+    story_alone(async {
+        for era in ERAS {
+            let server = HttpServer::start(era, |peer, request| {
+                if request.is_call() {
+                    peer.bytes_until_end();
+                    return Then::Close;
+                }
+                peer.accept();
+                Then::Keep
+            });
+            let client = connect(server.endpoint(), |config| {
+                let config = config.in_flight(1).timeout(Duration::from_millis(100));
+                config.orphan_debt(Duration::from_millis(300)).http_idle_timeout(Duration::from_secs(600))
+            })
+            .await;
+            let begun = Instant::now();
+            let mut bulk = client.bulk((0..4).map(echo));
+            while let Some((n, outcome)) = bulk.next().await {
+                let error = outcome.expect_err("no answer comes");
+                assert_eq!(error.kind(), ErrorKind::Timeout, "call {n}: {error}");
+            }
+            drop(bulk);
+            assert!(begun.elapsed() < Duration::from_secs(20), "{era}: {:?}", begun.elapsed());
+            client.close().await;
+        }
+    });
+}

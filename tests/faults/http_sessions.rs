@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use volley::{ErrorKind, Fate};
 use volley_tests::calls::{all_ends, books_balance, echo, echoes_work, first_text, message};
 use volley_tests::http_server::{HttpServer, Peer, Request, Then};
-use volley_tests::wait::story_alone;
+use volley_tests::wait::{PATIENCE, story_alone, until};
 
 use super::connect;
 
@@ -227,5 +227,81 @@ fn a_bad_request_that_names_its_call_ends_no_session() {
         assert_eq!((stats.sessions_lost, stats.rpc_errors, stats.answered), (0, 1, 20), "{stats:?}");
         assert_eq!(server.count_rpc("initialize"), 1);
         client.close().await;
+    });
+}
+
+/// Behind a balancer without sticky sessions the word that ends an opening may meet a backend that has never heard of the session. The
+/// opening then stood still until its time was over, as if the server were silent.
+#[test]
+fn a_404_to_the_end_of_an_opening_fails_the_attempt_and_the_next_one_stands() {
+    story_alone(async {
+        let refusals = AtomicU64::new(0);
+        let server = HttpServer::plain("legacy", move |peer, request| {
+            match request.rpc() {
+                "initialize" => peer.opens_with(request, "Mcp-Session-Id: one-backend\r\n"),
+                "notifications/initialized" if refusals.fetch_add(1, Ordering::SeqCst) == 0 => {
+                    peer.respond("404 Not Found", "", "")
+                }
+                _ if request.is_call() => peer.echo(request),
+                _ => peer.opens(request),
+            };
+            Then::Keep
+        });
+        let begun = Instant::now();
+        let client = connect(server.endpoint(), |config| {
+            config.backoff(Duration::from_millis(1), Duration::from_millis(20)).connect_timeout(2 * PATIENCE)
+        })
+        .await;
+        echoes_work(&client, 0..10).await;
+        assert!(begun.elapsed() < PATIENCE, "it took {:?}", begun.elapsed());
+        assert_eq!(server.count_rpc("initialize"), 2, "the second opening stands");
+        client.close().await;
+        books_balance(&client).await;
+    });
+}
+
+/// While a session is renewed, what is under way in the old one goes on. One 503 to the new `initialize`, as a backend that restarts says
+/// it, ended all of that once.
+#[test]
+fn a_renewal_that_is_refused_once_takes_nothing_with_it() {
+    story_alone(async {
+        let (initializes, late) = (AtomicU64::new(0), AtomicU64::new(0));
+        let server = HttpServer::plain("legacy", move |peer, request| {
+            if request.rpc() == "initialize" {
+                match initializes.fetch_add(1, Ordering::SeqCst) {
+                    1 => peer.respond("503 Service Unavailable", "", ""),
+                    nth => peer.opens_with(request, &format!("Mcp-Session-Id: session-{nth}\r\n")),
+                };
+            } else if !request.is_call() {
+                peer.opens(request);
+            } else if request.text() == message(9) {
+                if late.fetch_add(1, Ordering::SeqCst) == 0 {
+                    peer.respond("404 Not Found", "", "");
+                } else {
+                    peer.echo(request);
+                }
+            } else {
+                let since = Instant::now();
+                while initializes.load(Ordering::SeqCst) < 3 && since.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                peer.echo(request);
+            }
+            Then::Keep
+        });
+        let client = connect(server.endpoint(), |config| {
+            config.in_flight(8).backoff(Duration::from_millis(1), Duration::from_millis(20))
+        })
+        .await;
+        let slow: Vec<_> = (0..4).map(|n| client.call(echo(n))).collect();
+        until("the slow calls are there", || server.count(Request::is_call) == 4).await;
+        let moved = client.call(echo(9)).await.expect("it is sent again in the new session");
+        assert_eq!(first_text(&moved), message(9));
+        for (n, end) in all_ends(slow).await.into_iter().enumerate() {
+            assert_eq!(first_text(&end.outcome.expect("an answer")), message(n as u64));
+        }
+        assert_eq!((server.count_rpc("initialize"), client.stats().sessions_lost), (3, 1));
+        client.close().await;
+        books_balance(&client).await;
     });
 }

@@ -49,6 +49,35 @@ fn a_server_that_goes_away_after_so_many_calls_takes_none_with_it() {
     }
 }
 
+/// Sockets that a server has said goodbye on stand for as long as something rides on them, and eight such were all that there might be:
+/// with one slow call on each, no call was sent any more.
+#[test]
+fn sockets_that_the_server_is_leaving_do_not_keep_new_ones_away() {
+    story_alone(async {
+        for era in ["modern", "legacy"] {
+            let server = H2Server::start(Terms { era, ..Terms::default() }, |asked| {
+                if asked.calls_before == 0 { Does::EchoWhenTold } else { Does::EchoAndGoAway }
+            });
+            let client = connect(&server, told(era).in_flight(64)).await;
+            let mut slow = Vec::new();
+            for n in 0..12 {
+                slow.push(client.call(echo(n)));
+                let is_there = |asked: &Asked| asked.is_call() && asked.text() == message(n);
+                until("the slow call is there", || server.count(is_there) == 1).await;
+                let quick = client.call(echo(100 + n)).await.expect("an answer");
+                assert_eq!(first_text(&quick), message(100 + n));
+            }
+            server.let_go();
+            for (n, call) in slow.into_iter().enumerate() {
+                assert_eq!(first_text(&call.await.expect("an answer")), message(n as u64));
+            }
+            assert!(executed(&server).values().all(|times| *times == 1));
+            client.close().await;
+            books_balance(&client).await;
+        }
+    });
+}
+
 #[test]
 fn a_refused_stream_is_sent_again_and_executed_once() {
     const CALLS: u64 = 2_000;

@@ -180,3 +180,26 @@ fn a_childs_stderr_comes_to_its_handler_and_harms_nobody() {
     let heard = *heard.lock().unwrap();
     assert!(heard >= 1 << 20, "{heard} bytes");
 }
+
+/// A waker is the caller's code, and the shard runs it: the panic of one that waited for notifications took the shard with it.
+#[test]
+fn a_reader_of_notifications_whose_waker_panics_harms_nobody_else() {
+    struct Bad;
+    impl std::task::Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a bad waker");
+        }
+    }
+    let server = Server::target(&["--notify", "1"]);
+    let client = server.connect(pinned(None));
+    // It stays: what a listener whose waker has panicked does when it goes, is between it and its crate.
+    let notifications = Box::leak(Box::new(client.notifications()));
+    let waker = std::task::Waker::from(Arc::new(Bad));
+    let mut next = std::pin::pin!(notifications.next());
+    assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    let mut account = Account::new(100);
+    client.bulk(echoes(100)).blocking().for_each(|(n, outcome)| account.enter_raw(n, outcome));
+    pollster::block_on(client.close());
+    assert!(client.stats().notifications > 0);
+    account.close(&client.stats(), 0);
+}

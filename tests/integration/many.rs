@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use volley::{Config, ErrorKind, Inline, Revision};
+use volley::{Config, ErrorKind, Inline, Revision, Tool};
 use volley_tests::{target::Target, wait::until_blocking};
 
 use crate::servers::{Account, Server, echoes, pinned};
@@ -55,6 +55,36 @@ fn an_inline_engine_carries_a_thousand_connections_too() {
         assert!(Instant::now() < until, "{} are ready", engine.ready_connections());
     }
     assert_eq!(engine.room(), 1_000);
+    engine.close(|_, _, _| ());
+}
+
+/// Ten thousand windows filled before anything was written were gigabytes. Of many connections each takes no more calls than its share of
+/// the output's memory holds, until they have been written; and then whoever had to leave off goes on, before any answer comes.
+#[test]
+fn full_windows_are_written_piece_by_piece_and_no_answer_is_waited_for_in_between() {
+    let target = Target::tcp(&["--never-answer"]);
+    let config = Config::builder().connections(300).in_flight(512).revision(Revision::V2026_07_28);
+    let mut engine = Inline::connect(&target.endpoint(), &config.build().unwrap()).unwrap();
+    while engine.ready_connections() < 300 {
+        engine.turn(Duration::from_millis(100), |_, _, _| ()).unwrap();
+    }
+    let tool = Tool::new("echo");
+    let (mut calls, mut turns) = (0, 0);
+    loop {
+        let written = engine.stats().bytes_out;
+        while engine.submit(&tool, br#"{"message":"hello"}"#, calls).is_ok() {
+            calls += 1;
+        }
+        if calls == 300 * 512 {
+            break;
+        }
+        // Nothing will come, so a turn that slept would end with the test's patience.
+        engine.turn(Duration::from_secs(3600), |_, _, _| panic!("an answer")).unwrap();
+        let bytes = engine.stats().bytes_out - written;
+        assert!(bytes <= 300 * (32 << 10), "{bytes} bytes in one turn");
+        turns += 1;
+    }
+    assert!(turns > 1, "all was taken at once: the windows are too small for this test");
     engine.close(|_, _, _| ());
 }
 

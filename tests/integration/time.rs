@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use volley::{Config, ErrorKind, Fate, Revision, ToolCall};
+use volley::{Client, Config, ErrorKind, Fate, Inline, Revision, Tool, ToolCall};
+use volley_tests::{target::Target, wait::until_blocking};
 
 use crate::servers::{Server, adds_up, pinned};
 
@@ -209,4 +210,57 @@ fn a_call_made_while_the_shard_polls_is_sent_at_once() {
         client.close().await;
     });
     adds_up(&client.stats());
+}
+
+/// It slept through its own end: a client at whom nothing was under way stood for all of the time that draining was given, and was
+/// then said to have had to be ended.
+#[test]
+fn draining_ends_at_once_where_nothing_is_under_way() {
+    for target in [Target::tcp(&[]), Target::http(&[])] {
+        // Of two shards one has never had a call, and the other has none any more.
+        let config = Config::builder().shards(2).connections(2).build().unwrap();
+        let client = pollster::block_on(Client::connect(target.endpoint(), config)).unwrap();
+        pollster::block_on(async {
+            client.call_tool("count", &json!({})).await.unwrap();
+            let begun = Instant::now();
+            assert!(client.drain(Duration::from_secs(20)).await, "nothing had to be ended");
+            assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+        });
+        adds_up(&client.stats());
+    }
+}
+
+/// Each slice of a long request once waited for one whole poll of `spin`, and so did the outcomes of calls that a turn had ended.
+#[test]
+fn a_shard_that_polls_writes_what_it_has_first() {
+    let server = Server::target(&[]);
+    let config = Config::builder().spin(Duration::from_secs(10)).revision(Revision::V2026_07_28);
+    let mut engine = Inline::connect(&server.endpoint, &config.build().unwrap()).unwrap();
+    while engine.ready_connections() == 0 {
+        engine.turn(Duration::from_millis(100), |_, _, _| ()).unwrap();
+    }
+    let begun = Instant::now();
+    let arguments = json!({"message": "long".repeat(1 << 18)}).to_string();
+    engine.submit(&Tool::new("echo"), arguments.as_bytes(), 7).unwrap();
+    let mut ended = 0;
+    while ended == 0 {
+        engine.turn(Duration::from_secs(10), |_, _, _| ended += 1).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "a MiB took {:?}", begun.elapsed());
+    engine.close(|_, _, _| ());
+}
+
+/// A call that is dropped is cancelled in a turn after which the shard sleeps, and the counters said that it was still under way until
+/// something else happened.
+#[test]
+fn counters_show_what_the_last_turn_before_sleeping_ended() {
+    let target = Target::tcp(&["--never-answer"]);
+    let config = pinned(Some(Revision::V2026_07_28)).orphan_debt(Duration::from_secs(600));
+    let client = pollster::block_on(Client::connect(target.endpoint(), config.build().unwrap())).unwrap();
+    let call = client.call_tool("count", &json!({}));
+    until_blocking("it is on its way", || client.stats().live == 1);
+    drop(call);
+    until_blocking("it is not any more", || client.stats().live == 0);
+    assert_eq!(client.stats().cancelled, 1);
+    pollster::block_on(client.close());
 }

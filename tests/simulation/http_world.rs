@@ -231,7 +231,7 @@ impl HttpWorld {
 
     fn lose(&mut self, line: u32) {
         self.sockets.remove(&line);
-        self.core.handle_lost(self.now, line, "the server closed the socket");
+        self.core.handle_ended(self.now, line, "the server closed the socket");
         self.note();
     }
 

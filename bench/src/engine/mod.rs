@@ -38,6 +38,8 @@ pub enum Drive {
     Arrays,
     /// As many tasks as arrays in flight, each awaiting one batch at a time on the shared client, every answer decoded.
     AwaitedArrays(Runtime),
+    /// The same, with the connections driven by the tasks' own runtime.
+    DrivenArrays(Runtime),
     /// As many threads as calls in flight, each blocked in one call at a time on the shared client.
     Blocking,
 }
@@ -63,6 +65,8 @@ impl Contestant for Engine {
             Drive::Arrays => "volley arrays, inline",
             Drive::AwaitedArrays(Runtime::CurrentThread) => "volley arrays, awaited, current-thread",
             Drive::AwaitedArrays(Runtime::MultiThread) => "volley arrays, awaited, multi-thread",
+            Drive::DrivenArrays(Runtime::CurrentThread) => "volley arrays, awaited, driven by current-thread",
+            Drive::DrivenArrays(Runtime::MultiThread) => "volley arrays, awaited, driven by multi-thread",
             Drive::Blocking => "volley blocking, threads",
         }
     }
@@ -78,7 +82,7 @@ impl Contestant for Engine {
             && together == self.sends_arrays()
             && match self.drive {
                 Drive::Inline | Drive::InlineTurnEach | Drive::Tasks(_) | Drive::DrivenTasks(_) => true,
-                Drive::Arrays | Drive::AwaitedArrays(_) => !course.latency,
+                Drive::Arrays | Drive::AwaitedArrays(_) | Drive::DrivenArrays(_) => !course.latency,
                 // Polling takes the core that the target would need, if there is only one.
                 Drive::InlineSpin => course.cores == Cores::Free,
                 Drive::Bulk => !course.latency,
@@ -89,7 +93,7 @@ impl Contestant for Engine {
     fn run(&self, course: &Course) -> Result<Run, Failure> {
         let spin = if self.drive == Drive::InlineSpin { Duration::from_micros(50) } else { Duration::ZERO };
         let mut config = config(course)?.spin(spin);
-        if matches!(self.drive, Drive::DrivenTasks(_)) {
+        if matches!(self.drive, Drive::DrivenTasks(_) | Drive::DrivenArrays(_)) {
             config = config.driver(Driver::Tokio);
         }
         if self.sends_arrays() {
@@ -105,7 +109,9 @@ impl Contestant for Engine {
             Drive::Tasks(runtime) | Drive::DrivenTasks(runtime) => {
                 client::tasks(&place, config, runtime, course)
             }
-            Drive::AwaitedArrays(runtime) => client::arrays(&place, config, runtime, course),
+            Drive::AwaitedArrays(runtime) | Drive::DrivenArrays(runtime) => {
+                client::arrays(&place, config, runtime, course)
+            }
             Drive::Blocking => client::blocking(&place, config, course),
         }
     }
@@ -113,7 +119,7 @@ impl Contestant for Engine {
 
 impl Engine {
     fn sends_arrays(&self) -> bool {
-        matches!(self.drive, Drive::Arrays | Drive::AwaitedArrays(_))
+        matches!(self.drive, Drive::Arrays | Drive::AwaitedArrays(_) | Drive::DrivenArrays(_))
     }
 }
 

@@ -200,7 +200,11 @@ impl Client {
     /// Draining goes on if it is dropped.
     pub async fn drain(&self, deadline: Duration) -> bool {
         let engine = Arc::clone(&self.engine);
-        offload("volley-drain", move || engine.drain_blocking(deadline)).await.unwrap_or(false)
+        match offload("volley-drain", move || engine.drain_blocking(deadline)).await {
+            Some(drained) => drained,
+            // Better to block this thread than not to drain.
+            None => self.engine.drain_blocking(deadline),
+        }
     }
 
     /// Ends everything now: calls that have not ended fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed), sockets are shut, child processes are
@@ -210,7 +214,9 @@ impl Client {
     /// Closing goes on if it is dropped.
     pub async fn close(&self) {
         let engine = Arc::clone(&self.engine);
-        offload("volley-close", move || engine.close_blocking()).await;
+        if offload("volley-close", move || engine.close_blocking()).await.is_none() {
+            self.engine.close_blocking();
+        }
     }
 
     /// A client of parts that run already, or never will.

@@ -157,7 +157,7 @@ impl Inline {
         Ok(inline)
     }
 
-    /// How many calls [`Self::submit`] would take now.
+    /// How many calls [`Self::submit`] would take now, at most: with many connections fewer, if a turn has to write in between.
     pub fn room(&self) -> usize {
         self.shard.exchange.room()
     }

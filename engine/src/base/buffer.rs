@@ -30,13 +30,19 @@ impl Chunk {
         }
     }
 
-    /// An empty one that is kept to have copies put together in it: the same memory, unless somebody still reads there or there is
-    /// too much of it.
+    /// An empty one that is kept to have copies put together in it: the same memory, or as much where somebody still reads there; less
+    /// where there is too much of it.
     pub(crate) fn renew(kept: &mut Arc<Self>) {
         match Arc::get_mut(kept) {
             Some(Self(own)) if own.capacity() <= CHUNK_BYTES => own.clear(),
-            _ => *kept = Arc::default(),
+            _ => *kept = Self::like(kept),
         }
+    }
+
+    /// An empty one with room for as much as stands in this one, within reason: whoever fills one after another need not grow each
+    /// anew.
+    pub(crate) fn like(other: &Self) -> Arc<Self> {
+        Arc::new(Self(Vec::with_capacity(other.0.len().min(CHUNK_BYTES))))
     }
 
     /// Puts a copy of `bytes` behind the others, and says where. Nobody reads there yet.

@@ -52,8 +52,12 @@ pub(crate) const LONG_CHUNK_KEPT_FOR: Duration = Duration::from_secs(1);
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
 
-/// A connection takes no new calls while this much of its output waits for the kernel.
+/// A connection takes no new calls while this much of its output waits for the kernel, or its share of what the connections of a shard may
+/// have together, but at least so much: some twenty calls, which one write takes. Ten thousand windows that are filled before
+/// anything is written are 80 MB then, and were gigabytes.
 pub(crate) const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
+pub(crate) const OUTBOX_BYTES_HIGH_ALL: usize = 8 * 1024 * 1024;
+pub(crate) const OUTBOX_BYTES_HIGH_MIN: usize = 8 * 1024;
 
 /// Replies to the server and cancellations may go beyond the mark above, but not beyond this; then they are counted
 /// as suppressed instead.
@@ -216,6 +220,7 @@ const _: () = {
     assert!(SLOTS_MAX.is_power_of_two());
     assert!(READ_SLICE_BYTES <= CHUNK_BYTES);
     assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
+    assert!(OUTBOX_BYTES_HIGH_MIN <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH <= OUTBOX_BYTES_HIGH_ALL);
     assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
     assert!(ANSWER_COPY_BYTES_MAX <= SLOT_BUFFER_BYTES_KEPT);
     assert!(HEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a head fits where a frame fits");

@@ -11,5 +11,11 @@ use std::{
 /// Wakes a task; a panic of its waker goes no further.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    contained(|| waker.wake());
+}
+
+/// Tells whoever waits, by whatever means that runs their wakers; a panic of one goes no further.
+#[inline]
+pub(crate) fn contained<T>(tell: impl FnOnce() -> T) {
+    let _ = catch_unwind(AssertUnwindSafe(tell));
 }

@@ -244,6 +244,12 @@ impl Core {
         exchange.handle_lost(Instant::from_ns(now), connection, reason, &mut ears);
     }
 
+    /// The server closed the transport in an orderly way.
+    pub fn handle_ended(&mut self, now: u64, connection: u32, reason: &str) {
+        let (exchange, mut ears) = self.split();
+        exchange.handle_ended(Instant::from_ns(now), connection, reason, &mut ears);
+    }
+
     /// The transport was shut as asked.
     pub fn handle_gone(&mut self, connection: u32) {
         self.exchange.handle_gone(connection);

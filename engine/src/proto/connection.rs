@@ -20,7 +20,7 @@ use super::{
 use crate::{
     base::{
         buffer::ReceiveBuffer,
-        limits::{ORPHANS_MAX, OUTBOX_BYTES_HIGH},
+        limits::{ORPHANS_MAX, OUTBOX_BYTES_HIGH, OUTBOX_BYTES_HIGH_ALL, OUTBOX_BYTES_HIGH_MIN},
         time::Instant,
     },
     policy::backoff::Backoff,
@@ -78,12 +78,16 @@ pub(crate) struct Connection {
     /// Sends in a row that found the kernel busy, and when to try again.
     pub(crate) busy_retries: u32,
     pub(crate) write_again_at: Instant,
+    /// It takes no calls while this much of its output waits.
+    outbox_bytes_high: usize,
     /// Where the notifications of the caller begin in the output, of those of which no byte has left.
     notes: VecDeque<u64>,
 }
 
 impl Connection {
+    /// One of so many `connections` of its shard.
     pub(crate) fn new(
+        connections: u32,
         window: NonZeroU32,
         standing_max: u32,
         frame_bytes_max: usize,
@@ -119,6 +123,8 @@ impl Connection {
             last_heard: Instant::default(),
             busy_retries: 0,
             write_again_at: Instant::NEVER,
+            outbox_bytes_high: (OUTBOX_BYTES_HIGH_ALL / connections.max(1) as usize)
+                .clamp(OUTBOX_BYTES_HIGH_MIN, OUTBOX_BYTES_HIGH),
             notes: VecDeque::new(),
         }
     }
@@ -138,8 +144,14 @@ impl Connection {
     pub(crate) fn has_room(&self) -> bool {
         self.state == State::Ready
             && self.window.has_room()
-            && self.outbox.waiting().len() < OUTBOX_BYTES_HIGH
+            && self.outbox_room() > 0
             && self.http.as_ref().is_none_or(|pool| pool.has_lane(self.window.limit()))
+    }
+
+    /// Bytes of calls that its output takes before they have to wait.
+    #[inline]
+    pub(crate) fn outbox_room(&self) -> usize {
+        self.outbox_bytes_high.saturating_sub(self.outbox.waiting().len())
     }
 
     /// So many calls may time out in silence; one more makes a connection suspect.

@@ -27,13 +27,15 @@
 
 use std::{
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use crate::base::sync::{AtomicUsize, Event, EventListener, IntoNotification, Ordering, fence};
+use crate::base::{
+    sync::{AtomicUsize, Event, EventListener, IntoNotification, Ordering, fence},
+    wake::contained,
+};
 
 /// See the module.
 #[derive(Default)]
@@ -84,12 +86,6 @@ impl Room {
     pub(crate) fn is_anybody_hungry(&self) -> bool {
         self.hungry.load(Ordering::Relaxed) > 0
     }
-}
-
-/// As `base::wake`: a waker that panics is its executor's affair, and not that of the shard or the caller who freed a slot.
-#[cold]
-fn contained<T>(tell: impl FnOnce() -> T) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
 /// A caller who was told and found nothing, for as long as it waits on.

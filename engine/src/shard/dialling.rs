@@ -133,7 +133,21 @@ impl Shard {
 
     /// The line has ended, for the first reason that is found; a line that is gone cannot end again.
     pub(super) fn lose(&mut self, at: u32, reason: String, sink: &mut impl Sink) {
-        let Some(mut line) = self.lines[at as usize].take() else { return };
+        let Some(reason) = self.drop_line(at, reason) else { return };
+        let now = self.clock.now();
+        self.exchange.handle_lost(now, at, &reason, sink);
+    }
+
+    /// The server has closed a line in an orderly way.
+    pub(super) fn end(&mut self, at: u32, reason: String, sink: &mut impl Sink) {
+        let Some(reason) = self.drop_line(at, reason) else { return };
+        let now = self.clock.now();
+        self.exchange.handle_ended(now, at, &reason, sink);
+    }
+
+    /// Shuts what is left of a line; returns why it is gone, with a child's last words.
+    fn drop_line(&mut self, at: u32, reason: String) -> Option<String> {
+        let mut line = self.lines[at as usize].take()?;
         line.transport.deregister(self.poll.registry());
         let mut reason = reason;
         let see = self.on_stderr.as_ref();
@@ -142,7 +156,6 @@ impl Shard {
         {
             reason = format!("{reason}; its last words on stderr: {words}");
         }
-        let now = self.clock.now();
-        self.exchange.handle_lost(now, at, &reason, sink);
+        Some(reason)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         buffer::{Chunk, Frame},
         limits::SLOT_BUFFER_BYTES_KEPT,
         sync::{ArrayQueue, AtomicBool, AtomicU32, AtomicU64, Event, Mutex, Ordering, SegQueue, fence},
-        wake::wake,
+        wake::{contained, wake},
     },
     decode::{answer, pool},
     error::{Error, ErrorKind, Phase},
@@ -327,7 +327,7 @@ impl ShardHandle {
         }
         self.relay.hand_on();
         self.room.tell_all();
-        self.status.changed.notify(usize::MAX);
+        contained(|| self.status.changed.notify(usize::MAX));
     }
 
     /// Answers all calls in the ring that no shard will take any more.
@@ -463,7 +463,7 @@ pub(crate) struct Latch {
 impl Latch {
     pub(crate) fn open(&self) {
         self.is_open.store(true, Ordering::Release);
-        self.opened.notify(usize::MAX);
+        contained(|| self.opened.notify(usize::MAX));
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::{
     base::{
         limits::{INBOUND_BYTES_MAX, INBOUND_QUEUE_MAX},
         sync::{ArrayQueue, AtomicBool, AtomicU64, AtomicUsize, Event, EventListener, Ordering},
+        wake::contained,
     },
     model::inbound::Notification,
 };
@@ -82,13 +83,13 @@ impl Mailbox {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
-        self.arrived.notify(1);
+        contained(|| self.arrived.notify(1));
         posted
     }
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.arrived.notify(usize::MAX);
+        contained(|| self.arrived.notify(usize::MAX));
     }
 }
 

@@ -231,15 +231,17 @@ impl Shard {
             self.look(Duration::ZERO, sink)?;
             return Ok(self.read_some(sink));
         }
-        if !self.spin.is_zero() && self.spin_for_bytes(sink, gate)? {
-            return Ok(true);
+        let mut has_work = self.has_work(sink);
+        if !self.spin.is_zero() && !has_work {
+            if self.spin_for_bytes(sink, gate)? {
+                return Ok(true);
+            }
+            has_work = self.has_work(sink);
         }
         // The turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
         let now = if self.spin.is_zero() { now } else { self.clock.now() };
         let until_deadline = self.next_deadline().since(now);
-        // Calls that ended in this turn, by their time or with their connection, have callers who are told after it.
-        let is_told = !self.exchange.take_changed() && !sink.owes();
-        let may_sleep = is_told && !self.exchange.has_work() && !self.stderr_more && gate.may_sleep();
+        let may_sleep = !has_work && gate.may_sleep();
         let wait = if may_sleep {
             gate.rests(&mut self.exchange);
             wait_max.min(until_deadline)
@@ -250,6 +252,12 @@ impl Shard {
         gate.woke();
         looked?;
         Ok(self.read_some(sink))
+    }
+
+    /// Is there anything to be done without waiting? Calls that ended in this turn, by their time or with their connection, have callers
+    /// who are told after it.
+    fn has_work(&mut self, sink: &impl Sink) -> bool {
+        self.exchange.take_changed() || sink.owes() || self.exchange.has_work() || self.stderr_more
     }
 
     /// Waits for readiness and notes it.
@@ -348,14 +356,16 @@ impl Shard {
         }
     }
 
-    /// Polls without sleeping until something was read, somebody pushed something, or the spin is over.
+    /// Polls without sleeping until something was read, somebody pushed something, a deadline has come, or the spin is over.
     fn spin_for_bytes(&mut self, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
-        let until = self.clock.now().after(self.spin);
+        let until = self.clock.now().after(self.spin).min(self.next_deadline());
+        // Of bytes a read tells, of all else only the poll.
+        let awaits_more = self.lines.iter().flatten().any(|line| line.connecting || line.awaits_room);
         loop {
             if gate.has_news() {
                 return Ok(false);
             }
-            if self.lines.len() <= SPIN_READS_MAX {
+            if self.lines.len() <= SPIN_READS_MAX && !awaits_more {
                 for at in 0..self.lines.len() as u32 {
                     if !self.exchange.expects(at) {
                         continue;
@@ -431,7 +441,7 @@ impl Shard {
                     "the server closed the connection"
                 };
                 let what = line.transport.why_ended().unwrap_or(usual).to_owned();
-                self.lose(at, what, sink);
+                self.end(at, what, sink);
                 Drained::Everything
             }
             Ok(n) => {
@@ -478,7 +488,9 @@ impl Shard {
     /// Writes one slice. `true` if there is more and the kernel would take it.
     fn write(&mut self, now: Instant, at: u32, sink: &mut impl Sink) -> bool {
         let line = self.lines[at as usize].as_ref();
-        if line.is_none_or(|line| !line.writable || line.connecting) {
+        if line.is_none_or(|line| !line.writable || line.connecting)
+            || self.exchange.is_to_write_later(at, now)
+        {
             return false;
         }
         if self.exchange.may_be_stale(at, now) {

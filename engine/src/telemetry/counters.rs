@@ -33,11 +33,6 @@ macro_rules! counters {
                 $(self.$name.store(stats.$name, Ordering::Release);)*
             }
 
-            /// How many calls had been taken on when it was last published.
-            pub(crate) fn submitted(&self) -> u64 {
-                self.submitted.load(Ordering::Relaxed)
-            }
-
             pub(crate) fn read(&self) -> Stats {
                 Stats { $($name: self.$name.load(Ordering::Acquire),)* }
             }

@@ -19,7 +19,7 @@ use super::Exchange;
 use crate::{
     base::time::Instant,
     policy::concurrency::{Change, Concurrency, Pushback},
-    proto::{busy, connection::Connection, event::Outcome, lifecycle::State},
+    proto::{batch, busy, connection::Connection, event::Outcome, lifecycle::State},
 };
 
 /// Ends in a row that say nothing of the call and all of the connection.
@@ -235,6 +235,8 @@ impl Exchange {
             conn.window.set_limit(limit);
         }
         self.ready -= 1;
+        let had_arrays = batch::has_arrays(self.connections[connection as usize].revision);
+        self.array_speakers -= usize::from(had_arrays);
         if self.resting > 0 && self.resting >= self.ready {
             // Nobody is left who does not rest. What the server asked for stands.
             for other in 0..self.connections.len() as u32 {

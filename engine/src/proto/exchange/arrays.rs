@@ -127,7 +127,7 @@ impl Exchange {
         let (conn, rules) = (&self.connections[connection as usize], &self.settings.arrays);
         let known = self.memory.arrays().calls_max().filter(|_| batch::has_arrays(conn.revision));
         let calls_max = known.unwrap_or(1).min(rules.calls_max).min(conn.window.room());
-        Fit::new(calls_max, rules.bytes_max)
+        Fit::new(calls_max, rules.bytes_max.min(conn.outbox_room()))
     }
 
     /// Calls that have rows and are on no connection leave as `text`.
@@ -145,8 +145,7 @@ impl Exchange {
             outbox.bytes().extend_from_slice(text);
             outbox.bytes().push(b'\n');
             for element in elements {
-                if let Some(row) = self.correlation.get_mut(element.key) {
-                    row.connection = connection;
+                if let Some(row) = self.correlation.place(element.key, connection) {
                     // With the byte that ends it, as a line has.
                     (row.start, row.len) = (start + u64::from(element.start), element.len + 1);
                 }
@@ -178,7 +177,12 @@ impl Exchange {
 
     /// Asks whether the server answers arrays, if there is a connection to ask on and nobody asks already.
     fn probe_arrays(&mut self, now: Instant) {
-        if self.arrays.probe.is_some() || self.arrays.lost >= ARRAY_PROBES_LOST_MAX || self.held {
+        // The first of these is for servers whose revision has no arrays: nothing is ever found out about them, and each call asks.
+        if self.array_speakers == 0
+            || self.arrays.probe.is_some()
+            || self.arrays.lost >= ARRAY_PROBES_LOST_MAX
+            || self.held
+        {
             return;
         }
         let may_be_asked = |conn: &super::Connection| {
@@ -263,10 +267,15 @@ impl Exchange {
         if self.connections[probe.connection as usize].epoch == probe.epoch {
             self.end_probe(ArrayVerdict::NONE);
         } else {
-            // It went down with its connection, which says nothing yet.
-            self.arrays.lost += 1;
-            self.forget_probe();
+            // It went down with its connection.
+            self.probe_lost();
         }
+    }
+
+    /// The probe came to nothing, which says nothing yet.
+    pub(super) fn probe_lost(&mut self) {
+        self.arrays.lost += 1;
+        self.forget_probe();
     }
 
     /// The probe has shown something.

@@ -75,6 +75,12 @@ impl Exchange {
         self.has_dirty() || !(self.parked.is_empty() && self.waiting.is_empty()) && self.pick().is_some()
     }
 
+    /// Was the kernel short of something, and is it to be given a moment yet? Time brings the line up again.
+    pub(crate) fn is_to_write_later(&self, line: u32, now: Instant) -> bool {
+        let again_at = self.connection(self.connection_of(line)).write_again_at;
+        again_at != Instant::NEVER && now < again_at
+    }
+
     /// The bytes to write next.
     pub(crate) fn transmit(&self, line: u32) -> &[u8] {
         let (connection, lane) = self.of_line(line);

@@ -7,7 +7,7 @@ use super::{Exchange, Parked};
 use crate::{
     base::{limits::SWEEP_NS_MIN, time::Instant},
     proto::{
-        batch::ArrayVerdict,
+        batch::{self, ArrayVerdict},
         correlation::{NO_CONNECTION, Standing},
         event::{Fate, Sink, Why},
         http::pool::Stage,
@@ -27,8 +27,8 @@ const BUSY_RETRIES_MAX: u32 = 3;
 /// Probes on one transport: the first, and once more in a revision that the server listed.
 pub(super) const PROBES_MAX: u32 = 2;
 
-/// Between two looks at all connections lies at least so much for each of them: 1 ms for a thousand.
-const CARE_NS_PER_CONNECTION: u64 = 1_000;
+/// Between two looks at all lines lies at least so much for each of them: 1 ms for a thousand.
+const CARE_NS_PER_LINE: u64 = 1_000;
 
 impl Exchange {
     // What it is told.
@@ -66,6 +66,13 @@ impl Exchange {
                 conn.step(Event::OpenedLegacy);
                 self.send_initialize(connection);
             }
+        }
+    }
+
+    /// The server has closed the transport, in an orderly way.
+    pub(crate) fn handle_ended(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
+        if self.settings.http.is_none() || !self.http_ended(now, line, sink) {
+            self.handle_lost(now, line, reason, sink);
         }
     }
 
@@ -121,7 +128,7 @@ impl Exchange {
         }
         let conn = &mut self.connections[connection as usize];
         conn.written(bytes);
-        self.list(connection);
+        self.list_unasked(connection);
     }
 
     /// The kernel took one slice of the output and would take more.
@@ -174,8 +181,13 @@ impl Exchange {
                 self.long_chunk_until = Instant::NEVER;
                 self.pool.let_long_go();
             }
+            let mut wants = false;
             for connection in 0..self.connections.len() as u32 {
-                self.care_for(now, connection, sink);
+                wants |= self.care_for(now, connection, sink);
+            }
+            if wants {
+                // Once for all of them: it looks at all of them.
+                self.want_transports();
             }
             let (debt, silence) = (self.settings.orphan_debt, self.settings.silence);
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
@@ -183,7 +195,7 @@ impl Exchange {
             let others = self.arrays.deadline().min(self.long_chunk_until).min(self.tries_again_at());
             let next = deadlines.min().unwrap_or(Instant::NEVER).min(others);
             // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
-            let spacing = CARE_NS_PER_CONNECTION * self.connections.len() as u64;
+            let spacing = CARE_NS_PER_LINE * self.lines() as u64;
             self.next_care = next.max(now.after(Duration::from_nanos(spacing)));
         }
     }
@@ -443,6 +455,7 @@ impl Exchange {
         self.stats.connects += 1;
         self.connections[connection as usize].opened_as = self.stats.connects;
         self.ready += 1;
+        self.array_speakers += usize::from(batch::has_arrays(Some(revision)));
         self.list(connection);
         if self.memory.recall() != Some(revision) {
             self.memory.remember(Some(revision));
@@ -559,7 +572,8 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         let mut keys = std::mem::take(&mut self.expired);
-        self.correlation.on_connection(connection, &mut keys);
+        let calls = self.connections[connection as usize].window.in_flight() as usize;
+        self.correlation.on_connection(connection, calls, &mut keys);
         for key in keys.drain(..) {
             let Some(&row) = self.correlation.get(key) else { continue };
             if self.is_http(connection) {
@@ -582,9 +596,7 @@ impl Exchange {
                 if row.standing != Standing::No {
                     conn.window.narrow();
                 }
-                if let Some(row) = self.correlation.get_mut(key) {
-                    row.connection = NO_CONNECTION;
-                }
+                self.correlation.place(key, NO_CONNECTION);
             }
         }
         self.expired = keys;
@@ -605,19 +617,18 @@ impl Exchange {
         self.parked.clear();
     }
 
-    fn care_for(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+    /// Does what is due on a connection. Does it want a transport now?
+    fn care_for(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) -> bool {
         let (debt, ttl) = (self.settings.orphan_debt, self.settings.orphan_ttl);
         let conn = &mut self.connections[connection as usize];
         for _ in 0..conn.orphans.expire(now, debt, ttl) {
             conn.window.settle();
-            // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
-            self.changed = true;
         }
+        self.list_unasked(connection);
         if self.is_http(connection) {
             self.http_care(now, connection, sink);
         }
         self.wake_up(now, connection);
-        self.list(connection);
         let conn = &mut self.connections[connection as usize];
         if conn.write_again_at <= now {
             conn.write_again_at = Instant::NEVER;
@@ -627,7 +638,7 @@ impl Exchange {
         match conn.state() {
             State::Backoff if conn.retry_at <= now => {
                 conn.step(Event::WaitOver);
-                self.want_transports();
+                return true;
             }
             State::Starting if conn.http.is_none() && conn.dialling && conn.attempt_deadline <= now => {
                 let wait = self.settings.attempt_timeout;
@@ -649,6 +660,7 @@ impl Exchange {
             State::Ready if !self.is_http(connection) => self.suspect(now, connection, sink),
             _ => {}
         }
+        false
     }
 
     /// Retires a connection on which many calls have timed out and nothing at all was heard. A single time-out never does.

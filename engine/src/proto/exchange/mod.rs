@@ -177,6 +177,8 @@ pub(crate) struct Exchange {
     learns: bool,
     /// Some connection waits for the era to be known, or for its turn to find it out.
     waits_for_era: bool,
+    /// Connections that are ready and whose revision has arrays.
+    array_speakers: usize,
     /// Lines with output.
     dirty: Vec<u32>,
     /// Carriers that could take something apart only after something was written.
@@ -249,6 +251,7 @@ impl Exchange {
                 let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
                 let http = settings.http.as_ref();
                 Connection::new(
+                    settings.connections,
                     settings.window,
                     settings.standing_max,
                     settings.frame_bytes_max,
@@ -275,6 +278,7 @@ impl Exchange {
             resting: 0,
             learns: false,
             waits_for_era: true,
+            array_speakers: 0,
             dirty: Vec::with_capacity(connections.len()),
             unheard: Vec::new(),
             waiting: VecDeque::new(),
@@ -519,6 +523,13 @@ impl Exchange {
         }
     }
 
+    /// The same where no answer brought the room, but time or the kernel: whoever had to leave off is asked before the shard sleeps.
+    fn list_unasked(&mut self, connection: u32) {
+        let was_listed = self.connections[connection as usize].listed;
+        self.list(connection);
+        self.changed |= self.connections[connection as usize].listed && !was_listed;
+    }
+
     #[inline]
     fn mark_dirty(&mut self, connection: u32) {
         let conn = &mut self.connections[connection as usize];
@@ -560,8 +571,8 @@ impl Exchange {
     fn settle_in(&mut self, connection: u32, key: Key, start: u64) {
         let conn = &mut self.connections[connection as usize];
         let len = (conn.outbox.end() - start) as u32;
-        if let Some(row) = self.correlation.get_mut(key) {
-            (row.connection, row.start, row.len) = (connection, start, len);
+        if let Some(row) = self.correlation.place(key, connection) {
+            (row.start, row.len) = (start, len);
             if row.standing != Standing::No {
                 conn.window.widen();
             }

@@ -225,8 +225,17 @@ impl Pool {
 
     /// Is there a free lane beyond those that are kept for the exchanges of lanes that become carriers?
     fn has_spare_lane(&self) -> bool {
-        let kept = CARRIERS_MAX.saturating_sub(self.carriers.len());
+        let kept = CARRIERS_MAX.saturating_sub(self.carriers_in_use());
         self.census.free() > kept
+    }
+
+    /// Carriers that may still be asked something. Those that have said goodbye stand as long as something rides on them, for hours
+    /// perhaps, and take nothing new.
+    fn carriers_in_use(&self) -> usize {
+        let takes_more = |lane: &&u32| {
+            self.lanes[**lane as usize].h2.as_ref().is_some_and(|machine| machine.is_closing().is_none())
+        };
+        self.carriers.iter().filter(takes_more).count()
     }
 
     /// A lane without socket and load.
@@ -243,7 +252,7 @@ impl Pool {
 
     /// May another socket be opened to carry exchanges? One at a time, up to a bound.
     pub(crate) fn may_dial_carrier(&self) -> bool {
-        self.may_dial && self.carriers.len() < CARRIERS_MAX && self.census.dialling() == 0
+        self.may_dial && self.carriers_in_use() < CARRIERS_MAX && self.census.dialling() == 0
     }
 
     /// A lane's socket carries others from now on.

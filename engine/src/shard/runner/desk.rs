@@ -249,7 +249,7 @@ impl Desk {
         for job in self.jobs.iter_mut().flatten() {
             if !job.batch.is_empty() {
                 job.unwoken += job.batch.len() as u64;
-                let spare = job.shared.spare_batches.pop().unwrap_or_default();
+                let spare = job.shared.spare_batches.pop().unwrap_or_else(|| Batch::like(&job.batch));
                 job.shared.push(std::mem::replace(&mut job.batch, spare));
             }
             if job.unwoken == 0 {

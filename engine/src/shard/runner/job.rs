@@ -86,6 +86,16 @@ enum What {
 pub(crate) type Taken = Result<(Frame, bool), Failure>;
 
 impl Batch {
+    /// An empty one with room for as much as stands in this one.
+    pub(crate) fn like(other: &Self) -> Self {
+        Self {
+            chunks: Vec::with_capacity(other.chunks.len()),
+            copies: Chunk::like(&other.copies),
+            has_copies: false,
+            items: Vec::with_capacity(other.items.len()),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

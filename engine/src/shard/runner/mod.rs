@@ -21,7 +21,7 @@ use super::{
     relay::RELAY_WAIT_MAX,
 };
 use crate::{
-    base::{limits::SUBMISSIONS_PER_TURN_MAX, time::Instant},
+    base::{limits::SUBMISSIONS_PER_TURN_MAX, time::Instant, wake::contained},
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
@@ -77,11 +77,9 @@ impl Gate for InboxGate<'_> {
         may_sleep && self.sleeps
     }
 
-    /// Without this, calls that were taken on would show only when the next answer comes, and that may be never.
+    /// Without this, calls that were taken on or cancelled in this turn would show only when the next answer comes, and that may be never.
     fn rests(&self, exchange: &mut Exchange) {
-        if exchange.stats().submitted != self.handle.stats.submitted() {
-            self.handle.stats.publish(exchange.stats());
-        }
+        self.handle.stats.publish(exchange.stats());
     }
 
     fn woke(&self) {
@@ -150,7 +148,10 @@ impl Runner {
             self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
         }
         let more = self.share_room(now);
-        let wait = if more || self.closing { Duration::ZERO } else { self.look_after_relayed(now) };
+        // Drained, it closes after this turn, and nothing else may come that would end its sleep.
+        let has_drained = self.draining && self.shard.exchange.is_idle() && self.desk.is_idle();
+        let wait =
+            if more || self.closing || has_drained { Duration::ZERO } else { self.look_after_relayed(now) };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
         let pace = Self::pace(&gate, &self.shard, has_read);
@@ -225,7 +226,7 @@ impl Runner {
             status.unauthorized.store(unauthorized, Ordering::Release);
             status.ready.store(ready, Ordering::Release);
             status.down.store(down, Ordering::Release);
-            status.changed.notify(usize::MAX);
+            contained(|| status.changed.notify(usize::MAX));
         }
         self.desk.hand_out(more, relays);
     }

@@ -86,8 +86,8 @@ impl Exchange {
             place.array.live = elements.len();
         }
         for element in elements {
-            if let Some(row) = self.correlation.get_mut(element.key) {
-                (row.connection, row.lane) = (connection, if is_on_it { lane } else { NO_LANE });
+            if let Some(row) = self.correlation.place(element.key, connection) {
+                row.lane = if is_on_it { lane } else { NO_LANE };
                 (row.start, row.len) = (element.start.into(), element.len);
             }
         }
@@ -362,7 +362,10 @@ impl Exchange {
     ) {
         let is_one = oversized.head.trim_ascii_start().first() == Some(&b'{');
         if is_one && let Some(id) = envelope::id_at_edges(&oversized.head, &oversized.tail) {
-            // One event of several.
+            // One event of several. It answers one of the calls, so the server has not refused all of them.
+            let key = Key::from_wire(id);
+            let array = &mut self.lane(line).array;
+            array.named |= key.is_some_and(|key| array.keys.contains(&key));
             self.end_unusable(now, line, id, why, sink);
             return;
         }
@@ -488,8 +491,18 @@ impl Exchange {
         } else if status == 404 && has_session {
             self.forget_probe();
             self.end_session(now, line, sink);
+        } else if matches!(status, 429 | 503) {
+            // That it is busy says nothing of arrays.
+            self.probe_lost();
         } else if !is_ok(status) || self.http(connection).dialect != Dialect::Events {
             self.end_probe(ArrayVerdict::NONE);
+        }
+    }
+
+    /// The probe rides on a carrier now, in another lane.
+    pub(super) fn probe_moved(&mut self, lane: u32) {
+        if let Some(probe) = &mut self.arrays.probe {
+            probe.lane = Some(lane);
         }
     }
 

@@ -122,11 +122,11 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         conn.window.give_back();
         self.parked.push_back(Parked { key, revision: conn.revision, frame: json });
-        if let Some(row) = self.correlation.get_mut(key) {
+        if let Some(row) = self.correlation.place(key, NO_CONNECTION) {
             if row.standing != Standing::No {
                 conn.window.narrow();
             }
-            (row.connection, row.lane) = (NO_CONNECTION, NO_LANE);
+            row.lane = NO_LANE;
         }
         self.thin_out();
     }
@@ -321,7 +321,8 @@ impl Exchange {
             match place.load {
                 Load::Orphan(_) => {
                     self.shut(line);
-                    self.settle(connection);
+                    self.connections[connection as usize].window.settle();
+                    self.list_unasked(connection);
                 }
                 Load::Delete => self.shut_all(connection),
                 Load::Opening(_) => {
@@ -331,7 +332,7 @@ impl Exchange {
                 Load::Carrier => self.retire_carrier(line),
                 Load::Answered | Load::Errand | Load::Listening => {
                     self.shut(line);
-                    self.list(connection);
+                    self.list_unasked(connection);
                 }
                 _ => {}
             }
@@ -346,7 +347,7 @@ impl Exchange {
         let pool = self.http(connection);
         if pool.dial_again_at <= now {
             (pool.may_dial, pool.dial_again_at) = (true, Instant::NEVER);
-            self.list(connection);
+            self.list_unasked(connection);
         }
         self.take_up_streams(now, connection);
         self.board(now, connection);

@@ -124,8 +124,8 @@ impl Exchange {
         };
         // What cannot be asked is off its lane already.
         let is_on_it = self.http(connection).lanes[lane as usize].load == Load::Call(key);
-        if let Some(row) = self.correlation.get_mut(key) {
-            (row.connection, row.lane) = (connection, if is_on_it { lane } else { NO_LANE });
+        if let Some(row) = self.correlation.place(key, connection) {
+            row.lane = if is_on_it { lane } else { NO_LANE };
             if row.standing != Standing::No {
                 self.connections[connection as usize].window.widen();
             }
@@ -255,7 +255,7 @@ impl Exchange {
         let mut line = line;
         if starting && self.lane(line).socket != Socket::Dialling {
             let pool = self.http(connection);
-            if pool.has_idle() {
+            if pool.has_idle() || pool.carrier_with_room().is_some() {
                 // The session ended and its sockets did not.
                 self.http_begin(now, connection);
                 return None;
@@ -343,6 +343,23 @@ impl Exchange {
         }
     }
 
+    /// A socket has come to its end in an orderly way. Was that the end of a body, which is as good as a length, and is all done? (Of a socket
+    /// that was reset, or a TLS session that was cut, nobody knows whether a body was whole.)
+    pub(super) fn http_ended(&mut self, now: Instant, line: u32, sink: &mut impl Sink) -> bool {
+        let place = self.lane(line);
+        if place.socket != Socket::Open || !place.reader.ends_with_connection() {
+            return false;
+        }
+        place.reader.end_with_connection();
+        place.keep_alive = false;
+        self.http_read(now, line, sink);
+        let is_done = self.lane(line).socket != Socket::Open;
+        if is_done {
+            self.set_socket(line, Socket::None);
+        }
+        is_done
+    }
+
     /// A socket is gone, or never came to stand.
     pub(super) fn http_lost(&mut self, now: Instant, line: u32, reason: &str, sink: &mut impl Sink) {
         let place = self.lane(line);
@@ -351,16 +368,6 @@ impl Exchange {
             return;
         }
         let was_open = place.socket == Socket::Open;
-        if was_open && place.reader.ends_with_connection() {
-            // That was the end of its body, which is as good as a length.
-            place.reader.end_with_connection();
-            place.keep_alive = false;
-            self.http_read(now, line, sink);
-            if self.lane(line).socket != Socket::Open {
-                self.set_socket(line, Socket::None);
-                return;
-            }
-        }
         if self.lane(line).h2.is_some() {
             let (connection, lane) = self.of_line(line);
             self.stats.http_idle_closed += u64::from(!self.lane(line).expects());
@@ -396,15 +403,14 @@ impl Exchange {
         let place = self.lane(line);
         // A GET that takes up a stream may be repeated: the id of the last event says from where.
         let begun = place.status != 0 || matches!(place.load, Load::Resumed(_));
-        let has_served = place.served > 0;
+        let (has_served, has_left) = (place.served > 0, place.has_left());
         // What a session that is gone had said cannot be taken up in another.
         let last_event = place.last_event.take().filter(|_| !outlived);
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
-        // On a socket of its own, that is: what a server refuses to carry over HTTP/2 it might refuse for ever. And what belonged to a
-        // session that is gone is no word in another.
-        let is_unsent = !outlived && place.rides.is_none() && !place.has_left();
+        // What belonged to a session that is gone is no word in another.
+        let is_unsent = !outlived && !place.has_left();
         let unsent_errand = (is_unsent && place.load == Load::Errand).then(|| place.body().to_vec());
         let of_opening = self.lane(line).load == Load::Errand && self.is_of_opening(line);
         let load = self.unload(line);
@@ -426,12 +432,15 @@ impl Exchange {
                 self.http_call_lost(now, connection, key, unsent, begun, last_event, sink);
             }
             Load::Orphan(_) => self.settle(connection),
+            // A socket that was closed before it was used says nothing of arrays.
+            Load::ArrayProbe if !has_left => self.probe_lost(),
             Load::ArrayProbe => self.end_probe(ArrayVerdict::NONE),
             Load::Listening => self.listen_again(now, connection),
             Load::Delete => self.shut_all(connection),
             Load::Opening(_) if self.connections[connection as usize].state() == State::Ready => {
                 self.end_listing(connection);
             }
+            Load::Opening(_) if self.may_renew_later(now, connection, reason) => {}
             Load::Events | Load::Opening(_) => {
                 self.lose_connection(now, connection, reason, sink);
                 return;
@@ -531,7 +540,7 @@ impl Exchange {
             self.finish_closing(connection);
         } else {
             self.board(self.last_now, connection);
-            self.list(connection);
+            self.list_unasked(connection);
             self.pump_errands(connection);
         }
     }

@@ -57,6 +57,9 @@ impl Exchange {
                 {
                     row.lane = free;
                 }
+                if load == Load::ArrayProbe {
+                    self.probe_moved(free);
+                }
                 self.array_moved(connection, free, array);
             } else if load == Load::Array {
                 self.array_unplaced(connection, &array, &request[body_at..]);
@@ -315,7 +318,13 @@ impl Exchange {
             place.left = place.left.max(1);
         }
         let carrier = place.rides.take();
-        if let Load::Call(key) = place.load
+        let is_refused = unprocessed && carrier.is_some_and(|carrier| self.is_carrying(line, carrier));
+        if is_refused && self.lane(line).load == Load::Errand {
+            // What a carrier that goes on refuses, it might refuse for ever, at the speed of the wire.
+            self.stats.errands_refused += 1;
+            self.lane(line).left = 1;
+        }
+        if let Load::Call(key) = self.lane(line).load
             && unprocessed
             && self.refused_too_often(key)
         {
@@ -333,6 +342,13 @@ impl Exchange {
             let (connection, _) = self.of_line(line);
             self.rest_carrier(connection, carrier);
         }
+    }
+
+    /// Does a carrier of this line's connection go on?
+    fn is_carrying(&mut self, line: u32, carrier: u32) -> bool {
+        let (connection, _) = self.of_line(line);
+        let machine = &self.http(connection).lanes[carrier as usize].h2;
+        machine.as_ref().is_some_and(|machine| machine.is_closing().is_none())
     }
 
     /// Counts a refusal. A server that refuses each stream at once would otherwise be asked again at the speed of the wire.

@@ -146,6 +146,8 @@ impl Exchange {
             let reason = reason.as_deref().map_or_else(|| format!("HTTP {status}"), str::to_owned);
             if matches!(status, 401 | 403) {
                 self.refuse_opening(connection);
+            } else if self.may_renew_later(now, connection, &reason) {
+                return;
             }
             self.fail_opening(now, connection, &reason, sink);
             return;
@@ -260,7 +262,7 @@ impl Exchange {
         let pool = self.http(connection);
         (pool.listing, pool.pages) = (None, 0);
         self.connections[connection as usize].opening = Key::NONE;
-        self.list(connection);
+        self.list_unasked(connection);
     }
 
     /// The headers of a call were not what the server expects: its tools have changed since they were listed.

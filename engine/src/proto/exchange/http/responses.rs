@@ -386,7 +386,8 @@ impl Exchange {
                     self.hold_errand(line);
                 } else {
                     self.stats.errands_refused += 1;
-                    if status == 404 && lane_session.is_some() {
+                    // Of an opening first: there is no session yet that could end, and somebody waits for this one to stand.
+                    if status == 404 && lane_session.is_some() && !self.is_of_opening(line) {
                         self.end_session(now, line, sink);
                     } else if self.is_of_opening(line) {
                         let reason =

@@ -52,6 +52,16 @@ impl Exchange {
         if self.connections[connection as usize].state() != State::Ready {
             return;
         }
+        if self.held {
+            // Somebody is about to bring another token, and nothing is sent before.
+            let later = now.after(RETRY_MIN);
+            let pool = self.http(connection);
+            pool.resumes.iter_mut().for_each(|resume| resume.at = resume.at.max(later));
+            if let Listening::At(at) = &mut pool.listening {
+                *at = later.max(*at);
+            }
+            return;
+        }
         while let Some(due) = self.http(connection).resumes.iter().position(|resume| resume.at <= now) {
             let resume = self.http(connection).resumes.swap_remove(due);
             match self.http_place_get(connection, Load::Resumed(resume.key), Some(&resume.last_event)) {
@@ -111,5 +121,24 @@ impl Exchange {
             conn.orphans.clear();
             self.give_up(now, connection, sink);
         }
+    }
+
+    /// The opening failed, beside exchanges that go on: it is tried again, and they are left alone. `false` if there are none, or if it
+    /// has been tried often enough.
+    pub(super) fn may_renew_later(&mut self, now: Instant, connection: u32, reason: &str) -> bool {
+        let conn = &mut self.connections[connection as usize];
+        let is_opening = matches!(conn.state(), State::Probing | State::Initializing);
+        if !is_opening || conn.window.in_flight() == 0 || conn.attempts + 1 >= self.settings.attempts_max {
+            return false;
+        }
+        conn.attempts += 1;
+        conn.step(Event::OpeningFailed);
+        conn.opening = Key::NONE;
+        (conn.opening_deadline, conn.attempt_deadline) = (Instant::NEVER, Instant::NEVER);
+        conn.retry_at = now.after(conn.backoff.next());
+        self.next_care = self.next_care.min(conn.retry_at);
+        self.http(connection).forget_session();
+        self.blame(reason);
+        true
     }
 }
