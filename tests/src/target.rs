@@ -35,13 +35,16 @@ pub fn loadgen() -> &'static Path {
             Some(other) => other,
         };
         let built = Command::new(env!("CARGO"))
-            // All packages are named so that features, and with them all that is built already, are the same.
+            // All packages are named so that features, and with them all that is built already, are the same; so is an example, since only
+            // for one (or for tests) does cargo count in what tests alone depend on.
             .args([
                 "build",
                 "--quiet",
                 "--workspace",
                 "--bin",
                 "loadgen",
+                "--example",
+                "hello",
                 "--profile",
                 profile,
                 "--target-dir",

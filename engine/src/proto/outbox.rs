@@ -144,14 +144,13 @@ mod tests {
         fn agrees_with_one_long_vector(steps in proptest::collection::vec((0usize..300_000, 0usize..300_000), 1..40)) {
             let mut outbox = Outbox::default();
             let (mut all, mut out) = (Vec::new(), Vec::new());
+            let written: Vec<u8> = (0..300_253).map(|at| (at % 253) as u8).collect();
             for (append, write) in steps {
                 let start = outbox.end();
                 prop_assert_eq!(start, all.len() as u64);
-                for i in 0..append {
-                    let byte = ((all.len() + i) % 253) as u8;
-                    outbox.bytes().push(byte);
-                }
-                all.extend((0..append).map(|i| ((start as usize + i) % 253) as u8));
+                let appended = &written[start as usize % 253..][..append];
+                outbox.bytes().extend_from_slice(appended);
+                all.extend_from_slice(appended);
                 let n = write.min(outbox.waiting().len());
                 out.extend_from_slice(&outbox.waiting()[..n]);
                 outbox.written(n);
