@@ -2,7 +2,7 @@
 //!
 //! A contestant starts a fresh target for each run ([`Target`](crate::link::Target)), so that all meet the same one in
 //! the same state, opens its connections, reads what it holds idle ([`Idle`](crate::meter::Idle)), warms up as
-//! [`warm_up`](crate::meter::warm_up) says, and measures with a [`Meter`](crate::meter::Meter).
+//! [`Course::warm_up`] says, and measures with a [`Meter`](crate::meter::Meter).
 
 use std::fmt;
 use std::time::Duration;
@@ -47,10 +47,21 @@ pub struct Course {
     pub latency: bool,
 }
 
+/// What every run is given first, and what one of many connections is given at most.
+const WARM_UP_MIN: Duration = Duration::from_millis(50);
+const WARM_UP_OF_MANY_MAX: Duration = Duration::from_millis(500);
+
 impl Course {
     /// How long a run is measured.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
+    }
+
+    /// How long a contestant runs before it is measured: a tenth, enough to fault its memory in, and enough for each of many connections
+    /// to have had some calls.
+    pub fn warm_up(&self) -> Duration {
+        let all_connections = Duration::from_micros(500).saturating_mul(self.connections as u32);
+        (self.duration() / 10).max(WARM_UP_MIN).max(all_connections.min(WARM_UP_OF_MANY_MAX))
     }
 
     /// Calls in flight on all connections together.

@@ -8,7 +8,7 @@
 //! in flight on them. Allocations are counted in the process `perf-counted` alone ([`crate::counted`]).
 
 use std::io::{self, Error};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
@@ -254,11 +254,6 @@ fn resident(status: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// How long a contestant runs before it is measured: a tenth, and enough to fault its memory in.
-pub fn warm_up(duration: Duration) -> Duration {
-    (duration / 10).max(Duration::from_millis(50))
-}
-
 /// User and system time so far of a process whose threads live on, as those of the target do while it is measured.
 fn target_s(pid: u32) -> io::Result<f64> {
     let mut nanoseconds = 0;
@@ -297,6 +292,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     use super::*;
 

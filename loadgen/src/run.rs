@@ -84,10 +84,11 @@ fn writable(json: Option<&JsonTo>) -> Result<(), String> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    match folder.is_dir() && !path.is_dir() {
-        true => Ok(()),
-        false => Err(format!("--json `{}`: not a file in a folder that exists", path.display())),
+    if !folder.is_dir() || path.is_dir() {
+        return Err(format!("--json `{}`: not a file in a folder that exists", path.display()));
     }
+    let opened = fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| format!("--json `{}`: it cannot be written: {error}", path.display()))
 }
 
 fn tell(plan: &Plan, result: &RunResult) -> Result<Exit, String> {
@@ -98,9 +99,13 @@ fn tell(plan: &Plan, result: &RunResult) -> Result<Exit, String> {
             io::stdout().write_all(json(result)?.as_bytes())
         }
         Some(JsonTo::File(path)) => {
-            fs::write(path, json(result)?)
-                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-            io::stdout().write_all(table.as_bytes())
+            // The table first: a disk that is full by now does not take the measurement with it.
+            io::stdout()
+                .write_all(table.as_bytes())
+                .map_err(|error| format!("cannot write to stdout: {error}"))?;
+            let json = json(result)?;
+            fs::write(path, json).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            Ok(())
         }
         None => io::stdout().write_all(table.as_bytes()),
     };

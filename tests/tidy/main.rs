@@ -24,7 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("error", &["proto"]),
     ("model", &["base", "error", "proto"]),
     ("config", &["base", "error", "model", "proto"]),
-    ("oauth", &["config"]),
+    ("oauth", &["base", "config"]),
     ("decode", &["base", "error", "model", "proto"]),
     ("transport", &["base", "config"]),
     (

@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::call::{MESSAGE, is_echo, is_whole};
 use crate::contestant::{Course, Failure};
 use crate::counted;
-use crate::meter::{Idle, Run, warm_up};
+use crate::meter::{Idle, Run};
 use crate::peer::{Runtime, Tasks};
 
 /// One endless job. Its caller brings the bodies of the calls; what these take from the allocator is not the engine's,
@@ -44,7 +44,7 @@ pub(super) fn bulk(place: &Place, config: Config, course: &Course) -> Result<Run
         }
         Ok(answered)
     };
-    let warm = take(Instant::now() + warm_up(course.duration()))?;
+    let warm = take(Instant::now() + course.warm_up())?;
     let (meter, before) = (idle.begin(place.pid()?, warm)?, pulled.load(Ordering::Relaxed));
     let until = meter.begun() + course.duration();
     let run = meter.end(take(until)?)?;
@@ -149,7 +149,7 @@ pub(super) fn blocking(place: &Place, config: Config, course: &Course) -> Result
         };
         callers.push(thread::Builder::new().stack_size(STACK_BYTES).spawn(caller)?);
     }
-    thread::sleep(warm_up(course.duration()));
+    thread::sleep(course.warm_up());
     let meter = idle.begin(place.pid()?, answered.load(Ordering::Relaxed))?;
     thread::sleep(course.duration());
     let run = meter.end(answered.load(Ordering::Relaxed))?;

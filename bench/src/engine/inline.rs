@@ -7,7 +7,7 @@ use volley::{Config, Inline, InlineOutcome, Tool};
 use super::place::{Place, arguments};
 use crate::call::{is_echo, is_whole};
 use crate::contestant::{Course, Failure};
-use crate::meter::{Idle, Latencies, Run, warm_up};
+use crate::meter::{Idle, Latencies, Run};
 
 /// Keeps the windows full, and counts.
 pub(super) fn run(place: &Place, config: &Config, course: &Course, turn_each: bool) -> Result<Run, Failure> {
@@ -16,7 +16,7 @@ pub(super) fn run(place: &Place, config: &Config, course: &Course, turn_each: bo
     let idle = Idle::now()?;
     let (mut answered, mut latencies) = (0_u64, None);
     let duration = course.duration();
-    drive(&mut engine, Instant::now() + warm_up(duration), turn_each, &mut answered, &mut latencies)?;
+    drive(&mut engine, Instant::now() + course.warm_up(), turn_each, &mut answered, &mut latencies)?;
     latencies = course.latency.then(Latencies::new);
     let meter = idle.begin(place.pid()?, answered)?;
     let until = meter.begun() + duration;
@@ -46,7 +46,7 @@ pub(super) fn run_arrays(place: &Place, config: &Config, course: &Course) -> Res
         Ok(answered)
     };
     // The server is asked on demand whether it answers arrays, so the first calls go by themselves.
-    let warm = drive(&mut engine, Instant::now() + warm_up(course.duration()))?;
+    let warm = drive(&mut engine, Instant::now() + course.warm_up())?;
     let meter = idle.begin(place.pid()?, warm)?;
     let before = engine.stats().calls_in_arrays;
     let until = meter.begun() + course.duration();

@@ -20,7 +20,7 @@ use super::one;
 use crate::call;
 use crate::contestant::Course;
 use crate::link::{Link, Target, Transport};
-use crate::meter::{Idle, Latencies, Run, elapsed_ns, warm_up};
+use crate::meter::{Idle, Latencies, Run, elapsed_ns};
 
 /// Measures against a fresh target.
 ///
@@ -32,7 +32,7 @@ pub(super) fn measure(course: &Course, spin: bool) -> io::Result<Run> {
     let mut floor = Floor::connect(&target, course, spin)?;
     let idle = Idle::now()?;
     floor.send_all()?;
-    let (begun, a_while) = (Instant::now(), warm_up(course.duration()));
+    let (begun, a_while) = (Instant::now(), course.warm_up());
     floor.run_for(a_while)?;
     // Ten thousand connections need a while until each has had its turn.
     while floor.check().is_err() && begun.elapsed() < FIRST_REPLIES_MAX {

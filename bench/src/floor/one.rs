@@ -17,7 +17,7 @@ use memchr::memchr_iter;
 use crate::call::{self, Era, META};
 use crate::contestant::Course;
 use crate::link::{Link, Target, Transport};
-use crate::meter::{Idle, Run, warm_up};
+use crate::meter::{Idle, Run};
 
 /// How the floor reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) fn measure(course: &Course, mode: Mode) -> io::Result<Run> {
     link.set_polled(mode == Mode::Spin)?;
     let mut floor = Floor::new(link, mode, course);
     let idle = Idle::now()?;
-    floor.run_for(warm_up(course.duration()))?;
+    floor.run_for(course.warm_up())?;
     let meter = idle.begin(target.pid(), floor.answered)?;
     floor.run_for(course.duration())?;
     meter.end(floor.answered)

@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use crate::contestant::{Course, Failure};
-use crate::meter::{Idle, Latencies, Run, warm_up};
+use crate::meter::{Idle, Latencies, Run};
 
 /// Which tokio runtime carries the tasks.
 ///
@@ -87,7 +87,7 @@ impl Tasks {
     /// Lets them run for as long as the course says, and ends them.
     pub(crate) async fn measure(mut self, idle: Idle, target_pid: u32) -> Result<Run, Failure> {
         let duration = self.course.duration();
-        tokio::time::sleep(warm_up(duration)).await;
+        tokio::time::sleep(self.course.warm_up()).await;
         let answered = || self.shared.answered.load(Ordering::Relaxed);
         let meter = idle.begin(target_pid, answered())?;
         self.shared.measured.store(true, Ordering::Relaxed);

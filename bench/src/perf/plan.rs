@@ -56,10 +56,11 @@ impl RowPlan {
     /// Seconds that this will take, roughly: what is measured, and what is around it.
     pub fn seconds(&self) -> f64 {
         let around = 0.12 + self.course.connections as f64 / 5_000.0;
+        let warm_up = self.course.warm_up().as_secs_f64();
         let one = match self.section {
             // Three children, of which one is a quarter as long; strace is slow to start.
-            Section::Counts => 2.25 * self.course.seconds + 3.0 * (around + 0.2),
-            _ => 1.1 * self.course.seconds + around,
+            Section::Counts => 2.25 * self.course.seconds + 3.0 * (around + 0.2 + warm_up),
+            _ => self.course.seconds + warm_up + around,
         };
         f64::from(self.rounds) * self.names.len() as f64 * one
     }

@@ -209,7 +209,8 @@ fn begin_job(engine: &Engine, shard: usize, calls: Vec<(u64, Body, Patience)>) -
     }
     let rules = &engine.config.values.arrays.rules;
     let new_fit = || Fit::new(rules.calls_max, rules.bytes_max);
-    let (mut claim, mut fit) = (Claim::default(), new_fit());
+    let bytes = calls.iter().map(|(_, body, _)| body.bytes().len()).sum::<usize>();
+    let (mut claim, mut fit) = (Claim::for_calls(calls.len(), bytes), new_fit());
     for (index, body, patience) in calls {
         let body = body.bytes();
         // What is patient in another way is another claim, and so another array.

@@ -322,8 +322,11 @@ impl<T: Answer> Future for Call<T> {
                 }
                 State::Waiting(waiting) => {
                     let Waiting { request, blocks, listener, hungry, gives_way } = &mut **waiting;
-                    if *gives_way > 0 && this.engine.room.is_anybody_hungry() {
+                    if hungry.is_none() && *gives_way > 0 && this.engine.room.is_anybody_hungry() {
                         *gives_way -= 1;
+                        if *gives_way == 0 {
+                            this.engine.room.give_hunger_up();
+                        }
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -339,7 +342,7 @@ impl<T: Answer> Future for Call<T> {
                             // Listen first, then look once more: a slot freed in between is not slept over.
                             None => {
                                 if was_told && !request.patience.standing {
-                                    hungry.get_or_insert_with(|| this.engine.room.hunger());
+                                    *hungry = Some(this.engine.room.hunger());
                                 }
                                 *listener = Some(this.engine.room.listen());
                             }

@@ -287,18 +287,28 @@ thread_local! {
 #[derive(Clone, Debug)]
 pub struct Full(pub ToolCall);
 
-/// Runs what blocks on a thread of its own. `None` if the system has no thread to give.
+/// Opens a latch when it goes.
+struct Opens(Arc<Latch>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+/// Runs what blocks on a thread of its own. `None` if the system has no thread to give, or the work panicked.
 pub(super) async fn offload<R: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Option<R> {
     let (done, result) = (Arc::new(Latch::default()), Arc::new(parking_lot::Mutex::new(None)));
-    let (opens, writes) = (Arc::clone(&done), Arc::clone(&result));
+    let (opens, writes) = (Opens(Arc::clone(&done)), Arc::clone(&result));
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            // Even if it panics, somebody waits.
+            let _opens = opens;
             *writes.lock() = Some(work());
-            opens.open();
         })
         .ok()?;
     done.wait().await;

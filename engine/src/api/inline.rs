@@ -152,7 +152,11 @@ impl Inline {
         }
         let mut inline = Self { shard, memory, patience: config.patience(), household };
         while inline.ready_connections() == 0 {
-            inline.turn(Duration::from_millis(50), |_, _, _| ())?;
+            if let Err(error) = inline.turn(Duration::from_millis(50), |_, _, _| ()) {
+                // A child's own children do not go with it: the keeper has to have its time.
+                inline.close(|_, _, _| ());
+                return Err(error);
+            }
         }
         Ok(inline)
     }

@@ -12,8 +12,8 @@
 //! rounds as it needs. A server can only ask for kinds that are declared, and they are looked over before any handler runs.
 //!
 //! Handlers run on a thread of their own for each round, never on an event loop and never on the task that awaits, so they may
-//! block. The time of a request (`timeout_at_most` of the call, else of the configuration) covers all its rounds and handlers;
-//! only the wait for a place in a window is not counted, as for any call. A handler that is still running when the time is over is
+//! block. The time of a request (`timeout_at_most` of the call, else of the configuration) covers all its rounds and handlers,
+//! and the wait for places in windows as well (a plain call's time counts from its place on). A handler that is still running when the time is over is
 //! not interrupted; its answer is dropped. A round costs two threads while it waits, one for the handlers and one for the time, so
 //! as many conversations at a time as one has people to ask, not as many as one has calls. What belongs to one request never gets into another: the answers live in the body
 //! of the one retry. Proof: `tests/integration/protocol.rs`.

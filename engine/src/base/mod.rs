@@ -3,6 +3,7 @@
 //! Nothing here has heard of a protocol, a socket or a thread.
 
 pub(crate) mod buffer;
+pub(crate) mod json;
 pub(crate) mod limits;
 #[cfg(any(volley_loom, volley_shuttle))]
 pub(crate) mod modelled;

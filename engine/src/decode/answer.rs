@@ -19,7 +19,7 @@ use serde::{
 use super::{common, simd};
 pub(crate) use crate::model::answer::RawAnswer;
 use crate::{
-    base::limits::DECODE_SIMD_BYTES_MAX,
+    base::{json, limits::DECODE_SIMD_BYTES_MAX},
     error::{Error, RpcError},
     model::tool::ToolResult,
 };
@@ -98,6 +98,7 @@ const HAS_METHOD: &str = "the answer has a method as well, as if it were a reque
 pub(crate) fn result<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.len() <= DECODE_SIMD_BYTES_MAX
         && !is_list(bytes)
+        && !json::has_reserved_name(bytes)
         && let Ok(response) = simd::read::<Response<T>>(bytes)
     {
         return response.result();
@@ -124,6 +125,9 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Err
     let length = bytes.len();
     if is_list(bytes) {
         return Err(Error::decode(format!("{what} of {length} bytes is no JSON object")));
+    }
+    if json::has_reserved_name(bytes) {
+        return Err(Error::decode(format!("{what} of {length} bytes cannot be read: {}", json::REFUSED)));
     }
     let read = match simdutf8::basic::from_utf8(bytes) {
         // What is known to be text is not looked at again, string by string.
@@ -223,6 +227,33 @@ mod tests {
     fn bomb(depth: usize, opening: &str, closing: &str, member: &str) -> Vec<u8> {
         let bomb = opening.repeat(depth) + "1" + &closing.repeat(depth);
         format!(r#"{{"id":1,"result":{{"content":[],"{member}":{bomb}}}}}"#).into_bytes()
+    }
+
+    /// Texts that are JSON once more, inside one another, each with arrays as deep as is allowed around the next: read on the stack, some
+    /// 60 KB of them ended the process. serde_json does so for a name of its own ([`json`]).
+    #[test]
+    fn texts_inside_texts_are_not_read_without_end() {
+        const DEPTH: usize = 120;
+        let mut value = "1".to_owned();
+        for _ in 0..60 {
+            // Escapes that are themselves escaped grow by five bytes for each round, and not twofold.
+            let inner = value.replace('\\', r"\u005c").replace('"', r"\u0022");
+            value = format!(
+                r#"{}{{"$serde_json::private::RawValue":"{inner}"}}{}"#,
+                "[".repeat(DEPTH),
+                "]".repeat(DEPTH)
+            );
+        }
+        for name in ["structuredContent", "_meta", "somethingElse"] {
+            let answer = format!(r#"{{"id":1,"result":{{"content":[],"{name}":{value}}}}}"#);
+            let refused = tool_result(answer.as_bytes()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Decode);
+            assert!(refused.to_string().contains("$serde_json::private"), "{refused}");
+            assert_eq!(result::<Value>(answer.as_bytes()).unwrap_err().kind(), ErrorKind::Decode);
+            assert_eq!(borrowed::<Value>(answer.as_bytes()).unwrap_err().kind(), ErrorKind::Decode);
+        }
+        let failed = format!(r#"{{"id":1,"error":{{"code":1,"message":"","data":{value}}}}}"#);
+        assert_eq!(error(failed.as_bytes()).kind(), ErrorKind::Decode);
     }
 
     #[test]

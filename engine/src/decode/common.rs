@@ -17,7 +17,7 @@ use memchr::{memchr, memchr2};
 use serde_json::Value;
 
 use crate::{
-    base::limits::DECODE_PASSED_ON_BYTES_MAX,
+    base::{json, limits::DECODE_PASSED_ON_BYTES_MAX},
     model::tool::{Content, Members, ToolResult},
 };
 
@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
     /// The value of what the first walk has found; `text` is the whole answer.
     fn value(mut self, parts: Parts, text: &str) -> Option<ToolResult> {
         let passed_on = |range: Option<Range<usize>>| {
-            range.map(|range| serde_json::from_str::<Value>(&text[range])).transpose().ok()
+            range.map(|range| json::from_slice::<Value>(text[range].as_bytes())).transpose().ok()
         };
         let (structured_content, meta) = (passed_on(parts.structured)?, passed_on(parts.meta)?);
         let own = |range: Range<usize>| text[range].to_owned();

@@ -64,7 +64,10 @@ impl Body {
         if let Some(name) = ENGINES.iter().find(|name| members.contains_key(**name)) {
             return Err(Error::input(format!("_meta has a member {name:?}, which the engine writes itself")));
         }
-        let mut all = self.meta();
+        let mut all = self.meta().map_err(|error| {
+            Error::input(format!("the members of _meta that stand there cannot be read: {error}"))
+                .because(error)
+        })?;
         all.extend(members);
         self.bytes.truncate(self.meta_at);
         self.write_meta(&all);
@@ -81,7 +84,7 @@ impl Body {
             bytes.extend_from_slice(format!("{}:{value}", Value::from(name.as_str())).as_bytes());
         }
         let mut body = Self::of(bytes);
-        body.write_meta(&self.meta());
+        body.open_meta(self.meta_text());
         body
     }
 
@@ -111,25 +114,35 @@ impl Body {
         &self.bytes
     }
 
-    /// The body's own members of `_meta`.
-    fn meta(&self) -> Map<String, Value> {
+    /// The body's own members of `_meta`, as they stand there: each with a comma behind it.
+    fn meta_text(&self) -> &[u8] {
         let text = &self.bytes[self.meta_at..];
         let text = text.strip_prefix(b",").unwrap_or(text);
-        let members = text.strip_prefix(br#""_meta":"#).and_then(|text| text.strip_suffix(b","));
-        // What is read here was written by `write_meta`.
-        members.and_then(|members| serde_json::from_slice(&[members, b"}"].concat()).ok()).unwrap_or_default()
+        text.strip_prefix(br#""_meta":{"#).unwrap_or_default()
+    }
+
+    /// The same, read. What `write_meta` has written may still be nested too deep to be read again.
+    fn meta(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        let members = self.meta_text();
+        serde_json::from_slice(&[b"{", members.strip_suffix(b",").unwrap_or(members), b"}"].concat())
     }
 
     fn write_meta(&mut self, members: &Map<String, Value>) {
+        let mut text = String::new();
+        for (name, value) in members {
+            text += &format!("{}:{value},", Value::from(name.as_str()));
+        }
+        self.open_meta(text.as_bytes());
+    }
+
+    fn open_meta(&mut self, members: &[u8]) {
         if members.is_empty() {
             return;
         }
         let opening: &[u8] =
             if self.bytes.last() == Some(&b'{') { br#""_meta":{"# } else { br#","_meta":{"# };
         self.bytes.extend_from_slice(opening);
-        for (name, value) in members {
-            self.bytes.extend_from_slice(format!("{}:{value},", Value::from(name.as_str())).as_bytes());
-        }
+        self.bytes.extend_from_slice(members);
     }
 }
 
@@ -187,6 +200,19 @@ mod tests {
             let body = Body::new("m", &params).unwrap().with(&more);
             assert_eq!(text(&body), format!(r#""method":"m",{expected}"#));
         }
+    }
+
+    /// A member that was nested too deep to be read again took all others with it, and nobody was told.
+    #[test]
+    fn meta_that_cannot_be_read_again_is_never_lost() {
+        let deep = (0..140).fold(json!(1), |inside, _| json!([inside]));
+        let mut body = Body::new("m", &json!({})).unwrap();
+        body.add_meta(members(json!({"trace": "x", "deep": deep}))).unwrap();
+        let before = text(&body).to_owned();
+        assert_eq!(body.add_meta(members(json!({"b": 1}))).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(text(&body), before);
+        let longer = body.with(&members(json!({"requestState": "s"})));
+        assert!(text(&longer).contains(r#""trace":"x""#));
     }
 
     #[test]

@@ -49,7 +49,7 @@ macro_rules! message {
                     #[serde(default)]
                     params: serde_json::Value,
                 }
-                serde_json::from_slice::<Message>(&self.message)
+                crate::base::json::from_slice::<Message>(&self.message)
                     .and_then(|message| serde_json::from_value(message.params))
                     .map_err(|error| {
                         Error::decode(format!("params of {}: {error}", self.method)).because(error)

@@ -80,7 +80,7 @@ impl Flow<'_> {
         if let Some(resource) = &self.site.resource {
             request = request.add_extra_param("resource", resource);
         }
-        tokens(request.request(&|request| self.http.send(request)))
+        tokens(request.request(&|request| self.http.ask_for_tokens(request)))
     }
 
     /// A token for the client itself.
@@ -91,7 +91,7 @@ impl Flow<'_> {
         if let Some(resource) = &self.site.resource {
             request = request.add_extra_param("resource", resource);
         }
-        tokens(request.request(&|request| self.http.send(request)))
+        tokens(request.request(&|request| self.http.ask_for_tokens(request)))
     }
 
     /// A token for a refresh token, which stays if no other comes back.
@@ -102,7 +102,7 @@ impl Flow<'_> {
         if let Some(resource) = &self.site.resource {
             request = request.add_extra_param("resource", resource);
         }
-        let mut tokens = tokens(request.request(&|request| self.http.send(request)))?;
+        let mut tokens = tokens(request.request(&|request| self.http.ask_for_tokens(request)))?;
         tokens.refresh.get_or_insert_with(|| refresh.to_owned());
         Ok(tokens)
     }

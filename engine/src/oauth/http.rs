@@ -48,6 +48,20 @@ impl Http {
         Ok(http::Response::from_parts(parts, bytes))
     }
 
+    /// As [`Self::send`], for tokens: a server that is not well, or busy, has refused nothing.
+    pub(super) fn ask_for_tokens(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, ureq::Error> {
+        let answer = self.send(request)?;
+        match answer.status() {
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Err(ureq::Error::StatusCode(status.as_u16()))
+            }
+            _ => Ok(answer),
+        }
+    }
+
     /// The JSON document at `url`; `None` if there is none.
     pub(super) fn document<T: DeserializeOwned>(
         &self,
@@ -70,7 +84,7 @@ impl Http {
             // Some servers have a page for every address.
             return Ok(None);
         }
-        serde_json::from_slice(answer.body()).map(Some).map_err(|error| OAuthError::Answer {
+        crate::base::json::from_slice(answer.body()).map(Some).map_err(|error| OAuthError::Answer {
             what,
             url: url.to_owned(),
             why: error.to_string(),

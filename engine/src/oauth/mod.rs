@@ -159,7 +159,7 @@ impl OAuth {
         let refresh = given.refresh.as_deref().filter(|_| !challenge.is_about_scope());
         let refreshed = match refresh.map(|refresh| flow.by_refresh(refresh)) {
             Some(Ok(tokens)) => Some(tokens),
-            // It was not refused, it only did not get there.
+            // It was not refused: it did not get there, or the server was not well.
             Some(Err(error @ OAuthError::Transport { .. })) => return Err(error),
             Some(Err(_)) | None => None,
         };

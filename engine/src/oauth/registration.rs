@@ -12,6 +12,7 @@ use super::{
     http::{Http, address},
     metadata::Server,
 };
+use crate::base::json;
 
 /// What the caller said of the client.
 #[derive(Clone, Default)]
@@ -148,7 +149,7 @@ impl Identity {
         });
         let (status, body) = http.post(endpoint, &wish)?;
         if !(200..300).contains(&status) {
-            let refusal = serde_json::from_slice(&body)
+            let refusal = json::from_slice(&body)
                 .unwrap_or(Refusal { error: format!("HTTP {status}"), error_description: None });
             return Err(OAuthError::Refused {
                 what: "the registration",
@@ -156,7 +157,7 @@ impl Identity {
                 description: refusal.error_description,
             });
         }
-        let made: Registration = serde_json::from_slice(&body).map_err(|error| OAuthError::Answer {
+        let made: Registration = json::from_slice(&body).map_err(|error| OAuthError::Answer {
             what: "the registration",
             url: endpoint.to_owned(),
             // The place and the kind, without the text around it, which may hold the secret.

@@ -8,7 +8,7 @@
 //!   second. That is how BBR finds a full pipe;
 //! - **cruise**: a trial epoch with an eighth more or less. More is adopted if the rate gained at least a tenth of what a server with
 //!   room would have given, less is adopted if hardly anything was lost. So the window stands at the left end of the plateau;
-//! - **flat**: if a round trip takes more than three times the shortest known (which is measured with few calls in flight now and then,
+//! - **flat**: if a round trip takes more than twice the shortest known (which is measured with few calls in flight now and then,
 //!   so that a queue that never empties is not taken for the server's own time), an eighth is taken away, unless this connection
 //!   has hardly a call in the queue: then it is others who fill it. This is what bounds clients that share a server, who each
 //!   would gain by taking more;
@@ -51,6 +51,8 @@ pub(crate) struct Concurrency {
     idle_ns: u64,
     /// The shortest mean round trip since the last look, or that look.
     shortest_ns: f64,
+    /// What it was when a drain began, which has it measured anew.
+    before_drain_ns: f64,
     /// When it is too old to be believed, and looked at anew; and from when on it may be because others do.
     drain_at: Instant,
     join_at: Instant,
@@ -197,6 +199,7 @@ impl Concurrency {
             idle_since: None,
             idle_ns: 0,
             shortest_ns: f64::INFINITY,
+            before_drain_ns: f64::INFINITY,
             drain_at: Instant::NEVER,
             join_at: Instant::NEVER,
             rest: 0,
@@ -267,6 +270,7 @@ impl Concurrency {
             _ => Duration::ZERO,
         };
         self.deaf_until = now.after(self.pause.max(Duration::from_nanos(round_trip)));
+        self.leave_drain();
         self.ceiling = (stood.max(self.min + 1), CEILING_EPOCHS);
         self.settled = (u64::from(stood) * u64::from(LEFT_EIGHTHS) / 8).max(1) as u32;
         self.settled = self.settled.max(self.min);
@@ -277,6 +281,7 @@ impl Concurrency {
     /// Another transport: what was in flight is gone, what is known of the server stays.
     pub(crate) fn restart(&mut self) {
         self.idle_since = None;
+        self.leave_drain();
         let (limit, phase) = (self.settled, self.phase);
         let phase = if matches!(phase, Phase::Rise { .. }) { phase } else { Phase::Base { up: true } };
         self.rest = 0;
@@ -441,9 +446,17 @@ impl Concurrency {
             return None;
         }
         let until = now.after(Duration::from_nanos((DRAIN_ROUNDS * self.round_trip_ns) as u64));
+        self.before_drain_ns = self.shortest_ns;
         self.shortest_ns = f64::INFINITY;
         self.go(window, Phase::Drain { up, until }, self.settled);
         Some(Change::Trial)
+    }
+
+    /// A drain that is broken off has shown nothing: what was known before stays.
+    fn leave_drain(&mut self) {
+        if matches!(self.phase, Phase::Drain { .. }) && self.shortest_ns.is_infinite() {
+            self.shortest_ns = self.before_drain_ns;
+        }
     }
 
     /// The shortest round trip has been seen just now.
@@ -517,6 +530,17 @@ mod tests {
         let (mut law, mut now) = (Concurrency::new(1, 256), 0);
         after(&mut law, &mut now, 20_000, eight_workers);
         assert!((8..=12).contains(&law.settled), "settled at {}", law.settled);
+    }
+
+    /// It was forgotten once, and the round trips of a full queue were taken for the server's own.
+    #[test]
+    fn a_drain_that_is_broken_off_forgets_no_round_trip() {
+        let mut law = Concurrency::new(1, 256);
+        (law.settled, law.shortest_ns, law.round_trip_ns) = (100, 5e6, 5e7);
+        law.drain(Instant::from_ns(1), true, true);
+        assert!(matches!(law.phase, Phase::Drain { .. }) && law.shortest_ns.is_infinite());
+        law.restart();
+        assert_eq!(law.shortest_ns, 5e6);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::{
 };
 
 use crate::base::{
-    sync::{AtomicUsize, Event, EventListener, IntoNotification, Ordering, fence},
+    sync::{AtomicU64, AtomicUsize, Event, EventListener, IntoNotification, Ordering, fence},
     wake::contained,
 };
 
@@ -41,13 +41,16 @@ use crate::base::{
 #[derive(Default)]
 pub(crate) struct Room {
     waiting: AtomicUsize,
-    hungry: AtomicUsize,
+    /// How many are hungry, in the lower half; in the upper half how often that was given up.
+    hungry: AtomicU64,
     freed: Event,
 }
 
+const GENERATION: u64 = 1 << 32;
+
 impl Room {
     pub(crate) fn new() -> Self {
-        Self { waiting: AtomicUsize::new(0), hungry: AtomicUsize::new(0), freed: Event::new() }
+        Self { waiting: AtomicUsize::new(0), hungry: AtomicU64::new(0), freed: Event::new() }
     }
 
     /// Waits for a slot from now on. Look for one again before polling this.
@@ -77,25 +80,41 @@ impl Room {
 
     /// Whoever was told of a slot has found none.
     pub(crate) fn hunger(self: &Arc<Self>) -> Hungry {
-        self.hungry.fetch_add(1, Ordering::Relaxed);
-        Hungry { room: Arc::clone(self) }
+        let generation = self.hungry.fetch_add(1, Ordering::Relaxed) / GENERATION;
+        Hungry { room: Arc::clone(self), generation }
+    }
+
+    /// Somebody has let others look first for long, in vain: whoever is hungry is not even polled. Nobody counts as hungry before one
+    /// is told of a slot again and finds none.
+    pub(crate) fn give_hunger_up(&self) {
+        let now = self.hungry.load(Ordering::Relaxed);
+        let next = (now / GENERATION).wrapping_add(1).wrapping_mul(GENERATION);
+        // If that fails somebody else has come or gone, and the next one may try.
+        let _ = self.hungry.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Should a new call let others look first?
     #[inline]
     pub(crate) fn is_anybody_hungry(&self) -> bool {
-        self.hungry.load(Ordering::Relaxed) > 0
+        !self.hungry.load(Ordering::Relaxed).is_multiple_of(GENERATION)
     }
 }
 
 /// A caller who was told and found nothing, for as long as it waits on.
 pub(crate) struct Hungry {
     room: Arc<Room>,
+    generation: u64,
 }
 
 impl Drop for Hungry {
     fn drop(&mut self) {
-        self.room.hungry.fetch_sub(1, Ordering::Relaxed);
+        let mut now = self.room.hungry.load(Ordering::Relaxed);
+        while now / GENERATION == self.generation {
+            match self.room.hungry.compare_exchange(now, now - 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => now = other,
+            }
+        }
     }
 }
 
@@ -162,5 +181,21 @@ mod tests {
         assert_eq!(count.0.load(SeqCst), 5);
         drop(waiting);
         assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    /// A caller who was hungry and was never polled again made all others give way for as long as it lived.
+    #[test]
+    fn hunger_that_was_given_up_comes_back_only_with_somebody_new() {
+        let room = Arc::new(Room::new());
+        let forgotten = room.hunger();
+        assert!(room.is_anybody_hungry());
+        room.give_hunger_up();
+        assert!(!room.is_anybody_hungry());
+        let other = room.hunger();
+        assert!(room.is_anybody_hungry());
+        drop(forgotten);
+        assert!(room.is_anybody_hungry(), "it was counted before");
+        drop(other);
+        assert!(!room.is_anybody_hungry());
     }
 }

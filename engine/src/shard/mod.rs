@@ -360,7 +360,11 @@ impl Shard {
     fn spin_for_bytes(&mut self, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
         let until = self.clock.now().after(self.spin).min(self.next_deadline());
         // Of bytes a read tells, of all else only the poll.
-        let awaits_more = self.lines.iter().flatten().any(|line| line.connecting || line.awaits_room);
+        let awaits_more = self
+            .lines
+            .iter()
+            .flatten()
+            .any(|line| line.connecting || line.awaits_room || line.transport.has_unsent());
         loop {
             if gate.has_news() {
                 return Ok(false);

@@ -21,7 +21,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, kill_process_group, set_parent_process_death_signal, test_kill_process_group,
+    Pid, Signal, WaitOptions, kill_process_group, set_parent_process_death_signal, test_kill_process_group,
+    waitpgid,
 };
 
 use crate::config::endpoint::{Command, Household};
@@ -196,6 +197,11 @@ impl Leaving {
                 // Reaped, or not ours to reap any more.
                 Ok(Some(_)) | Err(_) => self.child = None,
             }
+        }
+        if self.child.is_none() {
+            // Where there is no other init than this process, those of the group whose parents have gone are its own, and would stand
+            // there as zombies for ever.
+            while matches!(waitpgid(self.group, WaitOptions::NOHANG), Ok(Some(_))) {}
         }
         if self.child.is_none() && test_kill_process_group(self.group).is_err() {
             return true;

@@ -77,6 +77,15 @@ impl Link {
         }
     }
 
+    /// Is there something for [`Self::flush`] to write?
+    pub(super) fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.has_unsent(),
+        }
+    }
+
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -171,6 +171,16 @@ impl Transport {
         }
     }
 
+    /// Is there something for [`Self::flush`] to write?
+    pub(crate) fn has_unsent(&self) -> bool {
+        match self {
+            Self::Net(link) => link.has_unsent(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.has_unsent(),
+            Self::Unix(_) | Self::Stdio(_) => false,
+        }
+    }
+
     /// The child, where there is one.
     pub(crate) fn child(&mut self) -> Option<&mut stdio::Child> {
         match self {

@@ -142,6 +142,11 @@ impl Tls {
         Ok(taken)
     }
 
+    /// Does ciphertext wait?
+    pub(super) fn has_unsent(&self) -> bool {
+        self.session.wants_write()
+    }
+
     /// Writes the ciphertext that waits. `WouldBlock`: not all of it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while self.session.wants_write() {

@@ -67,7 +67,8 @@ fn config(plan: &Plan, connections: u32) -> Result<Config, String> {
     let mut builder = Config::builder()
         .connections(connections as usize)
         .window(match plan.adaptive {
-            true => volley::Window::Adaptive { min: 1, max: plan.in_flight },
+            // A window that is smaller than a batch would take none, and grow by none.
+            true => volley::Window::Adaptive { min: plan.batch.min(plan.in_flight), max: plan.in_flight },
             false => volley::Window::Fixed(plan.in_flight),
         })
         .timeout(plan.timeout)
@@ -120,13 +121,18 @@ impl Connect for Engine<'_> {
         let mut inline = Inline::connect(&endpoint, &config(self.plan, connections)?).map_err(say)?;
         let until = Instant::now() + READY_WITHIN;
         while inline.ready_connections() < connections as usize {
-            inline.turn(Duration::from_millis(20), |_, _, _| ()).map_err(say)?;
-            if Instant::now() > until {
-                let ready = inline.ready_connections();
-                return Err(format!(
-                    "only {ready} of {connections} connections were ready within {READY_WITHIN:?}"
-                ));
-            }
+            let turned = inline.turn(Duration::from_millis(20), |_, _, _| ()).map_err(say);
+            let ready = inline.ready_connections();
+            let failed = match turned {
+                Err(error) => error,
+                Ok(_) if Instant::now() > until => {
+                    format!("only {ready} of {connections} connections were ready within {READY_WITHIN:?}")
+                }
+                Ok(_) => continue,
+            };
+            // Servers that it started are to be gone before this program is.
+            inline.close(|_, _, _| ());
+            return Err(failed);
         }
         Ok(EngineShard { inline: Some(inline), tool: Tool::new(&self.plan.tool) })
     }

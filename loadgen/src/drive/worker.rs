@@ -139,6 +139,7 @@ impl<'a, S: Shard> Worker<'a, S> {
         let mut state = State::Sending;
         let mut claimed = 0..0;
         let mut last_progress_ns = start_ns;
+        let mut give_up_ns = None;
         loop {
             let now_ns = self.shard.now_ns();
             if matches!(state, State::Sending) {
@@ -160,10 +161,14 @@ impl<'a, S: Shard> Worker<'a, S> {
                 State::Emptying { until_ns } | State::Draining { until_ns, .. } => until_ns,
             };
             if !matches!(state, State::Sending) {
-                if matches!(state, State::Emptying { .. }) && self.halt.interrupt.load(Ordering::Relaxed) {
-                    let answered = self.books.tally.answered;
-                    until_ns = now_ns.saturating_add(INTERRUPT_GRACE_NS);
-                    state = State::Draining { stopped_ns: now_ns, answered, until_ns };
+                if self.halt.interrupt.load(Ordering::Relaxed) {
+                    // Whatever it waits for, it waits a second for it from now on.
+                    let grace_ns = now_ns.saturating_add(INTERRUPT_GRACE_NS);
+                    until_ns = until_ns.min(*give_up_ns.get_or_insert(grace_ns));
+                    if matches!(state, State::Emptying { .. }) {
+                        let answered = self.books.tally.answered;
+                        state = State::Draining { stopped_ns: now_ns, answered, until_ns };
+                    }
                 }
                 if self.books.slots.open_len() == 0 || now_ns >= until_ns {
                     return (state, None);

@@ -62,7 +62,9 @@ pub(crate) fn request(
     let digits = digits.format(key.wire()).as_bytes();
     let end = HEAD.len() + digits.len();
     head[HEAD.len()..end].copy_from_slice(digits);
-    out.extend_from_slice(&head[..=end]);
+    // All of it, which takes a few moves since its length is known, and what is too much is taken back.
+    out.extend_from_slice(&head);
+    out.truncate(out.len() - (head.len() - end - 1));
     body(out);
     match out.last() {
         Some(b'{' | b',') => odd_tail(out, key, tail, progress),

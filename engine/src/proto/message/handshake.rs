@@ -4,7 +4,10 @@
 
 use serde_json::Value;
 
-use crate::proto::revision::{Era, Revision};
+use crate::{
+    base::json,
+    proto::revision::{Era, Revision},
+};
 
 /// Codes by which a modern server is recognised even when it refuses (MCP 2026-07-28).
 const HEADER_MISMATCH: i64 = -32020;
@@ -75,7 +78,7 @@ pub(crate) enum Probe {
 
 /// Reads the answer to `server/discover`.
 pub(crate) fn probe(frame: &[u8], again_allowed: bool) -> Probe {
-    let Ok(mut message) = serde_json::from_slice::<Value>(frame) else { return Probe::Legacy };
+    let Ok(mut message) = json::from_slice::<Value>(frame) else { return Probe::Legacy };
     let result = taken(&mut message, "result");
     if let Some(supported) = result.get("supportedVersions").and_then(Value::as_array) {
         let names = || supported.iter().filter_map(Value::as_str);
@@ -115,7 +118,7 @@ pub(crate) enum Initialized {
 
 /// Reads the answer to `initialize`.
 pub(crate) fn initialized(frame: &[u8]) -> Initialized {
-    let mut message = match serde_json::from_slice::<Value>(frame) {
+    let mut message = match json::from_slice::<Value>(frame) {
         Ok(message) => message,
         Err(error) => {
             return Initialized::Refused(format!("the answer to initialize is not valid JSON: {error}"));

@@ -136,6 +136,7 @@ impl Desk {
                     job.claim = job.shared.claims.pop();
                 }
                 let Some(claim) = &mut job.claim else { continue };
+                job.batch.make_room(claim.calls.len());
                 let together = exchange.may_gather(now, claim.together);
                 while let Some((index, body)) = claim.next() {
                     let tag = (place as u64) << INDEX_BITS | index;

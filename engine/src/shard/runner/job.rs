@@ -13,7 +13,7 @@ use std::{sync::Arc, task::Waker};
 use crate::{
     base::{
         buffer::{Chunk, Frame, FrameRef},
-        limits::ANSWER_COPY_BYTES_MAX,
+        limits::{ANSWER_COPY_BYTES_MAX, CLAIM_BYTES_MAX, CLAIM_CALLS_MAX},
         sync::{AtomicBool, Mutex, Ordering, fence},
         wake::wake,
     },
@@ -35,6 +35,15 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// An empty one with room for so many calls with bodies of so many bytes, as far as one claim holds that.
+    pub(crate) fn for_calls(calls: usize, bytes: usize) -> Self {
+        Self {
+            bodies: Vec::with_capacity(bytes.min(CLAIM_BYTES_MAX)),
+            calls: Vec::with_capacity(calls.min(CLAIM_CALLS_MAX)),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bodies.clear();
         self.calls.clear();
@@ -94,6 +103,11 @@ impl Batch {
             has_copies: false,
             items: Vec::with_capacity(other.items.len()),
         }
+    }
+
+    /// So many outcomes may be coming.
+    pub(crate) fn make_room(&mut self, outcomes: usize) {
+        self.items.reserve(outcomes.saturating_sub(self.items.len()));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -203,6 +203,11 @@ impl WebSocket {
         Ok(bytes.len())
     }
 
+    /// Do frames or a reply wait?
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.outgoing.len() || self.reply.is_some() || self.link.has_unsent()
+    }
+
     /// Writes the frames and the reply that wait. `WouldBlock`: not all of them.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         loop {

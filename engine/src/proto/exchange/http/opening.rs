@@ -13,7 +13,7 @@
 use serde_json::Value;
 
 use crate::{
-    base::time::Instant,
+    base::{json, time::Instant},
     proto::{
         event::Sink,
         exchange::Exchange,
@@ -215,7 +215,7 @@ impl Exchange {
 
     /// A page of the list of tools, or none: a server that cannot list its tools has none to be mirrored.
     fn http_tools(&mut self, connection: u32, body: Option<&[u8]>) {
-        let page = body.and_then(|body| serde_json::from_slice::<Value>(body).ok()).unwrap_or_default();
+        let page = body.and_then(|body| json::from_slice::<Value>(body).ok()).unwrap_or_default();
         let pool = self.http(connection);
         pool.pages += 1;
         let pages = pool.pages;

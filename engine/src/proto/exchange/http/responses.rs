@@ -8,6 +8,7 @@ use super::{REST_OF_RESPONSE, TRIES_MAX};
 use crate::{
     base::{
         buffer::{Frame, FrameRef},
+        json,
         time::Instant,
     },
     proto::{
@@ -534,7 +535,7 @@ impl Exchange {
         if status != 400 || !self.is_modern(connection) {
             return false;
         }
-        let code = serde_json::from_slice::<serde_json::Value>(frame.bytes())
+        let code = json::from_slice::<serde_json::Value>(frame.bytes())
             .ok()
             .and_then(|message| message["error"]["code"].as_i64());
         let first = self.correlation.get(key).is_some_and(|row| row.tries == 0);
@@ -555,7 +556,7 @@ impl Exchange {
                         .collect()
                 };
                 let supported: Vec<String> =
-                    serde_json::from_slice(frame.bytes()).map(|message| names(&message)).unwrap_or_default();
+                    json::from_slice(frame.bytes()).map(|message| names(&message)).unwrap_or_default();
                 let common = crate::proto::revision::Revision::newest_of(
                     Era::Modern,
                     supported.iter().map(String::as_str),
