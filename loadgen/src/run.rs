@@ -87,8 +87,19 @@ fn writable(json: Option<&JsonTo>) -> Result<(), String> {
     if !folder.is_dir() || path.is_dir() {
         return Err(format!("--json `{}`: not a file in a folder that exists", path.display()));
     }
-    let opened = fs::OpenOptions::new().create(true).append(true).open(path);
-    opened.map(drop).map_err(|error| format!("--json `{}`: it cannot be written: {error}", path.display()))
+    let cannot = |error| format!("--json `{}`: it cannot be written: {error}", path.display());
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => {
+            fs::OpenOptions::new().append(true).open(path).map(drop).map_err(cannot)
+        }
+        // To open a pipe and close it again would tell its reader that this is the end.
+        Ok(_) => Ok(()),
+        Err(_) => {
+            fs::File::create_new(path).map_err(cannot)?;
+            // A run that comes to nothing leaves nothing behind.
+            fs::remove_file(path).map_err(cannot)
+        }
+    }
 }
 
 fn tell(plan: &Plan, result: &RunResult) -> Result<Exit, String> {

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::{base::json, error::Error};
 
 /// A request without its head and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Body {
             Some(in_meta) => (in_meta, &b"}}}"[..]),
             None => (&self.bytes[..], &b"}}"[..]),
         };
-        serde_json::from_slice(&[b"{", open, end].concat()).map(|Request { params }| params)
+        json::from_slice(&[b"{", open, end].concat()).map(|Request { params }| params)
     }
 
     /// As it is sent.
@@ -124,7 +124,7 @@ impl Body {
     /// The same, read. What `write_meta` has written may still be nested too deep to be read again.
     fn meta(&self) -> Result<Map<String, Value>, serde_json::Error> {
         let members = self.meta_text();
-        serde_json::from_slice(&[b"{", members.strip_suffix(b",").unwrap_or(members), b"}"].concat())
+        json::from_slice(&[b"{", members.strip_suffix(b",").unwrap_or(members), b"}"].concat())
     }
 
     fn write_meta(&mut self, members: &Map<String, Value>) {

@@ -127,7 +127,9 @@ impl Exchange {
         let (conn, rules) = (&self.connections[connection as usize], &self.settings.arrays);
         let known = self.memory.arrays().calls_max().filter(|_| batch::has_arrays(conn.revision));
         let calls_max = known.unwrap_or(1).min(rules.calls_max).min(conn.window.room());
-        Fit::new(calls_max, rules.bytes_max.min(conn.outbox_room()))
+        // Over HTTP each array is a request of its own, and in no outbox.
+        let room = if conn.http.is_some() { usize::MAX } else { conn.outbox_room() };
+        Fit::new(calls_max, rules.bytes_max.min(room))
     }
 
     /// Calls that have rows and are on no connection leave as `text`.

@@ -62,6 +62,8 @@ pub(crate) struct Pool {
     /// Messages that wait for a lane, as JSON.
     errands: VecDeque<Vec<u8>>,
     errand_bytes: usize,
+    /// Errands in a row whose streams a server refused unseen (HTTP/2).
+    pub(crate) errand_refusals: u8,
     /// Calls whose streams ended early and go on later.
     pub(crate) resumes: Vec<Resume>,
     /// The server closes sockets without saying so.
@@ -142,6 +144,7 @@ impl Pool {
             template: Template::new(settings),
             errands: VecDeque::new(),
             errand_bytes: 0,
+            errand_refusals: 0,
             resumes: Vec::new(),
             wary: false,
             may_dial: true,
@@ -252,7 +255,9 @@ impl Pool {
 
     /// May another socket be opened to carry exchanges? One at a time, up to a bound.
     pub(crate) fn may_dial_carrier(&self) -> bool {
-        self.may_dial && self.carriers_in_use() < CARRIERS_MAX && self.census.dialling() == 0
+        // With a lane to spare: what the one that dials has to send moves there.
+        let has_place = self.carriers_in_use() < CARRIERS_MAX && self.census.free() > 0;
+        self.may_dial && has_place && self.census.dialling() == 0
     }
 
     /// A lane's socket carries others from now on.

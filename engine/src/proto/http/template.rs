@@ -7,7 +7,9 @@
 //! Cost: two copies and one number for a call; a hash lookup where tools have mirrored parameters. Proof: below, and
 //! `tests/conformance`. Follows: MCP 2026-07-28, basic/transports, "Standard Request Headers".
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 
 use super::{
     plans::ToolPlans,
@@ -175,7 +177,9 @@ fn mirror(out: &mut Vec<u8>, body: &[u8], plans: Option<&ToolPlans>) {
     // One of its first two commas stands before the method; a search for all of it would cost more than all the rest here.
     let front = &body[..body.len().min(64)];
     let Some(at) = memchr::memchr_iter(b',', front).find(|at| front[*at..].starts_with(METHOD)) else {
-        mirror_other(out, body);
+        if let Ok(asked) = serde_json::from_slice(body) {
+            mirror_other(out, &asked);
+        }
         return;
     };
     let method = &body[at + METHOD.len()..];
@@ -193,14 +197,37 @@ fn mirror(out: &mut Vec<u8>, body: &[u8], plans: Option<&ToolPlans>) {
         }
         return;
     }
-    mirror_other(out, body);
+    let Ok(asked) = serde_json::from_slice::<Asked<'_>>(body) else { return };
+    mirror_other(out, &asked);
     if let Some(plans) = plans
-        && let Ok(message) = serde_json::from_slice::<Value>(body)
-        && message["method"] == "tools/call"
-        && let Some(plan) = message["params"]["name"].as_str().and_then(|name| plans.get(name))
+        && asked.method == "tools/call"
+        && let Some(plan) = text(asked.params.name).and_then(|name| plans.get(&*name))
     {
         write_params(out, body, plan);
     }
+}
+
+/// What of a request is mirrored. Read into no values: the arguments are the caller's, and may be anybody's.
+#[derive(serde::Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    params: AskedOf<'a>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct AskedOf<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow, rename = "taskId")]
+    task: Option<&'a RawValue>,
+}
+
+fn text(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
 }
 
 /// The place of the closing quote of a JSON string without escapes, of printable ASCII.
@@ -214,22 +241,20 @@ fn plain_string(text: &[u8]) -> Option<usize> {
 }
 
 #[cold]
-fn mirror_other(out: &mut Vec<u8>, body: &[u8]) {
-    let Ok(message) = serde_json::from_slice::<Value>(body) else { return };
-    let Some(method) = message["method"].as_str() else { return };
+fn mirror_other(out: &mut Vec<u8>, asked: &Asked<'_>) {
     out.extend_from_slice(b"Mcp-Method: ");
-    mirrored(out, method);
+    mirrored(out, &asked.method);
     out.extend_from_slice(b"\r\n");
-    let params = &message["params"];
-    let name = match method {
-        "tools/call" | "prompts/get" => &params["name"],
-        "resources/read" => &params["uri"],
-        "tasks/get" | "tasks/update" | "tasks/cancel" => &params["taskId"],
-        _ => &Value::Null,
+    let params = &asked.params;
+    let name = match &*asked.method {
+        "tools/call" | "prompts/get" => params.name,
+        "resources/read" => params.uri,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params.task,
+        _ => None,
     };
-    if let Some(name) = name.as_str() {
+    if let Some(name) = text(name) {
         out.extend_from_slice(b"Mcp-Name: ");
-        mirrored(out, name);
+        mirrored(out, &name);
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -243,7 +268,7 @@ fn write_params(out: &mut Vec<u8>, body: &[u8], plan: &Plan) {
     #[derive(serde::Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
-        arguments: Option<&'a serde_json::value::RawValue>,
+        arguments: Option<&'a RawValue>,
     }
     if !plan.is_empty()
         && let Ok(message) = serde_json::from_slice::<Message<'_>>(body)

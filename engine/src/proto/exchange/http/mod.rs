@@ -445,6 +445,7 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
+            Load::Errand if of_opening && was_open && self.may_renew_later(now, connection, reason) => {}
             Load::Errand if of_opening && was_open => {
                 self.lose_connection(now, connection, reason, sink);
                 return;

@@ -24,7 +24,7 @@ use crate::{
     slab::key::Key,
 };
 
-/// Times that one call's stream may be refused unprocessed before the call is told.
+/// Times that one call's stream may be refused unprocessed before the call is told, and those of errands in a row.
 const REFUSALS_MAX: u8 = 16;
 
 impl Exchange {
@@ -321,8 +321,13 @@ impl Exchange {
         let is_refused = unprocessed && carrier.is_some_and(|carrier| self.is_carrying(line, carrier));
         if is_refused && self.lane(line).load == Load::Errand {
             // What a carrier that goes on refuses, it might refuse for ever, at the speed of the wire.
-            self.stats.errands_refused += 1;
-            self.lane(line).left = 1;
+            let (connection, _) = self.of_line(line);
+            let refusals = &mut self.http(connection).errand_refusals;
+            *refusals = refusals.saturating_add(1);
+            if *refusals > REFUSALS_MAX {
+                self.stats.errands_refused += 1;
+                self.lane(line).left = 1;
+            }
         }
         if let Load::Call(key) = self.lane(line).load
             && unprocessed

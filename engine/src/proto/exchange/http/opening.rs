@@ -390,6 +390,7 @@ impl Exchange {
 
     pub(super) fn http_errand_done(&mut self, now: Instant, line: u32) {
         let (connection, _) = self.of_line(line);
+        self.http(connection).errand_refusals = 0;
         let state = self.connections[connection as usize].state();
         if state != State::Initializing || self.http(connection).stage != Stage::Initialized {
             return;

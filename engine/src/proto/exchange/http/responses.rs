@@ -395,8 +395,10 @@ impl Exchange {
                             format!("the server answered a message of the opening with HTTP {status}");
                         if matches!(status, 401 | 403) {
                             self.refuse_opening(connection);
+                            self.fail_opening(now, connection, &reason, sink);
+                        } else if !self.may_renew_later(now, connection, &reason) {
+                            self.fail_opening(now, connection, &reason, sink);
                         }
-                        self.fail_opening(now, connection, &reason, sink);
                     }
                 }
             }
