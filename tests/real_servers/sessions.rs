@@ -12,7 +12,7 @@ use crate::{
     volleys::{calls, has_echo, volley},
 };
 
-/// Kills the session after one, two and three quarters of the calls.
+/// Kills the session after one, two and three eighths of the calls, or as soon after that as there is one.
 fn recovers(server: &Server) {
     let running = server.listen("http");
     let tap = SessionTap::start(running.port());
@@ -30,7 +30,7 @@ fn recovers(server: &Server) {
             calls,
             |_, error| failures.push(error),
             |ended| {
-                if ended >= (kills + 1) * (calls / 4) && kills < KILLS {
+                if ended >= (kills + 1) * (calls / 8) && kills < KILLS {
                     // The session of now is the newest; those of before are gone, and say so. The next one may not stand yet: then it is
                     // this one's turn when another call has ended.
                     let is_ended = |id: &_| (200..300).contains(&tap.end_session(id));
