@@ -440,12 +440,12 @@ impl Exchange {
             Load::Opening(_) if self.connections[connection as usize].state() == State::Ready => {
                 self.end_listing(connection);
             }
-            Load::Opening(_) if self.may_renew_later(now, connection, reason) => {}
+            Load::Opening(_) if self.renews_later(now, connection, reason) => {}
             Load::Events | Load::Opening(_) => {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Errand if of_opening && was_open && self.may_renew_later(now, connection, reason) => {}
+            Load::Errand if of_opening && was_open && self.renews_later(now, connection, reason) => {}
             Load::Errand if of_opening && was_open => {
                 self.lose_connection(now, connection, reason, sink);
                 return;

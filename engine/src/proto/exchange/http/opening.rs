@@ -146,7 +146,7 @@ impl Exchange {
             let reason = reason.as_deref().map_or_else(|| format!("HTTP {status}"), str::to_owned);
             if matches!(status, 401 | 403) {
                 self.refuse_opening(connection);
-            } else if self.may_renew_later(now, connection, &reason) {
+            } else if self.renews_later(now, connection, &reason) {
                 return;
             }
             self.fail_opening(now, connection, &reason, sink);

@@ -396,7 +396,7 @@ impl Exchange {
                         if matches!(status, 401 | 403) {
                             self.refuse_opening(connection);
                             self.fail_opening(now, connection, &reason, sink);
-                        } else if !self.may_renew_later(now, connection, &reason) {
+                        } else if !self.renews_later(now, connection, &reason) {
                             self.fail_opening(now, connection, &reason, sink);
                         }
                     }

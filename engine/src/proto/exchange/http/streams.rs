@@ -125,7 +125,7 @@ impl Exchange {
 
     /// The opening failed, beside exchanges that go on: it is tried again, and they are left alone. `false` if there are none, or if it
     /// has been tried often enough.
-    pub(super) fn may_renew_later(&mut self, now: Instant, connection: u32, reason: &str) -> bool {
+    pub(super) fn renews_later(&mut self, now: Instant, connection: u32, reason: &str) -> bool {
         let conn = &mut self.connections[connection as usize];
         let is_opening = matches!(conn.state(), State::Probing | State::Initializing);
         if !is_opening || conn.window.in_flight() == 0 || conn.attempts + 1 >= self.settings.attempts_max {
