@@ -243,16 +243,22 @@ impl Loopback {
             progress: false,
             standing: false,
         };
-        let tool = &self.tool;
-        while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
-            out.extend_from_slice(tool.head());
-            out.extend_from_slice(br#"{"message":"hello, world"}"#);
-        }) {
-            self.keys.push(key);
-        }
-        while let Some(connection) = self.exchange.poll_dirty() {
-            let bytes = self.exchange.transmit(connection).len();
-            self.exchange.handle_transmitted(connection, bytes);
+        loop {
+            let (before, tool) = (self.keys.len(), &self.tool);
+            while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
+                out.extend_from_slice(tool.head());
+                out.extend_from_slice(br#"{"message":"hello, world"}"#);
+            }) {
+                self.keys.push(key);
+            }
+            if self.keys.len() == before {
+                break;
+            }
+            // The output may have been full before the window was.
+            while let Some(connection) = self.exchange.poll_dirty() {
+                let bytes = self.exchange.transmit(connection).len();
+                self.exchange.handle_transmitted(connection, bytes);
+            }
         }
         self.replies.clear();
         for key in self.keys.drain(..) {

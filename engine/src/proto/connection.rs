@@ -154,6 +154,16 @@ impl Connection {
         self.outbox_bytes_high.saturating_sub(self.outbox.waiting().len())
     }
 
+    /// Only an answer proves that the server works; a transport that opens may belong to a crash loop.
+    #[inline]
+    pub(crate) fn prove_alive(&mut self) {
+        self.orphans.server_is_alive();
+        if self.attempts != 0 {
+            self.attempts = 0;
+            self.backoff.reset();
+        }
+    }
+
     /// So many calls may time out in silence; one more makes a connection suspect.
     pub(crate) fn silent_calls_max(&self) -> usize {
         // More than `ORPHANS_MAX` are not remembered.

@@ -161,6 +161,19 @@ impl Correlation {
     pub(crate) fn remove(&mut self, key: Key) -> Row {
         let slot = self.layout.slot(key) as usize;
         debug_assert_eq!(self.rows[slot].key, key);
+        self.free(slot)
+    }
+
+    /// Ends the live call with this id that is on this connection: [`Self::find`] and [`Self::remove`] with one look.
+    #[inline]
+    pub(crate) fn take(&mut self, key: Key, connection: u32) -> Option<Row> {
+        let slot = self.layout.slot(key) as usize;
+        let is_it = self.rows.get(slot).is_some_and(|row| row.key == key && row.connection == connection);
+        is_it.then(|| self.free(slot))
+    }
+
+    #[inline]
+    fn free(&mut self, slot: usize) -> Row {
         self.live -= 1;
         self.deadlines[slot] = Instant::NEVER;
         self.connections[slot] = NO_CONNECTION;

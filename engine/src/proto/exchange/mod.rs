@@ -39,7 +39,7 @@ use super::{
 use crate::{
     base::{
         buffer::ChunkPool,
-        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
+        limits::{OUTBOX_BYTES_HUGE, OUTBOX_BYTES_MAX},
         time::Instant,
     },
     policy::{backoff::Backoff, concurrency::Pushback},
@@ -469,7 +469,7 @@ impl Exchange {
         let ready = self
             .connections
             .iter()
-            .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH);
+            .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HUGE);
         let Some(connection) = ready else { return false };
         if self.is_http(connection as u32) {
             let mut message = Vec::new();
@@ -621,14 +621,19 @@ impl Exchange {
     }
 
     /// Ends a live call and tells its owner.
-    #[inline]
     fn end(&mut self, now: Instant, key: Key, outcome: Outcome<'_>, sink: &mut impl Sink) {
         let row = self.correlation.remove(key);
+        self.tell(now, &row, outcome, sink);
+    }
+
+    /// Tells the owner of a call that has been taken out of the table.
+    #[inline]
+    fn tell(&mut self, now: Instant, row: &Row, outcome: Outcome<'_>, sink: &mut impl Sink) {
         if row.standing != Standing::No {
-            self.stand_down(&row);
+            self.stand_down(row.connection);
         }
         if row.owner.kind == OwnerKind::Drawn {
-            self.magazine.give_back(key);
+            self.magazine.give_back(row.key);
         }
         match outcome {
             Outcome::Result(_) => self.stats.answered += 1,
@@ -642,7 +647,7 @@ impl Exchange {
                 self.stats.timed_out += u64::from(matches!(failure.why, Why::TimedOut { .. }));
             }
         }
-        sink.ended(now, Ended { key, owner: row.owner, outcome });
+        sink.ended(now, Ended { key: row.key, owner: row.owner, outcome });
     }
 
     fn fail(&mut self, now: Instant, key: Key, why: Why, fate: Fate, sink: &mut impl Sink) {

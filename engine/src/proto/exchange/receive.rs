@@ -108,7 +108,7 @@ impl Exchange {
                     at += consumed;
                     match envelope::plain_answer(frame.bytes()) {
                         Some((Kind::Result, id)) => {
-                            self.handle_answer(now, connection, id, Outcome::Result(frame), sink);
+                            self.handle_stream_answer(now, connection, id, Outcome::Result(frame), sink);
                         }
                         _ => self.handle_frame(now, connection, frame, sink),
                     }
@@ -179,7 +179,6 @@ impl Exchange {
         }
     }
 
-    #[inline]
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,
@@ -188,42 +187,86 @@ impl Exchange {
         outcome: Outcome<'_>,
         sink: &mut impl Sink,
     ) {
-        let Some(key) = Key::from_wire(id) else {
-            self.stats.unknown += 1;
+        if self.settings.http.is_some() {
+            self.handle_http_answer(now, line, id, outcome, sink);
+        } else {
+            self.handle_stream_answer(now, line, id, outcome, sink);
+        }
+    }
+
+    /// On a stream, where an answer is its call's if the connection is: this is the way of nearly every answer.
+    #[inline]
+    fn handle_stream_answer(
+        &mut self,
+        now: Instant,
+        connection: u32,
+        id: u64,
+        outcome: Outcome<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let row = Key::from_wire(id).and_then(|key| self.correlation.take(key, connection));
+        let Some(row) = row else {
+            self.handle_other_answer(now, connection, id, outcome, sink);
             return;
         };
+        self.learn(now, connection, &outcome);
+        let conn = &mut self.connections[connection as usize];
+        conn.window.give_back();
+        conn.prove_alive();
+        self.list(connection);
+        self.tell(now, &row, outcome, sink);
+    }
+
+    fn handle_http_answer(
+        &mut self,
+        now: Instant,
+        line: u32,
+        id: u64,
+        outcome: Outcome<'_>,
+        sink: &mut impl Sink,
+    ) {
         let connection = self.connection_of(line);
-        if let Some(row) = self.correlation.find(key, connection)
-            && self.may_answer(line, row.lane)
-        {
-            let lane = row.lane;
-            // Of an answer under a status that says the server is busy or ailing, all has been learnt from the status.
-            let is_refused = lane != NO_LANE && self.has_refused(line);
-            if lane != NO_LANE {
-                self.http_answered(now, connection, lane);
+        let row = Key::from_wire(id).and_then(|key| self.correlation.find(key, connection));
+        let Some(&row) = row.filter(|row| self.may_answer(line, row.lane)) else {
+            self.handle_other_answer(now, line, id, outcome, sink);
+            return;
+        };
+        // Of an answer under a status that says the server is busy or ailing, all has been learnt from the status.
+        let is_refused = row.lane != NO_LANE && self.has_refused(line);
+        if row.lane != NO_LANE {
+            self.http_answered(now, connection, row.lane);
+        }
+        if !is_refused {
+            self.learn(now, connection, &outcome);
+        }
+        self.connections[connection as usize].window.give_back();
+        if is_refused {
+            self.left_unanswered(now, connection);
+        }
+        self.connections[connection as usize].prove_alive();
+        self.list(connection);
+        self.end(now, row.key, outcome, sink);
+    }
+
+    /// An answer to none of the calls that are in flight.
+    #[cold]
+    fn handle_other_answer(
+        &mut self,
+        now: Instant,
+        line: u32,
+        id: u64,
+        outcome: Outcome<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let connection = self.connection_of(line);
+        match Key::from_wire(id) {
+            None => self.stats.unknown += 1,
+            Some(key) if key == self.connections[connection as usize].opening => {
+                if let Outcome::Result(frame) | Outcome::Error(frame) = outcome {
+                    self.handle_opening_answer(now, connection, frame.bytes(), sink);
+                }
             }
-            if !is_refused {
-                self.learn(now, connection, &outcome);
-            }
-            self.connections[connection as usize].window.give_back();
-            if is_refused {
-                self.left_unanswered(now, connection);
-            }
-            let conn = &mut self.connections[connection as usize];
-            conn.orphans.server_is_alive();
-            if conn.attempts != 0 {
-                // Only an answer proves that the server works; a transport that opens may belong to a crash loop.
-                conn.attempts = 0;
-                conn.backoff.reset();
-            }
-            self.list(connection);
-            self.end(now, key, outcome, sink);
-        } else if key == self.connections[connection as usize].opening {
-            if let Outcome::Result(frame) | Outcome::Error(frame) = outcome {
-                self.handle_opening_answer(now, connection, frame.bytes(), sink);
-            }
-        } else {
-            self.handle_stray(line, key);
+            Some(key) => self.handle_stray(line, key),
         }
     }
 

@@ -147,10 +147,11 @@ impl Exchange {
     }
 
     /// A standing call has ended, and has given its place in the window back.
-    pub(super) fn stand_down(&mut self, row: &Row) {
+    #[cold]
+    pub(super) fn stand_down(&mut self, connection: u32) {
         self.standing -= 1;
-        if row.connection != NO_CONNECTION {
-            self.connections[row.connection as usize].window.narrow();
+        if connection != NO_CONNECTION {
+            self.connections[connection as usize].window.narrow();
         }
     }
 

@@ -10,15 +10,13 @@
 //! open and empty; after `,`, the body's own `_meta` is open and has members, each followed by a comma; after anything
 //! else, `params` is open behind its last member, since no value of JSON ends in either of the two.
 
+use super::digits::digits_and_comma;
 use crate::{
     proto::revision::{Era, Revision},
     slab::key::Key,
 };
 
 const HEAD: &[u8; 22] = br#"{"jsonrpc":"2.0","id":"#;
-
-/// Digits of the longest id, and the comma behind it.
-const ID_BYTES_MAX: usize = 17;
 
 /// The members of `_meta` that every request to one server carries; empty in the legacy era.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,22 +53,28 @@ pub(crate) fn request(
 ) {
     #[cfg(volley_planted_slowdown = "encode")]
     crate::base::planted::spend::<7>();
-    // Put together on the stack, so that the outbox is asked for room once and not for each piece.
-    let mut head = [b','; HEAD.len() + ID_BYTES_MAX];
-    head[..HEAD.len()].copy_from_slice(HEAD);
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(key.wire()).as_bytes();
-    let end = HEAD.len() + digits.len();
-    head[HEAD.len()..end].copy_from_slice(digits);
-    // All of it, which takes a few moves since its length is known, and what is too much is taken back.
-    out.extend_from_slice(&head);
-    out.truncate(out.len() - (head.len() - end - 1));
+    out.extend_from_slice(HEAD);
+    match digits_and_comma(key.wire()) {
+        Some((text, len)) => {
+            // All of it, which is one move since its length is known, and what is too much is taken back.
+            let text = text.to_le_bytes();
+            out.extend_from_slice(&text);
+            out.truncate(out.len() - (text.len() - len));
+        }
+        None => long_id(out, key),
+    }
     body(out);
     match out.last() {
         Some(b'{' | b',') => odd_tail(out, key, tail, progress),
         _ if progress => odd_tail(out, key, tail, progress),
         _ => out.extend_from_slice(&tail.plain),
     }
+}
+
+#[cold]
+fn long_id(out: &mut Vec<u8>, key: Key) {
+    out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
+    out.push(b',');
 }
 
 #[cold]

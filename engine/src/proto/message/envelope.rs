@@ -164,7 +164,9 @@ fn is_zero_fraction(text: &[u8]) -> bool {
 /// The opening as nearly all servers write it, to the byte.
 #[inline]
 fn plain_opening(frame: &[u8]) -> Option<(Kind, u64)> {
-    let (id, rest) = decimal(frame.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?)?;
+    let rest = frame.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?;
+    let (id, digits) = leading_number(rest)?;
+    let rest = &rest[digits..];
     if rest.starts_with(br#","result":"#) {
         Some((Kind::Result, id))
     } else if rest.starts_with(br#","error":{"#) {
@@ -256,25 +258,32 @@ fn trim_blanks_end(mut rest: &[u8]) -> &[u8] {
 
 /// The number at the start and what follows it; `None` if there is none, if it has a leading zero, or if it
 /// is above [`ID_MAX`].
+fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, digits) = leading_number(bytes)?;
+    Some((number, &bytes[digits..]))
+}
+
+/// The number at the start and how many digits it has; `None` as for [`decimal`].
 ///
-/// Eight digits at a time: an id of ours has ten to sixteen of them, and one multiplication after the other
+/// Eight digits at a time: an id of ours has up to sixteen of them, and one multiplication after the other
 /// would cost more than all the rest of the envelope.
 #[inline]
-fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits_in = |word: u64| not_digits(word).trailing_zeros() / 8;
-    let number_in = |word: u64, digits: u32| word.checked_shl(64 - 8 * digits).map_or(0, joined);
+fn leading_number(bytes: &[u8]) -> Option<(u64, usize)> {
     let high = word_at_start(bytes);
-    let mut digits = digits_in(high);
-    let mut number = number_in(high, digits);
-    if digits == 8 {
+    let beyond = not_digits(high);
+    let (number, digits) = if beyond == 0 {
         let low = word_at_start(&bytes[8..]);
-        let low_digits = digits_in(low);
-        number = number * POWERS_OF_TEN[low_digits as usize] + number_in(low, low_digits);
-        digits += low_digits;
-    }
-    let (number_bytes, rest) = bytes.split_at(digits as usize);
-    let is_longer = digits == ID_DIGITS_MAX as u32 && rest.first().is_some_and(u8::is_ascii_digit);
-    (!is_longer && is_id(number_bytes, number)).then_some((number, rest))
+        let digits = not_digits(low).trailing_zeros() / 8;
+        let rest = low.checked_shl(64 - 8 * digits).map_or(0, joined);
+        (joined(high) * POWERS_OF_TEN[digits as usize] + rest, 8 + digits as usize)
+    } else {
+        let digits = beyond.trailing_zeros() / 8;
+        // None at all: a shift by the whole word, which is none.
+        (joined(high.checked_shl(64 - 8 * digits)?), digits as usize)
+    };
+    let has_zero_before = bytes[0] == b'0' && digits > 1;
+    let is_longer = digits == ID_DIGITS_MAX && bytes.get(ID_DIGITS_MAX).is_some_and(u8::is_ascii_digit);
+    (!has_zero_before && !is_longer && number <= ID_MAX).then_some((number, digits))
 }
 
 /// The number at the end and what precedes it; `None` as for [`decimal`], or without sixteen bytes to read.
