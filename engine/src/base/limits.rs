@@ -31,10 +31,9 @@ pub(crate) const FRAME_BYTES_CEILING: usize = 1 << 30;
 /// where both sides share a core: there the floor itself takes 61 ns a call with slices of 16 KiB, 56 with 32, 53 with 64.
 pub(crate) const READ_SLICE_BYTES: usize = 32 * 1024;
 
-/// Bytes one connection writes in one turn: all that calls may have put there, and no more of a long request, while which answers wait to
-/// be read. What stays behind has to be moved to the front before long: with slices of 64 KiB and a window of 1,024 calls, 280 KB, a tenth
-/// to a fifth of the rate went there.
-pub(crate) const WRITE_SLICE_BYTES: usize = 128 * 1024;
+/// Bytes one connection writes in one turn: nearly all of a window of 1,024 calls, and no more of a long request, while which the other
+/// connections wait. What stays behind has to be moved to the front before long (ADR 0009).
+pub(crate) const WRITE_SLICE_BYTES: usize = 256 * 1024;
 
 /// Chunks are this large unless one frame needs more; more than one read slice, so that the partial frame at the end of a
 /// slice is not moved each time.
@@ -56,8 +55,8 @@ pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
 
 /// A connection takes no new calls while this much of its output waits for the kernel, or its share of what the connections of a shard may
 /// have together, but at least so much: some twenty calls, which one write takes. Ten thousand windows that are filled before
-/// anything is written are 80 MB then, and were gigabytes. More than one write takes would wait in the output instead of in front of it.
-pub(crate) const OUTBOX_BYTES_HIGH: usize = WRITE_SLICE_BYTES;
+/// anything is written are 80 MB then, and were gigabytes.
+pub(crate) const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 pub(crate) const OUTBOX_BYTES_HIGH_ALL: usize = 8 * 1024 * 1024;
 pub(crate) const OUTBOX_BYTES_HIGH_MIN: usize = 8 * 1024;
 
@@ -66,12 +65,8 @@ pub(crate) const OUTBOX_BYTES_HIGH_MIN: usize = 8 * 1024;
 pub(crate) const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// An outbox that has grown beyond this gives its memory back when it has been emptied [`OUTBOX_LULLS_MAX`] times without having
-/// held more than this, and at once when it has grown beyond [`OUTBOX_BYTES_HUGE`].
+/// held more than this, and at once when it has grown beyond [`OUTBOX_BYTES_HIGH`].
 pub(crate) const OUTBOX_BYTES_KEPT: usize = 64 * 1024;
-
-/// So much a long request or many replies to the server have left behind; a connection on which so much waits is clogged, and takes no
-/// notifications of the caller.
-pub(crate) const OUTBOX_BYTES_HUGE: usize = 1024 * 1024;
 
 /// A connection whose bursts the kernel does not take at once grows its outbox once, and not for each burst.
 pub(crate) const OUTBOX_LULLS_MAX: u8 = 64;

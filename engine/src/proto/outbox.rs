@@ -6,7 +6,7 @@
 //!
 //! Units: bytes. Always: `left <= bytes.len()`, and `base + left` is what the kernel has taken. Owner: one connection.
 
-use crate::base::limits::{OUTBOX_BYTES_HUGE, OUTBOX_BYTES_KEPT, OUTBOX_LULLS_MAX};
+use crate::base::limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_KEPT, OUTBOX_LULLS_MAX};
 
 /// A rest of the output that is moved to the front as soon as as much has left; some 10 us.
 const OUTBOX_TAIL_BYTES_MOVED: usize = 4 * OUTBOX_BYTES_KEPT;
@@ -65,7 +65,7 @@ impl Outbox {
             self.bytes.clear();
             if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
                 self.lulls = if held > OUTBOX_BYTES_KEPT { 0 } else { self.lulls + 1 };
-                if self.lulls >= OUTBOX_LULLS_MAX || self.bytes.capacity() > OUTBOX_BYTES_HUGE {
+                if self.lulls >= OUTBOX_LULLS_MAX || self.bytes.capacity() > OUTBOX_BYTES_HIGH {
                     self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
                     self.lulls = 0;
                 }

@@ -388,6 +388,10 @@ impl Shard {
                 if self.read_some(sink) {
                     return Ok(true);
                 }
+                // What the poll told of may have been room to write, and whoever waits for that is told after the turn.
+                if self.exchange.has_work() || self.exchange.has_changed() {
+                    return Ok(false);
+                }
             }
             if self.clock.now() >= until {
                 return Ok(false);
@@ -509,9 +513,10 @@ impl Shard {
             }
         }
         let Some(line) = self.lines[at as usize].as_mut().filter(|line| line.writable) else { return false };
+        let mut budget = WRITE_SLICE_BYTES;
         loop {
             let bytes = self.exchange.transmit(at);
-            let slice = &bytes[..bytes.len().min(WRITE_SLICE_BYTES)];
+            let slice = &bytes[..bytes.len().min(budget)];
             let written = match line.transport.flush() {
                 Ok(()) if slice.is_empty() => return false,
                 Ok(()) => line.transport.write(slice),
@@ -520,13 +525,12 @@ impl Shard {
             match written {
                 Ok(n) if n > 0 => {
                     let all = n == slice.len();
+                    budget -= n;
                     self.exchange.handle_transmitted(at, n);
-                    return if all {
-                        !self.exchange.transmit(at).is_empty()
-                    } else {
-                        // A short write: try once more, so that the edge of "writable" is armed by a refusal.
-                        continue;
-                    };
+                    if all || budget == 0 {
+                        return !self.exchange.transmit(at).is_empty();
+                    }
+                    // A short write: once more, so that the edge of "writable" is armed by a refusal.
                 }
                 Ok(_) => {
                     self.lose(at, "the server takes no more bytes".to_owned(), sink);

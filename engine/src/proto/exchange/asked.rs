@@ -141,6 +141,11 @@ impl Exchange {
         std::mem::take(&mut self.reason_is_news).then(|| self.reason.clone()).flatten()
     }
 
+    /// As [`Self::take_changed`], which says it once more.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Has a connection become ready or been lost since this was last asked?
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

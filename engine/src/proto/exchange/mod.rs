@@ -39,7 +39,7 @@ use super::{
 use crate::{
     base::{
         buffer::ChunkPool,
-        limits::{OUTBOX_BYTES_HUGE, OUTBOX_BYTES_MAX},
+        limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
     },
     policy::{backoff::Backoff, concurrency::Pushback},
@@ -469,7 +469,7 @@ impl Exchange {
         let ready = self
             .connections
             .iter()
-            .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HUGE);
+            .position(|conn| conn.state() == State::Ready && conn.outbox.waiting().len() < OUTBOX_BYTES_HIGH);
         let Some(connection) = ready else { return false };
         if self.is_http(connection as u32) {
             let mut message = Vec::new();

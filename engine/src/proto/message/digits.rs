@@ -14,7 +14,7 @@ const BYTES: usize = size_of::<u128>();
 const SHORT_MAX: u64 = 10_u64.pow(BYTES as u32 - 1) - 1;
 
 /// The digits of `id` and a comma, from the lowest byte on, and how many bytes they are; what stands above is void. `None` if they are too
-/// many, as those of the last ids before 2^53 are.
+/// many: sixteen leave no room for the comma.
 ///
 /// Two numbers and not bytes, and inlined whatever the compiler thinks: it has to stay in registers.
 #[inline(always)]

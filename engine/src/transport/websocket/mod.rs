@@ -197,6 +197,8 @@ impl WebSocket {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, reason.to_owned()));
         }
         self.flush()?;
+        // No more than the frames' memory is kept for, so that it is not grown and shrunk by each write.
+        let bytes = &bytes[..bytes.len().min(OUTBOX_BYTES_KEPT)];
         self.framer.frame_lines(bytes, &mut self.outgoing);
         // It is ours now and may have left. If the socket has failed, the next read, write or flush says so.
         let _ = self.flush();
