@@ -37,7 +37,6 @@ features:
     cargo check -p mcp-volley --no-default-features --features websocket
     cargo check -p mcp-volley --no-default-features --features oauth
     cargo check -p mcp-volley --no-default-features --features tokio
-    cargo check -p mcp-volley --features internals
     RUSTFLAGS="{{shuttle_flags}}" cargo check -p mcp-volley --no-default-features --lib --tests --target-dir target/shuttle
 
 # Every interleaving of the lock-free parts (at most three preemptions a run; loom's own advice) and of callers with shards (two).
@@ -74,6 +73,11 @@ real-servers calls="20000" profile="release" threads="1":
     tests/real-servers/install
     VOLLEY_REAL_CALLS={{calls}} cargo test --workspace --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads {{threads}} --skip nginx --skip windows
 
+# JSON-RPC arrays on real servers: executed by those that take them, calls one by one on the others, every answer its own (half an hour).
+arrays calls="100000":
+    tests/real-servers/install
+    VOLLEY_REAL_CALLS={{calls}} cargo test -p volley-tests --profile testrelease --test real_servers -- --ignored --nocapture --test-threads 2 arrays
+
 # Adaptive windows against fixed ones from 1 to 256, on the Python SDK's server; needs `tests/real-servers/install` and a quiet machine.
 windows calls="8000" profile="release":
     VOLLEY_WINDOW_CALLS={{calls}} cargo test --workspace --profile {{profile}} --test real_servers -- --ignored --nocapture --test-threads 1 windows
@@ -99,6 +103,11 @@ bench-once:
 # Instructions of the stages, counted and compared with `results/gates/instructions.toml`; fails if a line is broken.
 instr: instr-count
     target/release/instruction-gate check
+
+# The unchanged tree passes ten times out of ten.
+instr-ten:
+    for run in 1 2 3 4 5 6 7 8 9 10; do just instr >target/instr-ten.log || { cat target/instr-ten.log; exit 1; }; done
+    @echo "10 of 10 pass"
 
 # The counts of this tree become the baselines.
 instr-baseline: instr-count

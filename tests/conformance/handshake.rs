@@ -146,6 +146,26 @@ fn must_21_a_refusal_to_initialize_is_told_with_the_servers_words() {
     server.finish();
 }
 
+/// Each call that failed with it had a copy: a thousand of them, and megabytes of words, are gigabytes.
+#[test]
+fn must_21_of_the_servers_words_no_more_than_a_page_is_told() {
+    let server = ScriptedServer::start(|peer| {
+        let first = peer.read().expect("initialize");
+        peer.error(
+            &first,
+            -32602,
+            &json!({"supported": ["2199-01-01"], "words": "\u{20AC}".repeat(1 << 20)}),
+        );
+        assert_eq!(peer.read(), None);
+    });
+    let Err(error) = connect(&server, auto().revision(Revision::V2025_11_25)) else {
+        panic!("it was refused")
+    };
+    let told = error.to_string();
+    assert!(told.contains("-32602") && told.len() < 2048, "{} bytes: {told:.200}", told.len());
+    server.finish();
+}
+
 #[test]
 fn must_22_no_capability_is_declared_and_so_none_is_used() {
     for (revision, handler) in

@@ -54,7 +54,7 @@ impl World {
         if self.chance(self.nature.changes) {
             self.mode = draw_mode(&mut self.rng);
         }
-        let server = Server::new(self.mode, &mut self.rng);
+        let server = Server::new(self.mode, self.nature.arrays, &mut self.rng);
         let epoch = self.core.view(connection).epoch;
         self.lines[connection as usize] = Line::Open(Box::new(Pipe::new((connection, epoch), server)));
         self.core.handle_opened(self.now, connection);

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::server::{Habits, Mode};
+use crate::server::{Habits, Manner, Mode};
 
 /// What a world is like; drawn from its seed, or set by a test.
 #[derive(Clone, Debug)]
@@ -14,6 +14,9 @@ pub(crate) struct Nature {
     pub(crate) frame_bytes_max: usize,
     pub(crate) mode: Mode,
     pub(crate) habits: Habits,
+    /// Calls that wait leave as JSON-RPC arrays, and every server of the handshake era speaks the revision that has them and takes them like
+    /// this.
+    pub(crate) arrays: Option<Manner>,
     /// Percent of steps in which a transport breaks, an opening fails, the kernel blocks.
     pub(crate) breaks: u32,
     pub(crate) fails_to_open: u32,
@@ -34,13 +37,18 @@ impl Nature {
             return Self::hung(rng);
         }
         // Drawn aside, so that the worlds of older seeds stay what they were, but for this.
-        let adaptive = rng.clone().u32(..3) == 0;
+        let mut aside = rng.clone();
+        let adaptive = aside.u32(..3) == 0;
+        let arrays = (aside.u32(..4) == 0).then(|| Manner::drawn(&mut aside));
         Self {
             connections: [1, 1, 2, 3, 5][rng.usize(..5)],
             in_flight: [1, 2, 4, 16][rng.usize(..4)],
             adaptive,
             frame_bytes_max,
-            mode: draw_mode(rng),
+            mode: match (draw_mode(rng), arrays) {
+                (Mode::Modern, Some(_)) => Mode::Legacy,
+                (mode, _) => mode,
+            },
             habits: Habits {
                 answers: [15, 60, 95][rng.usize(..3)],
                 odd_spelling: some(rng, 60),
@@ -50,6 +58,7 @@ impl Nature {
                 forges: some(rng, 10),
                 frame_bytes_max,
             },
+            arrays,
             breaks: some(rng, 6),
             fails_to_open: some(rng, 40),
             blocks: some(rng, 10),
@@ -85,6 +94,7 @@ impl Nature {
             frame_bytes_max: 1024,
             mode,
             habits,
+            arrays: None,
             breaks: 0,
             fails_to_open: 0,
             blocks: 0,

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use fastrand::Rng;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     ledger::{Ledger, Place},
@@ -24,6 +24,19 @@ enum What {
     /// A notification of the engine's user.
     Note,
     Other,
+}
+
+/// The messages of a line, several if it is an array, and where in it each begins.
+fn messages(line: &[u8]) -> Vec<(usize, Value)> {
+    let text = str::from_utf8(line).expect("the engine writes UTF-8");
+    let parse = |text: &str| serde_json::from_str(text).expect("the engine writes JSON");
+    if !text.starts_with('[') {
+        return vec![(0, parse(text))];
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(text).expect("the engine writes JSON");
+    // Elements are pieces of the line, so their places in memory tell where they are in it.
+    let start = |element: &str| element.as_ptr().addr() - text.as_ptr().addr();
+    elements.into_iter().map(|element| (start(element.get()), parse(element.get()))).collect()
 }
 
 /// A transport and the server behind it.
@@ -85,23 +98,26 @@ impl Pipe {
         assert_eq!(fresh.last(), Some(&b'\n'), "the output ends in the middle of a message");
         let mut at = self.known;
         for line in fresh.split_inclusive(|byte| *byte == b'\n') {
-            let message: Value = serde_json::from_slice(line).expect("the engine writes JSON");
-            let what = match (message["method"].as_str(), message["id"].as_u64()) {
-                (Some(_), Some(id)) => What::Request(id),
-                (Some("user/note"), None) => What::Note,
-                _ => What::Other,
-            };
-            match what {
-                What::Request(id) => ledger.place(id, self.place),
-                What::Note => self.notes_placed += 1,
-                What::Other => {
-                    self.cancellations += u64::from(message["method"] == "notifications/cancelled")
-                }
+            for (start, message) in messages(line) {
+                self.watch_message(at + start as u64, &message, ledger);
             }
-            self.frames.push_back((at, what));
             at += line.len() as u64;
         }
         self.known = end;
+    }
+
+    fn watch_message(&mut self, at: u64, message: &Value, ledger: &mut Ledger) {
+        let what = match (message["method"].as_str(), message["id"].as_u64()) {
+            (Some(_), Some(id)) => What::Request(id),
+            (Some("user/note"), None) => What::Note,
+            _ => What::Other,
+        };
+        match what {
+            What::Request(id) => ledger.place(id, self.place),
+            What::Note => self.notes_placed += 1,
+            What::Other => self.cancellations += u64::from(message["method"] == "notifications/cancelled"),
+        }
+        self.frames.push_back((at, what));
     }
 
     /// Takes some of `waiting`, or nothing.

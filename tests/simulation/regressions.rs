@@ -15,29 +15,52 @@ fn core() -> Core {
     Core::new(&Config::builder().in_flight(4).seed(1).build().expect("a valid configuration"), 1)
 }
 
-/// What the core wants to say on its one connection, taken from it.
+/// What the core wants to say on its first connection, taken from it.
 fn said(core: &mut Core) -> String {
-    let bytes = core.transmit(0).to_vec();
-    core.handle_transmitted(0, bytes.len());
+    said_on(core, 0)
+}
+
+fn said_on(core: &mut Core, connection: u32) -> String {
+    let bytes = core.transmit(connection).to_vec();
+    core.handle_transmitted(connection, bytes.len());
     String::from_utf8(bytes).expect("UTF-8")
 }
 
 /// Opens the connection to a server of the handshake era, which says `before` while the engine is still waiting.
 fn shake_hands(core: &mut Core, now: u64, revision: &str, before: &str) {
     assert_eq!(core.poll_dial(now), Some(0));
-    core.handle_opened(now, 0);
-    core.handle_received(now, 0, before.as_bytes());
-    while !core.view(0).ready {
-        let asked: Value = serde_json::from_str(&said(core)).expect("one request");
-        let mut answer = if asked["method"] == "initialize" {
+    shake_hands_on(core, 0, now, revision, before);
+}
+
+/// The same for a connection that has been dialled.
+fn shake_hands_on(core: &mut Core, connection: u32, now: u64, revision: &str, before: &str) {
+    core.handle_opened(now, connection);
+    core.handle_received(now, connection, before.as_bytes());
+    while !core.view(connection).ready {
+        let asked: Value = serde_json::from_str(&said_on(core, connection)).expect("one request");
+        let answer = if asked["method"] == "initialize" {
             json!({"result": {"protocolVersion": revision, "capabilities": {}}})
         } else {
             json!({"error": {"code": -32601, "message": "what is that?"}})
         };
-        (answer["jsonrpc"], answer["id"]) = ("2.0".into(), asked["id"].clone());
-        core.handle_received(now, 0, format!("{answer}\n").as_bytes());
+        answer_on(core, connection, now, &asked, answer);
     }
-    said(core);
+    said_on(core, connection);
+}
+
+fn answer_on(core: &mut Core, connection: u32, now: u64, asked: &Value, mut answer: Value) {
+    (answer["jsonrpc"], answer["id"]) = ("2.0".into(), asked["id"].clone());
+    core.handle_received(now, connection, format!("{answer}\n").as_bytes());
+}
+
+/// Lets time pass until the first connection is dialled again.
+fn dial_again(core: &mut Core, now: &mut u64) {
+    while let Some(connection) = core.poll_hang_up() {
+        core.handle_gone(connection);
+    }
+    *now = core.poll_deadline().max(*now);
+    core.handle_time(*now);
+    assert_eq!(core.poll_dial(*now), Some(0));
 }
 
 /// A connection kept the revision of its last transport until the next one was ready. What a server said in between was
@@ -82,4 +105,60 @@ fn a_notification_that_did_not_leave_is_counted() {
     core.handle_transmitted(0, 1);
     core.handle_lost(2, 0, "gone");
     assert_eq!(core.stats().notifications_unsent, 2);
+}
+
+/// Two connections lost their server. One used its attempts up while the other was being dialled, and was given up; the other came to stand,
+/// and the first stayed closed for good.
+#[test]
+fn a_connection_that_was_given_up_comes_back_with_one_that_stands() {
+    let config =
+        Config::builder().connections(2).in_flight(4).attempts_max(3).seed(1).build().expect("valid");
+    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    shake_hands(&mut core, now, "2025-06-18", "");
+    assert_eq!(core.poll_dial(now), Some(1));
+    shake_hands_on(&mut core, 1, now, "2025-06-18", "");
+    core.handle_lost(now, 1, "gone");
+    core.handle_lost(now, 0, "gone");
+    core.handle_time(now);
+    assert_eq!([core.poll_dial(now), core.poll_dial(now)], [Some(0), Some(1)]);
+    while !core.view(0).closed {
+        core.handle_lost(now, 0, "refused");
+        if !core.view(0).closed {
+            dial_again(&mut core, &mut now);
+        }
+    }
+    shake_hands_on(&mut core, 1, now, "2025-06-18", "");
+    assert!(!core.view(0).closed, "the server is there");
+    assert_eq!(core.poll_dial(now), Some(0));
+    shake_hands_on(&mut core, 0, now, "2025-06-18", "");
+}
+
+/// A server that dies of the probe was dialled while its supervisor started it again. That was refused, and the refusal made the engine forget:
+/// it probed again, and killed it again.
+#[test]
+fn a_refused_dial_does_not_hide_that_the_server_dies_of_the_probe() {
+    let (mut core, mut now) = (core(), 1);
+    assert_eq!(core.poll_dial(now), Some(0));
+    core.handle_opened(now, 0);
+    assert!(said(&mut core).contains("server/discover"));
+    core.handle_lost(now, 0, "it died");
+    dial_again(&mut core, &mut now);
+    core.handle_lost(now, 0, "refused");
+    dial_again(&mut core, &mut now);
+    core.handle_opened(now, 0);
+    assert!(said(&mut core).contains("initialize"));
+}
+
+/// To open another transport in the other era counted as a failed attempt. With one attempt allowed, a healthy server was never reached.
+#[test]
+fn another_transport_in_the_other_era_is_no_failed_attempt() {
+    let config = Config::builder().in_flight(4).attempts_max(1).seed(1).build().expect("valid");
+    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    assert_eq!(core.poll_dial(now), Some(0));
+    core.handle_opened(now, 0);
+    let asked: Value = serde_json::from_str(&said(&mut core)).expect("a probe");
+    let elsewhere = json!({"error": {"code": -32022, "message": "?", "data": {"supported": ["2025-06-18"]}}});
+    answer_on(&mut core, 0, now, &asked, elsewhere);
+    dial_again(&mut core, &mut now);
+    shake_hands_on(&mut core, 0, now, "2025-06-18", "");
 }

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+/// The revision that has arrays.
+const WITH_ARRAYS: &str = "2025-03-26";
+
 /// How a server opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -27,6 +30,21 @@ pub(crate) enum Mode {
     Mute,
     /// Opens, and is gone.
     Crashes,
+}
+
+/// What a server makes of a JSON-RPC array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// It takes arrays of up to so many requests, as if they had come one by one.
+    pub(crate) takes: usize,
+    /// Of longer ones it says that they are wrong, without a word of which; else it drops them in silence.
+    pub(crate) complains: bool,
+}
+
+impl Manner {
+    pub(crate) fn drawn(rng: &mut Rng) -> Self {
+        Self { takes: [0, 2, 3, 100, 100, 100][rng.usize(..6)], complains: rng.bool() }
+    }
 }
 
 /// What one line says.
@@ -70,6 +88,7 @@ struct Asked {
 /// One server process, as long as one transport lasts.
 pub(crate) struct Server {
     mode: Mode,
+    manner: Option<Manner>,
     revision: &'static str,
     /// The handshake was made, in this revision.
     agreed: Option<&'static str>,
@@ -90,11 +109,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(mode: Mode, rng: &mut Rng) -> Self {
-        let revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+    pub(crate) fn new(mode: Mode, manner: Option<Manner>, rng: &mut Rng) -> Self {
+        let revisions = ["2024-11-05", WITH_ARRAYS, "2025-06-18", "2025-11-25"];
+        let drawn = revisions[rng.usize(..4)];
         Self {
             mode,
-            revision: revisions[rng.usize(..4)],
+            manner,
+            revision: if manner.is_some() { WITH_ARRAYS } else { drawn },
             agreed: None,
             initialized: false,
             unread: Vec::new(),
@@ -125,7 +146,23 @@ impl Server {
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
             let message = serde_json::from_slice(&line).expect("the engine writes JSON, one message a line");
-            self.hear(message, rng);
+            match message {
+                Value::Array(messages) => self.hear_array(messages, rng),
+                message => self.hear(message, rng),
+            }
+        }
+    }
+
+    fn hear_array(&mut self, messages: Vec<Value>, rng: &mut Rng) {
+        let Some(manner) = self.manner.filter(|_| self.initialized) else {
+            panic!("an array for a server that speaks {:?}", self.agreed);
+        };
+        assert!(messages.len() > 1, "an array of one call: {messages:?}");
+        if messages.len() <= manner.takes {
+            messages.into_iter().for_each(|message| self.hear(message, rng));
+        } else if manner.complains {
+            let text = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too long"}}"#;
+            self.say(text.to_owned(), Vec::new());
         }
     }
 
@@ -144,6 +181,7 @@ impl Server {
         match method {
             "server/discover" => self.hear_probe(id, rng),
             "initialize" => self.hear_initialize(id, &message),
+            "ping" => self.say(odd(id, &Value::Null, rng), Vec::new()),
             _ => {
                 if self.agreed.is_some() {
                     assert!(
@@ -233,7 +271,7 @@ impl Server {
             return Some(id);
         }
         if !self.asked.is_empty() && percent(rng, habits.answers) {
-            if self.agreed == Some("2025-03-26") && percent(rng, 20) {
+            if self.agreed == Some(WITH_ARRAYS) && percent(rng, 20) {
                 self.answer_in_an_array(rng);
             } else {
                 let asked = self.asked.swap_remove(rng.usize(..self.asked.len()));
@@ -324,7 +362,7 @@ impl Server {
                 self.say(format!(r#"{{"jsonrpc":"2.0","method":"long","params":"{long}"}}"#), Vec::new());
             }
             7 | 8 => self.request(rng),
-            9 if self.agreed != Some("2025-03-26") => {
+            9 if self.agreed != Some(WITH_ARRAYS) => {
                 self.say(r#"[{"jsonrpc":"2.0","method":"in/an/array"}]"#.to_owned(), Vec::new());
             }
             _ => {

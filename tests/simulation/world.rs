@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::Value;
 use volley::{
-    Config, Window,
+    Arrays, Config, Window,
     internals::exchange::{Core, Told, Wait},
 };
 
@@ -64,7 +64,11 @@ impl World {
         let most = nature.in_flight;
         let window =
             if nature.adaptive { Window::Adaptive { min: 1, max: most } } else { Window::Fixed(most) };
+        let arrays = if nature.arrays.is_some() { Arrays::Auto } else { Arrays::Explicit };
         let config = Config::builder()
+            .arrays(arrays)
+            .array_calls_max(6)
+            .array_probe_timeout(Duration::from_millis(50))
             .connections(nature.connections)
             .window(window)
             .frame_bytes_max(nature.frame_bytes_max)

@@ -49,6 +49,9 @@ pub fn first_text(result: &ToolResult) -> &str {
     result.content.first().and_then(volley::Content::as_text).unwrap_or("no text at all")
 }
 
+/// Two writes, as the poll may tell of room in the middle of a turn.
+const BYTES_A_TURN_MAX: u64 = 2 * 256 * 1024;
+
 /// Writes requests to a server that does not read until `read` is called: one that is far longer than all that the two kernels
 /// take, then some that are about as long as what was taken of it. Of those the transport itself still holds a part when nothing
 /// is left to be written, and that part has to leave all the same. `connect` makes one connection.
@@ -65,7 +68,11 @@ pub fn requests_leave_whole(connect: impl Fn() -> Inline, read: impl Fn()) {
         engine.submit(&Tool::new("echo"), arguments.as_bytes(), 0).expect("there is room");
         // More turns than it takes to write everything; none of them waits.
         for _ in 0..200 {
+            let before = engine.stats().bytes_out;
             engine.turn(Duration::ZERO, |_, _, outcome| panic!("too early: {outcome:?}")).expect("a turn");
+            // However little the transport takes at a time: one that takes 64 KiB once wrote on until the kernel was full.
+            let written = engine.stats().bytes_out - before;
+            assert!(written <= BYTES_A_TURN_MAX, "{written} bytes in one turn hold the other connections up");
         }
         let took = (engine.stats().bytes_out - before) as usize;
         read();

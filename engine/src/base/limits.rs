@@ -75,6 +75,9 @@ pub(crate) const OUTBOX_LULLS_MAX: u8 = 64;
 /// costs about as much as the contended reference count it saves.
 pub(crate) const ANSWER_COPY_BYTES_MAX: usize = 4 * 1024;
 
+/// Of what a server said when it refused to open, so much is told to callers.
+pub(crate) const REASON_BYTES_MAX: usize = 1024;
+
 /// A slot's buffers keep at most this capacity between calls.
 pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
 

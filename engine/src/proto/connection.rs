@@ -61,6 +61,9 @@ pub(crate) struct Connection {
     pub(crate) probes: u32,
     /// The last transport ended during the probe: go straight to `initialize` on the next.
     pub(crate) skip_probe: bool,
+    /// It was opened once more because the server turned out to be of the other era, since it was ready last; and that is to be no failed attempt.
+    pub(crate) has_reopened: bool,
+    pub(crate) is_forgiven: bool,
     /// When to try again, in `Backoff`.
     pub(crate) retry_at: Instant,
     pub(crate) backoff: Backoff,
@@ -113,6 +116,8 @@ impl Connection {
             attempt_deadline: Instant::NEVER,
             probes: 0,
             skip_probe: false,
+            has_reopened: false,
+            is_forgiven: false,
             retry_at: Instant::NEVER,
             backoff,
             attempts: 0,

@@ -124,11 +124,12 @@ fn keep(inbox: &Receiver<Order>) {
     let mut children: HashMap<u32, (Child, Household)> = HashMap::new();
     let mut leaving: Vec<Leaving> = Vec::new();
     let mut waiting: Vec<(Household, Sender<()>)> = Vec::new();
+    let mut look_at = Instant::now();
     loop {
-        let order = if leaving.is_empty() {
+        let order = if leaving.is_empty() && waiting.is_empty() {
             inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            inbox.recv_timeout(LOOK_EVERY)
+            inbox.recv_timeout(look_at.saturating_duration_since(Instant::now()))
         };
         match order {
             Ok(Order::Start { command, household, started }) => {
@@ -158,7 +159,12 @@ fn keep(inbox: &Receiver<Order>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        // Not after each order: a thousand that come at once would each have a thousand children looked at.
+        if Instant::now() < look_at {
+            continue;
+        }
         leaving.retain_mut(|child| !child.has_left());
+        look_at = Instant::now() + LOOK_EVERY;
         waiting.retain(|(household, settled)| {
             let settling = leaving.iter().any(|child| child.household == *household);
             if !settling {

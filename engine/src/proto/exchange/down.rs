@@ -14,6 +14,7 @@ impl Exchange {
     /// This connection is not tried any more, nor are those that are not up.
     pub(super) fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.connections[connection as usize].step(Event::GaveUp);
+        self.has_given_up_some = true;
         // The others would meet the same server.
         for conn in &mut self.connections {
             if conn.state() == State::Backoff || conn.state() == State::Starting && !conn.dialling {
@@ -90,15 +91,16 @@ impl Exchange {
     }
 
     /// Connections that have been given up are opened anew, so many attempts having been made.
-    fn open_anew(&mut self, attempts: u32) {
+    pub(super) fn open_anew(&mut self, attempts: u32) {
         if self.is_closed() && self.memory.may_probe() {
             // The server may be another one. (Who may not find out would wait for somebody who knows it already.)
             self.memory.remember(None);
             self.memory.set_given_up(None);
         }
+        self.has_given_up_some = false;
         for conn in &mut self.connections {
             if conn.state() == State::Closed {
-                conn.attempts = attempts;
+                (conn.attempts, conn.has_reopened) = (attempts, false);
                 conn.step(Event::Revived);
             }
         }

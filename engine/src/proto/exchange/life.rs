@@ -84,9 +84,11 @@ impl Exchange {
         }
         let connection = line;
         let conn = &mut self.connections[connection as usize];
-        let was_probing = conn.state() == State::Probing;
-        // Servers that die of an unknown first request get `initialize` first on the next transport.
-        conn.skip_probe = was_probing && !conn.skip_probe;
+        // Servers that die of an unknown first request get `initialize` first on the next transport: the next that stands, for the server may
+        // be on its way up again when it is dialled.
+        if conn.state() != State::Starting {
+            conn.skip_probe = conn.state() == State::Probing && !conn.skip_probe;
+        }
         self.stats.disconnects += 1;
         self.blame(reason);
         self.let_go(now, connection, Event::Lost, sink);
@@ -280,11 +282,12 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         conn.probes += 1;
         conn.opening = key;
-        conn.opening_deadline = now.after(self.settings.probe_timeout).min(conn.attempt_deadline);
+        // Silence over HTTP says nothing about the era, so there is no shorter time for it; nor is there where the era is given.
+        let may_fall_back = conn.http.is_none() && self.settings.revision.is_none();
+        let patience = if may_fall_back { self.settings.probe_timeout } else { Duration::MAX };
+        conn.opening_deadline = now.after(patience).min(conn.attempt_deadline);
         self.next_care = self.next_care.min(conn.opening_deadline);
         if let Some(http) = &mut conn.http {
-            // Silence over HTTP says nothing about the era, so there is no shorter time for it.
-            conn.opening_deadline = conn.attempt_deadline;
             http.template.set_revision(Some(revision));
             self.http_ask(connection, Stage::Discover, key, &tail, handshake::DISCOVER_BODY);
             return;
@@ -449,7 +452,7 @@ impl Exchange {
         debug_assert_eq!(conn.state(), State::Ready);
         (conn.revision, conn.tail) = (Some(revision), tail);
         conn.opening = Key::NONE;
-        conn.skip_probe = false;
+        (conn.skip_probe, conn.has_reopened) = (false, false);
         (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
@@ -462,6 +465,10 @@ impl Exchange {
         }
         if self.waits_for_era {
             self.want_transports();
+        }
+        if std::mem::take(&mut self.has_given_up_some) && !self.closing {
+            // The server is there after all, and those that were given up beside this one would stay so.
+            self.open_anew(1);
         }
     }
 
@@ -477,8 +484,12 @@ impl Exchange {
     fn reopen(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.blame("the server fixed the connection in another era");
         self.hang_up(connection);
+        let conn = &mut self.connections[connection as usize];
+        // Something was learnt, so it is no failed attempt. Once: a server that is of the other era each time is of none.
+        conn.is_forgiven = !std::mem::replace(&mut conn.has_reopened, true);
         self.let_go(now, connection, Event::OpeningFailed, sink);
-        self.connections[connection as usize].retry_at = now;
+        let conn = &mut self.connections[connection as usize];
+        (conn.is_forgiven, conn.retry_at) = (false, now);
         self.next_care = now;
     }
 
@@ -517,6 +528,7 @@ impl Exchange {
         match conn.step(event) {
             // It had ended already, for another reason; that one counts.
             after if after == before => {}
+            State::Backoff if std::mem::take(&mut conn.is_forgiven) => {}
             State::Backoff => {
                 conn.attempts += 1;
                 // After a proven connection the first attempt is at once.
@@ -646,11 +658,7 @@ impl Exchange {
                 self.handle_lost(now, connection, &format!("connecting took longer than {wait:?}"), sink);
             }
             State::Probing if conn.opening_deadline <= now && now < conn.attempt_deadline => {
-                if self.settings.revision.is_some() || self.is_http(connection) {
-                    self.fail_opening(now, connection, "the server did not answer server/discover", sink);
-                } else {
-                    self.fall_back(connection);
-                }
+                self.fall_back(connection);
             }
             State::Probing | State::Initializing if conn.attempt_deadline <= now => {
                 let wait = self.settings.attempt_timeout;

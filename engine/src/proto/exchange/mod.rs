@@ -199,6 +199,8 @@ pub(crate) struct Exchange {
     /// What calls fail with then.
     down_why: Why,
     ever_ready: bool,
+    /// Some connection has been given up, and not all were opened anew since.
+    has_given_up_some: bool,
     closing: bool,
     reason: Option<Reason>,
     reason_is_news: bool,
@@ -290,6 +292,7 @@ impl Exchange {
             down_until: None,
             down_why: Why::Unreachable,
             ever_ready: false,
+            has_given_up_some: false,
             closing: false,
             reason: None,
             reason_is_news: false,

@@ -7,7 +7,11 @@ use serde_json::value::RawValue;
 
 use super::{Exchange, standing::Heard};
 use crate::{
-    base::{buffer::FrameRef, limits::LONG_CHUNK_KEPT_FOR, time::Instant},
+    base::{
+        buffer::FrameRef,
+        limits::{LONG_CHUNK_KEPT_FOR, REASON_BYTES_MAX},
+        time::Instant,
+    },
     proto::{
         correlation::NO_LANE,
         event::{Fate, Inbound, Outcome, Reception, Sink, Why},
@@ -426,9 +430,12 @@ impl Exchange {
         }
     }
 
-    /// Why a connection failed, kept for the errors that callers see.
+    /// Why a connection failed, kept for the errors that callers see. What a server has said of it may be megabytes, and each of them has a
+    /// copy.
     pub(super) fn blame(&mut self, reason: impl Into<Arc<str>>) {
-        self.reason = Some(reason.into());
+        let reason: Arc<str> = reason.into();
+        let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+        self.reason = Some(if end < reason.len() { format!("{}…", &reason[..end]).into() } else { reason });
         self.reason_is_news = true;
     }
 }
