@@ -37,8 +37,9 @@ impl Nature {
             return Self::hung(rng);
         }
         // Drawn aside, so that the worlds of older seeds stay what they were, but for this.
-        let mut aside = rng.clone();
-        let adaptive = aside.u32(..3) == 0;
+        let adaptive = rng.clone().u32(..3) == 0;
+        // A generator of its own: a clone would draw what the next lines draw.
+        let mut aside = Rng::with_seed(rng.clone().u64(..) ^ 0xA88A_5EED);
         let arrays = (aside.u32(..4) == 0).then(|| Manner::drawn(&mut aside));
         Self {
             connections: [1, 1, 2, 3, 5][rng.usize(..5)],

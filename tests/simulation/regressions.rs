@@ -108,7 +108,8 @@ fn a_notification_that_did_not_leave_is_counted() {
 }
 
 /// Two connections lost their server. One used its attempts up while the other was being dialled, and was given up; the other came to stand,
-/// and the first stayed closed for good.
+/// and the first stayed closed for good. (It comes back when an answer has come: each of two connections to a server that dies of its first call
+/// would bring the other back for ever, were it enough to stand.)
 #[test]
 fn a_connection_that_was_given_up_comes_back_with_one_that_stands() {
     let config =
@@ -128,6 +129,10 @@ fn a_connection_that_was_given_up_comes_back_with_one_that_stands() {
         }
     }
     shake_hands_on(&mut core, 1, now, "2025-06-18", "");
+    assert!(core.view(0).closed, "nothing is proved yet");
+    core.submit(now, 0, WAIT, b"\"method\":\"m\",\"params\":{").expect("there is room");
+    let asked: Value = serde_json::from_str(&said_on(&mut core, 1)).expect("a call");
+    answer_on(&mut core, 1, now, &asked, json!({"result": {}}));
     assert!(!core.view(0).closed, "the server is there");
     assert_eq!(core.poll_dial(now), Some(0));
     shake_hands_on(&mut core, 0, now, "2025-06-18", "");
@@ -147,6 +152,23 @@ fn a_refused_dial_does_not_hide_that_the_server_dies_of_the_probe() {
     dial_again(&mut core, &mut now);
     core.handle_opened(now, 0);
     assert!(said(&mut core).contains("initialize"));
+}
+
+/// A modern server that was killed during the probe got `initialize` on the next transport and refused it, and on each one after that.
+#[test]
+fn a_server_that_refuses_to_initialize_is_probed_again() {
+    let (mut core, mut now) = (core(), 1);
+    assert_eq!(core.poll_dial(now), Some(0));
+    core.handle_opened(now, 0);
+    core.handle_lost(now, 0, "it was killed");
+    dial_again(&mut core, &mut now);
+    core.handle_opened(now, 0);
+    let asked: Value = serde_json::from_str(&said(&mut core)).expect("a request");
+    assert_eq!(asked["method"], "initialize");
+    answer_on(&mut core, 0, now, &asked, json!({"error": {"code": -32601, "message": "no such method"}}));
+    dial_again(&mut core, &mut now);
+    core.handle_opened(now, 0);
+    assert!(said(&mut core).contains("server/discover"));
 }
 
 /// To open another transport in the other era counted as a failed attempt. With one attempt allowed, a healthy server was never reached.

@@ -2,7 +2,7 @@
 //!
 //! A short answer costs a general reader more for what it prepares than for what stands there, and a long text without escapes more than
 //! looking for its end and copying it. This one knows the members of a response, of a result and of three kinds of block, in any order and
-//! with blanks between them, and nothing else: any other member, an escape anywhere, a member that comes twice, another type, and
+//! with blanks between them, and nothing else: any other member, an escape anywhere but in a long answer's texts, a member that comes twice, another type, and
 //! it gives up; then the general readers (`decode/answer.rs`) decide. Short structured content and metadata it hands to serde_json as
 //! they stand. The first walk over the answer sees whether it can be read and allocates nothing, the second makes the value.
 //!
@@ -16,18 +16,23 @@ use std::ops::Range;
 use memchr::{memchr, memchr2};
 use serde_json::Value;
 
+use super::escapes;
 use crate::{
-    base::{json, limits::DECODE_PASSED_ON_BYTES_MAX},
+    base::{
+        json,
+        limits::{DECODE_PASSED_ON_BYTES_MAX, DECODE_SIMD_BYTES_MAX},
+    },
     model::tool::{Content, Members, ToolResult},
 };
 
 /// Reads a response with such a result; `None` if it is not one.
 pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
-    // Most that have an escape have one soon, and are not worth a walk.
-    if memchr(b'\\', &bytes[..bytes.len().min(ESCAPE_SOON_BYTES)]).is_some() {
+    // Short ones with escapes are simd-json's. Most that have an escape have one soon, and are not worth a walk.
+    let is_long = bytes.len() > DECODE_SIMD_BYTES_MAX;
+    if !is_long && memchr(b'\\', &bytes[..bytes.len().min(ESCAPE_SOON_BYTES)]).is_some() {
         return None;
     }
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader { bytes, at: 0, takes_escapes: is_long };
     let (mut version, mut id, mut result) = (None, None, None);
     let mut parts = Parts::default();
     reader.object([b"\"jsonrpc\":", b"\"id\":", b"\"result\":"], |reader, key| match key {
@@ -74,7 +79,7 @@ enum Kind {
 
 /// A block that has nothing besides.
 enum Block {
-    Text(Range<usize>),
+    Text { text: Range<usize>, has_escapes: bool },
     Image { data: Range<usize>, mime_type: Range<usize> },
     Audio { data: Range<usize>, mime_type: Range<usize> },
 }
@@ -116,6 +121,8 @@ fn has_controls(bytes: &[u8]) -> bool {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Texts of blocks may have escapes.
+    takes_escapes: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -213,6 +220,25 @@ impl<'a> Reader<'a> {
         (rest[end] == b'"').then_some(begin..begin + end)
     }
 
+    /// As [`Self::quoted`], for the text of a block. Has it escapes? What they say is looked at when the value is made.
+    #[inline]
+    fn text(&mut self) -> Option<(Range<usize>, bool)> {
+        if !self.takes_escapes {
+            return Some((self.quoted()?, false));
+        }
+        self.expect(b'"')?;
+        let (begin, mut has_escapes) = (self.at, false);
+        loop {
+            let end = far(self.bytes, self.at)?;
+            if self.bytes[end] == b'"' {
+                self.at = end + 1;
+                return Some((begin..end, has_escapes));
+            }
+            has_escapes = true;
+            self.at = end + 2;
+        }
+    }
+
     /// What stands between two quotes.
     #[inline]
     fn string(&mut self) -> Option<&'a [u8]> {
@@ -296,12 +322,12 @@ impl<'a> Reader<'a> {
         let keys: [&[u8]; 4] = [b"\"type\":", b"\"text\":", b"\"data\":", b"\"mimeType\":"];
         self.object(keys, |reader, key| match key {
             0 => once(&mut kind, reader.kind()?),
-            1 => once(&mut text, reader.quoted()?),
+            1 => once(&mut text, reader.text()?),
             2 => once(&mut data, reader.quoted()?),
             _ => once(&mut mime_type, reader.quoted()?),
         })?;
         Some(match (kind?, text, data, mime_type) {
-            (Kind::Text, Some(text), None, None) => Block::Text(text),
+            (Kind::Text, Some((text, has_escapes)), None, None) => Block::Text { text, has_escapes },
             (Kind::Image, None, Some(data), Some(mime_type)) => Block::Image { data, mime_type },
             (Kind::Audio, None, Some(data), Some(mime_type)) => Block::Audio { data, mime_type },
             _ => return None,
@@ -363,24 +389,29 @@ impl<'a> Reader<'a> {
         let own = |range: Range<usize>| text[range].to_owned();
         let made = |block: Block| {
             let rest = Members::new();
-            match block {
-                Block::Text(text) => Content::Text { text: own(text), rest },
+            Some(match block {
+                Block::Text { text: range, has_escapes: true } => {
+                    Content::Text { text: escapes::unescaped(&text[range])?, rest }
+                }
+                Block::Text { text, has_escapes: false } => Content::Text { text: own(text), rest },
                 Block::Image { data, mime_type } => {
                     Content::Image { data: own(data), mime_type: own(mime_type), rest }
                 }
                 Block::Audio { data, mime_type } => {
                     Content::Audio { data: own(data), mime_type: own(mime_type), rest }
                 }
-            }
+            })
         };
         let blocks = parts.content;
         let mut content = Vec::with_capacity(blocks.count);
         if blocks.count <= FEW {
-            content.extend(blocks.few.into_iter().flatten().map(made));
+            for block in blocks.few.into_iter().flatten() {
+                content.push(made(block)?);
+            }
         } else {
             self.at = blocks.begin;
             self.list(b']', |reader| {
-                content.push(made(reader.block()?));
+                content.push(made(reader.block()?)?);
                 Some(())
             })?;
         }
@@ -449,6 +480,13 @@ mod tests {
         assert_eq!(alike(list.as_bytes()), None, "that long, it is read in one go with what is around it");
         let text = COMMON[0].replace("hello", &"grüße, 世界 ".repeat(100_000));
         assert_eq!(alike(text.as_bytes()).map(|read| read.text().len()), Some(1_600_000));
+        let piece = r#"a \"line\"\n\ud83d\ude00 "#;
+        let escaped = COMMON[0].replace("hello", &piece.repeat(50_000));
+        assert_eq!(alike(escaped.as_bytes()).map(|read| read.text().len()), Some(14 * 50_000));
+        // So far it has read everything else, and the last escape is none.
+        for damaged in [r"\x", r"\ud83d", r"\u12"] {
+            assert_eq!(alike(COMMON[0].replace("hello", &(piece.repeat(50_000) + damaged)).as_bytes()), None);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 mod common;
+mod escapes;
 #[cfg(any(test, feature = "internals"))]
 pub(crate) mod naive;
 pub(crate) mod pool;

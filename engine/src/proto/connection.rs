@@ -159,7 +159,7 @@ impl Connection {
         self.outbox_bytes_high.saturating_sub(self.outbox.waiting().len())
     }
 
-    /// Only an answer proves that the server works; a transport that opens may belong to a crash loop.
+    /// An answer came, or what is as good.
     #[inline]
     pub(crate) fn prove_alive(&mut self) {
         self.orphans.server_is_alive();

@@ -90,8 +90,26 @@ impl Exchange {
         self.open_anew(self.settings.attempts_max.saturating_sub(1));
     }
 
+    /// An answer has proved that a server works, and that the connection does. (One that opens may belong to a crash loop.)
+    #[inline]
+    pub(super) fn prove_alive(&mut self, connection: u32) {
+        self.connections[connection as usize].prove_alive();
+        if self.has_given_up_some {
+            self.bring_back();
+        }
+    }
+
+    /// Those that were given up beside one that works would stay so: it is nobody's calls that wait for them.
+    #[cold]
+    fn bring_back(&mut self) {
+        self.has_given_up_some = false;
+        if !self.closing {
+            self.open_anew(1);
+        }
+    }
+
     /// Connections that have been given up are opened anew, so many attempts having been made.
-    pub(super) fn open_anew(&mut self, attempts: u32) {
+    fn open_anew(&mut self, attempts: u32) {
         if self.is_closed() && self.memory.may_probe() {
             // The server may be another one. (Who may not find out would wait for somebody who knows it already.)
             self.memory.remember(None);

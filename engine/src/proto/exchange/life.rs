@@ -48,6 +48,8 @@ impl Exchange {
             return;
         }
         conn.dialling = false;
+        // For this transport only, or a server that is found to want the probe would never get it; and never where a modern revision is insisted on.
+        let skips_probe = std::mem::take(&mut conn.skip_probe) && self.settings.revision.is_none();
         if self.settings.is_plain {
             conn.step(Event::OpenedModern);
             self.become_ready(connection, Revision::PLAIN);
@@ -58,7 +60,7 @@ impl Exchange {
                 conn.step(Event::OpenedModern);
                 self.become_ready(connection, revision);
             }
-            None if !conn.skip_probe => {
+            None if !skips_probe => {
                 conn.step(Event::OpenedUnknown);
                 self.send_probe(now, connection, self.settings.revision.unwrap_or(Revision::LATEST));
             }
@@ -87,7 +89,7 @@ impl Exchange {
         // Servers that die of an unknown first request get `initialize` first on the next transport: the next that stands, for the server may
         // be on its way up again when it is dialled.
         if conn.state() != State::Starting {
-            conn.skip_probe = conn.state() == State::Probing && !conn.skip_probe;
+            conn.skip_probe = conn.state() == State::Probing;
         }
         self.stats.disconnects += 1;
         self.blame(reason);
@@ -452,7 +454,7 @@ impl Exchange {
         debug_assert_eq!(conn.state(), State::Ready);
         (conn.revision, conn.tail) = (Some(revision), tail);
         conn.opening = Key::NONE;
-        (conn.skip_probe, conn.has_reopened) = (false, false);
+        conn.has_reopened = false;
         (self.ever_ready, self.down_until, self.down_why) = (true, None, Why::Unreachable);
         self.changed = true;
         self.stats.connects += 1;
@@ -465,10 +467,6 @@ impl Exchange {
         }
         if self.waits_for_era {
             self.want_transports();
-        }
-        if std::mem::take(&mut self.has_given_up_some) && !self.closing {
-            // The server is there after all, and those that were given up beside this one would stay so.
-            self.open_anew(1);
         }
     }
 

@@ -214,9 +214,8 @@ impl Exchange {
             return;
         };
         self.learn(now, connection, &outcome);
-        let conn = &mut self.connections[connection as usize];
-        conn.window.give_back();
-        conn.prove_alive();
+        self.connections[connection as usize].window.give_back();
+        self.prove_alive(connection);
         self.list(connection);
         self.tell(now, &row, outcome, sink);
     }
@@ -247,7 +246,7 @@ impl Exchange {
         if is_refused {
             self.left_unanswered(now, connection);
         }
-        self.connections[connection as usize].prove_alive();
+        self.prove_alive(connection);
         self.list(connection);
         self.end(now, row.key, outcome, sink);
     }

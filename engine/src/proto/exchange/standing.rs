@@ -111,12 +111,7 @@ impl Exchange {
     /// An acknowledgement proves that the server works, as an answer does.
     fn acknowledged(&mut self, row: &Row) {
         self.correlation.acknowledge(row.key);
-        let conn = &mut self.connections[row.connection as usize];
-        conn.orphans.server_is_alive();
-        if conn.attempts != 0 {
-            conn.attempts = 0;
-            conn.backoff.reset();
-        }
+        self.prove_alive(row.connection);
     }
 
     /// The server ends a standing call without answering it. A result may follow; nobody waits for it.
