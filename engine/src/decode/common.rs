@@ -228,14 +228,28 @@ impl<'a> Reader<'a> {
         }
         self.expect(b'"')?;
         let (begin, mut has_escapes) = (self.at, false);
+        // From quote to quote: there are fewer of them than of escapes.
         loop {
-            let end = far(self.bytes, self.at)?;
-            if self.bytes[end] == b'"' {
-                self.at = end + 1;
-                return Some((begin..end, has_escapes));
+            let piece = self.bytes.get(self.at..)?;
+            let piece = &piece[..piece.len().min(PIECE_BYTES)];
+            if piece.is_empty() {
+                return None;
             }
-            has_escapes = true;
-            self.at = end + 2;
+            let quote = memchr(b'"', piece);
+            let before = &piece[..quote.unwrap_or(piece.len())];
+            if has_controls(before) {
+                return None;
+            }
+            has_escapes = has_escapes || memchr(b'\\', before).is_some();
+            self.at += before.len();
+            if quote.is_some() {
+                let end = self.at;
+                self.at += 1;
+                let backslashes = self.bytes[begin..end].iter().rev().take_while(|byte| **byte == b'\\');
+                if backslashes.count().is_multiple_of(2) {
+                    return Some((begin..end, has_escapes));
+                }
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! A long text with escapes, read: what stands between two of them is found by a vectored search and copied in one go.
 //!
 //! A general reader looks for the next escape by words of eight bytes, and copies into a buffer of its own first. Here the text's memory is asked for
-//! once: a text is never longer than what it is written as.
+//! once: a text is never longer than what it is written as. Where escapes are close to each other, the next one is looked for byte by byte first: to begin
+//! a vectored search takes longer.
 //!
-//! Unit: the bytes between two quotes. Cost: one search and one copy, some ten nanoseconds for each escape. Owner: nobody, this is a
+//! Unit: the bytes between two quotes. Cost: one search and one copy for each escape. Owner: nobody, this is a
 //! function. Always: what it reads, serde_json reads alike, and what it refuses, serde_json refuses. Proof: `agrees_with_serde_json`, below.
 //! Follows: RFC 8259, section 7.
 
@@ -15,7 +16,7 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    while let Some(run) = memchr(b'\\', &bytes[at..]) {
+    while let Some(run) = run(&bytes[at..]) {
         out.push_str(&text[at..at + run]);
         let escape = at + run + 1;
         let (character, length) = match bytes.get(escape)? {
@@ -34,6 +35,15 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
     out.push_str(&text[at..]);
     Some(out)
 }
+
+/// How many bytes are before the next escape, if there is one.
+#[inline]
+fn run(bytes: &[u8]) -> Option<usize> {
+    let near = bytes.iter().take(NEAR_BYTES).position(|byte| *byte == b'\\');
+    near.or_else(|| Some(NEAR_BYTES + memchr(b'\\', bytes.get(NEAR_BYTES..)?)?))
+}
+
+const NEAR_BYTES: usize = 16;
 
 /// What `u0041` at the front stands for, or the two halves of a character, and how many bytes that is.
 fn in_hex(bytes: &[u8]) -> Option<(char, usize)> {
