@@ -61,8 +61,9 @@ pub(crate) struct Connection {
     pub(crate) probes: u32,
     /// The last transport ended during the probe: go straight to `initialize` on the next.
     pub(crate) skip_probe: bool,
-    /// It was opened once more because the server turned out to be of the other era, since it was ready last; and that is to be no failed attempt.
+    /// It was opened once more because the server turned out to be of the other era, since it was ready last.
     pub(crate) has_reopened: bool,
+    /// The transport that is being let go of was no failed attempt.
     pub(crate) is_forgiven: bool,
     /// When to try again, in `Backoff`.
     pub(crate) retry_at: Instant,

@@ -10,7 +10,7 @@
 /// Bytes that [`digits_and_comma`] has room for.
 const BYTES: usize = size_of::<u128>();
 
-/// The most digits that leave room for the comma.
+/// The largest id whose digits leave room for the comma.
 const SHORT_MAX: u64 = 10_u64.pow(BYTES as u32 - 1) - 1;
 
 /// The digits of `id` and a comma, from the lowest byte on, and how many bytes they are; what stands above is void. `None` if they are too
