@@ -14,6 +14,7 @@ mod nature;
 mod pipe;
 mod properties;
 mod regressions;
+mod runs;
 mod server;
 mod world;
 

@@ -1,5 +1,6 @@
 //! The engine on the measuring thread.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use volley::{Config, Inline, InlineOutcome, Tool};
@@ -31,13 +32,12 @@ pub(super) fn run_arrays(place: &Place, config: &Config, course: &Course) -> Res
     let mut engine = Inline::connect(&place.endpoint, config)?;
     open_all(&mut engine, course.connections)?;
     let idle = Idle::now()?;
-    let echo = Echo::new();
-    let calls: Vec<_> = (0..course.array).map(|_| (echo.arguments.as_slice(), 0)).collect();
+    let echo = Echo::new(course.array);
     let mut answered = 0_u64;
     let mut drive = |engine: &mut Inline, until: Instant| -> Result<u64, Failure> {
         while Instant::now() < until {
             for _ in 0..16 {
-                while engine.submit_batch(&echo.tool, &calls) == calls.len() {}
+                while engine.submit_batch(&echo.tool, &echo.calls) == echo.calls.len() {}
                 let mut answers = Answers::default();
                 engine.turn(Duration::from_secs(1), |_, _, outcome| _ = answers.look(&outcome))?;
                 answered += answers.right()?;
@@ -85,11 +85,11 @@ fn drive(
     answered: &mut u64,
     latencies: &mut Option<Latencies>,
 ) -> Result<(), Failure> {
-    let echo = Echo::new();
+    let mut echo = Echo::default();
     // The clock is looked at once in many turns: it is the engine that is measured.
     while Instant::now() < until {
         for _ in 0..16 {
-            *answered += fill_and_turn(engine, &echo, turn_each, latencies)?;
+            *answered += fill_and_turn(engine, &mut echo, turn_each, latencies)?;
         }
     }
     Ok(())
@@ -102,7 +102,7 @@ fn drive(
 /// When one of them ended with anything but a result that looks whole, or the first with another than the echo.
 pub(crate) fn fill_and_turn(
     engine: &mut Inline,
-    echo: &Echo,
+    echo: &mut Echo,
     turn_each: bool,
     latencies: &mut Option<Latencies>,
 ) -> Result<u64, Failure> {
@@ -115,10 +115,13 @@ pub(crate) fn fill_and_turn(
         }
     };
     let now = engine.now_ns();
-    while engine.submit_at(&echo.tool, &echo.arguments, now, now).is_ok() {
-        if turn_each {
+    if turn_each {
+        while engine.submit_at(&echo.tool, &ARGUMENTS, now, now).is_ok() {
             engine.turn(Duration::ZERO, &mut sink)?;
         }
+    } else {
+        echo.calls.iter_mut().for_each(|(_, tag)| *tag = now);
+        while engine.submit_batch(&echo.tool, &echo.calls) == echo.calls.len() {}
     }
     engine.turn(Duration::from_secs(1), &mut sink)?;
     answers.right()
@@ -157,15 +160,26 @@ impl Answers {
     }
 }
 
-/// The common call, made once.
+/// The common call's, which are the same for everybody.
+static ARGUMENTS: LazyLock<Vec<u8>> = LazyLock::new(|| arguments().into_bytes());
+
+/// Calls that are handed over at a time.
+const SUBMITTED_AT_ONCE: usize = 256;
+
+/// The common call, as often as it is handed over at a time.
 pub(crate) struct Echo {
     tool: Tool,
-    arguments: Vec<u8>,
+    calls: Vec<(&'static [u8], u64)>,
 }
 
 impl Echo {
-    /// It is the same for everybody.
-    pub(crate) fn new() -> Self {
-        Self { tool: Tool::new("echo"), arguments: arguments().into_bytes() }
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { tool: Tool::new("echo"), calls: vec![(&ARGUMENTS, 0); at_once] }
+    }
+}
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self::new(SUBMITTED_AT_ONCE)
     }
 }

@@ -137,13 +137,13 @@ type Seen = (Vec<Slice>, (u64, u64), Counters);
 
 fn inline(plan: &Plan, place: &Place, floor: &mut Stream) -> Result<Seen, Failure> {
     let mut engine = Inline::connect(&place.endpoint, &config(&plan.course)?.build()?)?;
-    let (echo, mut taken) = (Echo::new(), 0_u64);
+    let (mut echo, mut taken) = (Echo::default(), 0_u64);
     let (slices, rss) = take_turns(plan, floor, |duration| {
         let begun = Instant::now();
         let before = taken;
         while begun.elapsed() < duration {
             for _ in 0..16 {
-                taken += fill_and_turn(&mut engine, &echo, false, &mut None)?;
+                taken += fill_and_turn(&mut engine, &mut echo, false, &mut None)?;
             }
         }
         let rate = (taken - before) as f64 / begun.elapsed().as_secs_f64();

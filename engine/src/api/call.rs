@@ -53,8 +53,8 @@ enum State {
     Placed {
         key: Key,
     },
-    /// With the interceptors, which have another call placed.
-    Intercepted(Intercepted),
+    /// With the interceptors, which have another call placed. In a box, so that the calls without are short.
+    Intercepted(Box<Intercepted>),
     /// Refused before it was placed.
     Refused(Option<Error>),
     Done,
@@ -174,12 +174,12 @@ impl Answer for RawAnswer {
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
 /// refused, if none will ever take it.
 fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<(usize, Key), Refused> {
-    let shards = engine.handles.len();
     let mut refused = None;
-    for n in 0..shards {
-        let shard = (first + n) % shards;
+    let (before, from) = engine.handles.split_at(first);
+    let shards = (first..).zip(from).chain((0..).zip(before));
+    for (shard, handle) in shards {
         let standing = wish.patience.standing;
-        let submitted = engine.handles[shard].submit(standing, |key, question: &mut Question| {
+        let submitted = handle.submit(standing, |key, question: &mut Question| {
             if let Some(mailbox) = wish.mailbox {
                 // Before anyone can answer.
                 mailbox.watch(key.wire());
@@ -253,7 +253,7 @@ impl<T: Answer> Call<T> {
             Call::<RawAnswer>::make_plainly(&placing, shard, request)
         };
         let begun = Intercepted::begin(engine, request.body, request.patience, place);
-        Self::of(engine, shard, State::Intercepted(begun))
+        Self::of(engine, shard, State::Intercepted(Box::new(begun)))
     }
 
     /// Makes a call that no interceptor sees.

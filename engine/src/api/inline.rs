@@ -80,7 +80,8 @@ pub struct WindowFull;
 struct InlineSink<F>(F);
 
 impl<F: FnMut(u64, u64, InlineOutcome<'_>)> Sink for InlineSink<F> {
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the caller's closure, and what it looks at, are known here")]
     fn ended(&mut self, now: Instant, call: Ended<'_>) {
         let outcome = match &call.outcome {
             event::Outcome::Result(frame) => InlineOutcome::Result(frame.bytes()),
@@ -213,34 +214,26 @@ impl Inline {
     /// # Panics
     /// As [`Self::submit`].
     pub fn submit_batch(&mut self, tool: &Tool, calls: &[(&[u8], u64)]) -> usize {
+        debug_assert!(
+            calls.iter().all(|(arguments, _)| memchr::memchr(b'\n', arguments).is_none()),
+            "arguments must stand on one line"
+        );
         let now = self.shard.clock.now();
         let mut taken = 0;
         while taken < calls.len() {
             let rest = &calls[taken..];
-            let together = self.shard.exchange.may_gather(now, true);
-            if !together {
-                let (arguments, tag) = rest[0];
-                match self.submit_at(tool, arguments, tag, now.ns()) {
-                    Ok(()) => taken += 1,
-                    Err(WindowFull) => break,
-                }
-                continue;
-            }
-            let lengths = rest.iter().map(|(arguments, _)| tool.head().len() + arguments.len());
-            let submitted = self.shard.exchange.submit_together(
-                now,
-                &self.patience,
-                lengths,
-                |n| rest[n].1,
-                |n, out| {
-                    debug_assert!(
-                        memchr::memchr(b'\n', rest[n].0).is_none(),
-                        "arguments must stand on one line"
-                    );
-                    out.extend_from_slice(tool.head());
-                    out.extend_from_slice(rest[n].0);
-                },
-            );
+            let tag = |n: usize| rest[n].1;
+            let body = |n: usize, out: &mut Vec<u8>| {
+                out.extend_from_slice(tool.head());
+                out.extend_from_slice(rest[n].0);
+            };
+            let exchange = &mut self.shard.exchange;
+            let submitted = if exchange.may_gather(now, true) {
+                let lengths = rest.iter().map(|(arguments, _)| tool.head().len() + arguments.len());
+                exchange.submit_together(now, &self.patience, lengths, tag, body)
+            } else {
+                exchange.submit_run(now, &self.patience, rest.len(), tag, body)
+            };
             match submitted {
                 Ok(more) => taken += more,
                 Err(Full) => break,

@@ -47,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
     if !reader.is_over() {
         return None;
     }
-    reader.value(parts, simdutf8::basic::from_utf8(bytes).ok()?)
+    reader.value(&parts, simdutf8::basic::from_utf8(bytes).ok()?)
 }
 
 /// A result where it stands.
@@ -67,7 +67,7 @@ struct Blocks {
     begin: usize,
     count: usize,
     /// The first of them, so that nobody has to look for them again: they may be long, and nearly all have one.
-    few: [Option<Block>; FEW],
+    few: [Block; FEW],
 }
 
 const FEW: usize = 4;
@@ -83,11 +83,41 @@ enum Kind {
     Audio,
 }
 
-/// A block that has nothing besides.
+/// A block that has nothing besides. It is written where it belongs, and so is what is made of it: values of this size that come back in an
+/// `Option` are copied each time, in pieces that have to wait for those before them, and that was a third of reading a short answer.
 enum Block {
     Text { text: Range<usize>, has_escapes: bool },
     Image { data: Range<usize>, mime_type: Range<usize> },
     Audio { data: Range<usize>, mime_type: Range<usize> },
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self::Text { text: 0..0, has_escapes: false }
+    }
+}
+
+impl Block {
+    /// Puts what it says behind the others; `text` is the whole answer.
+    #[inline]
+    fn make(&self, text: &str, content: &mut Vec<Content>) -> Option<()> {
+        let own = |range: &Range<usize>| text[range.clone()].to_owned();
+        let rest = Members::new();
+        match self {
+            Self::Text { text: range, has_escapes: true } => {
+                let text = escapes::unescaped(&text[range.clone()])?;
+                content.push(Content::Text { text, rest });
+            }
+            Self::Text { text, has_escapes: false } => content.push(Content::Text { text: own(text), rest }),
+            Self::Image { data, mime_type } => {
+                content.push(Content::Image { data: own(data), mime_type: own(mime_type), rest });
+            }
+            Self::Audio { data, mime_type } => {
+                content.push(Content::Audio { data: own(data), mime_type: own(mime_type), rest });
+            }
+        }
+        Some(())
+    }
 }
 
 /// Values inside one another in what is handed on; below what serde_json allows, since it does not see what is around it.
@@ -327,17 +357,15 @@ impl<'a> Reader<'a> {
         self.expect(b'[')?;
         blocks.begin = self.at;
         self.list(b']', |reader| {
-            let block = reader.block()?;
-            if let Some(place) = blocks.few.get_mut(blocks.count) {
-                *place = Some(block);
-            }
+            let mut one_more = Block::default();
+            let place = blocks.few.get_mut(blocks.count).unwrap_or(&mut one_more);
             blocks.count += 1;
-            Some(())
+            reader.block(place)
         })
     }
 
     #[inline]
-    fn block(&mut self) -> Option<Block> {
+    fn block(&mut self, place: &mut Block) -> Option<()> {
         let (mut kind, mut text, mut data, mut mime_type) = (None, None, None, None);
         let keys: [&[u8]; 4] = [b"\"type\":", b"\"text\":", b"\"data\":", b"\"mimeType\":"];
         self.object(keys, |reader, key| match key {
@@ -346,12 +374,13 @@ impl<'a> Reader<'a> {
             2 => once(&mut data, reader.quoted()?),
             _ => once(&mut mime_type, reader.quoted()?),
         })?;
-        Some(match (kind?, text, data, mime_type) {
+        *place = match (kind?, text, data, mime_type) {
             (Kind::Text, Some((text, has_escapes)), None, None) => Block::Text { text, has_escapes },
             (Kind::Image, None, Some(data), Some(mime_type)) => Block::Image { data, mime_type },
             (Kind::Audio, None, Some(data), Some(mime_type)) => Block::Audio { data, mime_type },
             _ => return None,
-        })
+        };
+        Some(())
     }
 
     #[inline]
@@ -401,38 +430,28 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of what the first walk has found; `text` is the whole answer.
-    fn value(mut self, parts: Parts, text: &str) -> Option<ToolResult> {
-        let passed_on = |range: Option<Range<usize>>| {
-            range.map(|range| json::from_slice::<Value>(text[range].as_bytes())).transpose().ok()
+    fn value(mut self, parts: &Parts, text: &str) -> Option<ToolResult> {
+        let passed_on = |range: &Range<usize>| json::from_slice::<Value>(text[range.clone()].as_bytes()).ok();
+        let structured_content = match &parts.structured {
+            Some(range) => Some(passed_on(range)?),
+            None => None,
         };
-        let (structured_content, meta) = (passed_on(parts.structured)?, passed_on(parts.meta)?);
-        let own = |range: Range<usize>| text[range].to_owned();
-        let made = |block: Block| {
-            let rest = Members::new();
-            Some(match block {
-                Block::Text { text: range, has_escapes: true } => {
-                    Content::Text { text: escapes::unescaped(&text[range])?, rest }
-                }
-                Block::Text { text, has_escapes: false } => Content::Text { text: own(text), rest },
-                Block::Image { data, mime_type } => {
-                    Content::Image { data: own(data), mime_type: own(mime_type), rest }
-                }
-                Block::Audio { data, mime_type } => {
-                    Content::Audio { data: own(data), mime_type: own(mime_type), rest }
-                }
-            })
+        let meta = match &parts.meta {
+            Some(range) => Some(passed_on(range)?),
+            None => None,
         };
-        let blocks = parts.content;
+        let blocks = &parts.content;
         let mut content = Vec::with_capacity(blocks.count);
-        if blocks.count <= FEW {
-            for block in blocks.few.into_iter().flatten() {
-                content.push(made(block)?);
+        if let Some(few) = blocks.few.get(..blocks.count) {
+            for block in few {
+                block.make(text, &mut content)?;
             }
         } else {
             self.at = blocks.begin;
             self.list(b']', |reader| {
-                content.push(made(reader.block()?)?);
-                Some(())
+                let mut block = Block::default();
+                reader.block(&mut block)?;
+                block.make(text, &mut content)
             })?;
         }
         Some(ToolResult {

@@ -172,6 +172,20 @@ impl Core {
         self.exchange.submit(Instant::from_ns(now), tag, &wait.into(), put).ok().map(Key::wire)
     }
 
+    /// As [`Self::submit`], for calls with these tags and bodies, one run after the other while there is room; how many.
+    pub fn submit_runs(&mut self, now: u64, wait: Wait, calls: &[(u64, &[u8])]) -> usize {
+        let mut taken = 0;
+        while taken < calls.len() {
+            let rest = &calls[taken..];
+            let put = |n: usize, out: &mut Vec<u8>| out.extend_from_slice(rest[n].1);
+            let run =
+                self.exchange.submit_run(Instant::from_ns(now), &wait.into(), rest.len(), |n| rest[n].0, put);
+            let Ok(more) = run else { break };
+            taken += more;
+        }
+        taken
+    }
+
     /// Hands over a call with a key of the slab; its id, unless the slab is full.
     pub fn enqueue(&mut self, now: u64, tag: u64, wait: Wait, body: &[u8]) -> Option<u64> {
         let key = self.slab.reserve()?;

@@ -125,20 +125,26 @@ impl<Q, A> Cell<Q, A> {
         }
         // SAFETY: the caller reads `answer` only after ANSWERED, which is stored below.
         self.answer.with_mut(|answer| write(unsafe { &mut *answer }));
-        if self.move_on(POSED, ANSWERED) {
-            return Delivered::ToCaller(None);
-        }
         let mut waker = None;
-        // Between the two attempts a caller may have come to wait, or have stopped waiting: hence the loop.
-        while !self.is_abandoned() {
-            if self.move_on(POSED | WAITING, ANSWERING) {
-                // SAFETY: ANSWERING: the waker's place is the shard's.
-                waker = self.waker.with_mut(|place| unsafe { (*place).take() });
-                if self.move_on(ANSWERING, ANSWERED) {
-                    return Delivered::ToCaller(waker);
+        // Between a look and its step a caller may have come to wait, or have stopped waiting: hence the loop.
+        loop {
+            match self.phase.load(Ordering::Acquire) {
+                POSED => {
+                    if self.move_on(POSED, ANSWERED) {
+                        return Delivered::ToCaller(None);
+                    }
                 }
-            } else if self.move_on(POSED, ANSWERED) {
-                return Delivered::ToCaller(None);
+                ABANDONED => break,
+                waiting => {
+                    debug_assert_eq!(waiting, POSED | WAITING);
+                    if self.move_on(POSED | WAITING, ANSWERING) {
+                        // SAFETY: ANSWERING: the waker's place is the shard's.
+                        waker = self.waker.with_mut(|place| unsafe { (*place).take() });
+                        if self.move_on(ANSWERING, ANSWERED) {
+                            return Delivered::ToCaller(waker);
+                        }
+                    }
+                }
             }
         }
         drop(waker);

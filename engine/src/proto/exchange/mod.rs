@@ -29,7 +29,7 @@ use picking::Roster;
 use super::{
     batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
-    correlation::{Correlation, NO_CONNECTION, Row, Standing},
+    correlation::{Correlation, Gone, NO_CONNECTION, Row, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
@@ -331,6 +331,46 @@ impl Exchange {
         Ok(key)
     }
 
+    /// As [`Self::submit`], for up to so many `calls` at once: as many as find room on one connection. Returns how many those are, at least
+    /// one, or that no connection has room. `tag` and `body` are asked for the n-th call.
+    ///
+    /// What does not change from call to call is done once. Among several connections each call has its own choice, so there a run is
+    /// one call.
+    #[inline]
+    pub(crate) fn submit_run(
+        &mut self,
+        now: Instant,
+        patience: &Patience,
+        calls: usize,
+        tag: impl Fn(usize) -> u64,
+        body: impl Fn(usize, &mut Vec<u8>),
+    ) -> Result<usize, Full> {
+        if self.open.has_several() || self.settings.http.is_some() {
+            return self.submit(now, tag(0), patience, |out| body(0, out)).map(|_| 1);
+        }
+        self.last_now = now;
+        let connection = self.pick().ok_or(Full)?;
+        let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
+        let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
+        row.connection = connection;
+        let (mut taken, mut ids) = (0, encode::Run::new());
+        while taken < calls {
+            let conn = &mut self.connections[connection as usize];
+            if taken > 0 && !(conn.window.has_room() && conn.outbox_room() > 0) {
+                break;
+            }
+            let Some(key) = self.magazine.take() else { break };
+            (row.key, row.owner.tag, row.start) = (key, tag(taken), conn.outbox.end());
+            ids.request(conn.outbox.bytes(), key, &conn.tail, patience.progress, |out| body(taken, out));
+            row.len = (conn.outbox.end() - row.start) as u32;
+            self.correlation.insert(row, deadline);
+            self.stats.submitted += 1;
+            self.take_place(connection);
+            taken += 1;
+        }
+        if taken > 0 { Ok(taken) } else { Err(Full) }
+    }
+
     /// Takes a call whose key is from the client's slab; it is put on a connection by [`Self::assign`].
     pub(crate) fn enqueue(
         &mut self,
@@ -449,11 +489,9 @@ impl Exchange {
             }
             let conn = &mut self.connections[connection as usize];
             let start = conn.outbox.end();
-            let (tail, progress) = (std::mem::take(&mut conn.tail), row.progress);
-            encode::request(conn.outbox.bytes(), key, &tail, progress, |out| {
+            encode::request(conn.outbox.bytes(), key, &conn.tail, row.progress, |out| {
                 sink.body(key, &mut |body| out.extend_from_slice(body));
             });
-            conn.tail = tail;
             self.settle_in(connection, key, start);
             assigned += 1;
         }
@@ -625,18 +663,23 @@ impl Exchange {
 
     /// Ends a live call and tells its owner.
     fn end(&mut self, now: Instant, key: Key, outcome: Outcome<'_>, sink: &mut impl Sink) {
-        let row = self.correlation.remove(key);
-        self.tell(now, &row, outcome, sink);
+        let gone = self.correlation.remove(key);
+        self.tell(now, gone, outcome, sink);
     }
 
     /// Tells the owner of a call that has been taken out of the table.
-    #[inline]
-    fn tell(&mut self, now: Instant, row: &Row, outcome: Outcome<'_>, sink: &mut impl Sink) {
-        if row.standing != Standing::No {
-            self.stand_down(row.connection);
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "the end of every call, in two places; the outcome is taken apart where it was put together"
+    )]
+    fn tell(&mut self, now: Instant, gone: Gone, outcome: Outcome<'_>, sink: &mut impl Sink) {
+        let Gone { key, owner, connection, standing } = gone;
+        if standing != Standing::No {
+            self.stand_down(connection);
         }
-        if row.owner.kind == OwnerKind::Drawn {
-            self.magazine.give_back(row.key);
+        if owner.kind == OwnerKind::Drawn {
+            self.magazine.give_back(key);
         }
         match outcome {
             Outcome::Result(_) => self.stats.answered += 1,
@@ -650,7 +693,7 @@ impl Exchange {
                 self.stats.timed_out += u64::from(matches!(failure.why, Why::TimedOut { .. }));
             }
         }
-        sink.ended(now, Ended { key: row.key, owner: row.owner, outcome });
+        sink.ended(now, Ended { key, owner, outcome });
     }
 
     fn fail(&mut self, now: Instant, key: Key, why: Why, fate: Fate, sink: &mut impl Sink) {

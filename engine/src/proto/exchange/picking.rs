@@ -37,6 +37,12 @@ impl Roster {
         self.listed.push(connection);
     }
 
+    /// Is there a choice?
+    #[inline]
+    pub(super) fn has_several(&self) -> bool {
+        self.listed.len() > 1
+    }
+
     /// A connection with room, if there is one.
     #[inline]
     pub(super) fn pick(&mut self, lines: &mut impl Lines) -> Option<u32> {

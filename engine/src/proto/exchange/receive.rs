@@ -208,8 +208,8 @@ impl Exchange {
         outcome: Outcome<'_>,
         sink: &mut impl Sink,
     ) {
-        let row = Key::from_wire(id).and_then(|key| self.correlation.take(key, connection));
-        let Some(row) = row else {
+        let gone = Key::from_wire(id).and_then(|key| self.correlation.take(key, connection));
+        let Some(gone) = gone else {
             self.handle_other_answer(now, connection, id, outcome, sink);
             return;
         };
@@ -217,7 +217,7 @@ impl Exchange {
         self.connections[connection as usize].window.give_back();
         self.prove_alive(connection);
         self.list(connection);
-        self.tell(now, &row, outcome, sink);
+        self.tell(now, gone, outcome, sink);
     }
 
     fn handle_http_answer(

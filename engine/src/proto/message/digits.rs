@@ -34,6 +34,40 @@ pub(super) fn digits_and_comma(id: u64) -> Option<(u128, usize)> {
     Some((u128::from(second) << 64 | u128::from(first), bits as usize / 8 + 9))
 }
 
+/// The same for ids that follow each other, as those of calls do that are made one after another: the next is the last with one more in its
+/// last digit, unless that was a nine.
+pub(super) struct Successive {
+    next: u64,
+    /// How often the last digit can still be counted up.
+    left: u64,
+    text: u128,
+    /// One, at the place of the last digit.
+    unit: u128,
+    len: usize,
+}
+
+impl Successive {
+    pub(super) fn new() -> Self {
+        Self { next: 0, left: 0, text: 0, unit: 0, len: 0 }
+    }
+
+    /// What [`digits_and_comma`] says.
+    #[inline(always)]
+    pub(super) fn digits_and_comma(&mut self, id: u64) -> Option<(u128, usize)> {
+        if id == self.next && self.left > 0 {
+            self.left -= 1;
+            self.text += self.unit;
+        } else {
+            (self.text, self.len) = digits_and_comma(id)?;
+            // The comma stands behind the last digit.
+            self.unit = 1 << (8 * (self.len - 2));
+            self.left = 9 - id % 10;
+        }
+        self.next = id + 1;
+        Some((self.text, self.len))
+    }
+}
+
 /// The digits of a number below 10^8, without zeros before the first one, and how many bits they are.
 #[inline(always)]
 fn leading(number: u64) -> (u64, u32) {
@@ -82,6 +116,19 @@ mod tests {
             [edge - 1, edge, edge + 1].into_iter().for_each(check);
         }
         check((1 << 53) - 1);
+    }
+
+    /// In runs, with leaps between them, and over every place where an id becomes longer.
+    #[test]
+    fn successive_ids_are_written_alike() {
+        let text = |id| digits_and_comma(id).map(|(text, len)| text.to_le_bytes()[..len].to_vec());
+        let mut ids = Successive::new();
+        for begin in [0, 7, 95, 3, 99_999_990, 5, 999_999_999_999_985, 12_345] {
+            for id in (begin..begin + 30).chain([begin + 29, begin + 31]) {
+                let written = ids.digits_and_comma(id).map(|(text, len)| text.to_le_bytes()[..len].to_vec());
+                assert_eq!(written, text(id), "{id}");
+            }
+        }
     }
 
     proptest! {

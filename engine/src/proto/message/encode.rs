@@ -10,7 +10,7 @@
 //! open and empty; after `,`, the body's own `_meta` is open and has members, each followed by a comma; after anything
 //! else, `params` is open behind its last member, since no value of JSON ends in either of the two.
 
-use super::digits::digits_and_comma;
+use super::digits::{Successive, digits_and_comma};
 use crate::{
     proto::revision::{Era, Revision},
     slab::key::Key,
@@ -51,10 +51,46 @@ pub(crate) fn request(
     progress: bool,
     body: impl FnOnce(&mut Vec<u8>),
 ) {
+    let digits = digits_and_comma(key.wire());
+    put_together(out, key, digits, tail, progress, body);
+}
+
+/// The ids of a run of requests, for [`Self::request`].
+pub(crate) struct Run(Successive);
+
+impl Run {
+    pub(crate) fn new() -> Self {
+        Self(Successive::new())
+    }
+
+    /// As [`request()`], faster if the ids follow each other.
+    #[inline]
+    pub(crate) fn request(
+        &mut self,
+        out: &mut Vec<u8>,
+        key: Key,
+        tail: &Tail,
+        progress: bool,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let digits = self.0.digits_and_comma(key.wire());
+        put_together(out, key, digits, tail, progress, body);
+    }
+}
+
+#[inline]
+fn put_together(
+    out: &mut Vec<u8>,
+    key: Key,
+    digits: Option<(u128, usize)>,
+    tail: &Tail,
+    progress: bool,
+    body: impl FnOnce(&mut Vec<u8>),
+) {
     #[cfg(volley_planted_slowdown = "encode")]
     crate::base::planted::spend::<7>();
     out.extend_from_slice(HEAD);
-    match digits_and_comma(key.wire()) {
+    match digits {
         Some((text, len)) => {
             // All of it, which is one move since its length is known, and what is too much is taken back.
             let text = text.to_le_bytes();

@@ -138,25 +138,13 @@ impl Desk {
                 let Some(claim) = &mut job.claim else { continue };
                 job.batch.make_room(claim.calls.len());
                 let together = exchange.may_gather(now, claim.together);
-                while let Some((index, body)) = claim.next() {
-                    let tag = (place as u64) << INDEX_BITS | index;
-                    if together {
-                        let Ok(taken) = submit_together(now, exchange, place, claim) else {
-                            self.next_job = place + usize::from(took);
-                            return false;
-                        };
-                        claim.taken += taken;
-                        job.in_flight += taken as u64;
-                        (any, took) = (true, true);
-                        continue;
-                    }
-                    if exchange.submit(now, tag, &claim.patience, |out| out.extend_from_slice(body)).is_err()
-                    {
+                while claim.left() > 0 {
+                    let Ok(taken) = submit_some(now, exchange, place, claim, together) else {
                         self.next_job = place + usize::from(took);
                         return false;
-                    }
-                    claim.taken += 1;
-                    job.in_flight += 1;
+                    };
+                    claim.taken += taken;
+                    job.in_flight += taken as u64;
                     (any, took) = (true, true);
                 }
                 if let Some(mut claim) = job.claim.take() {
@@ -334,20 +322,26 @@ fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
     }
 }
 
-/// Submits as many of a claim's next calls as go together.
-fn submit_together(
+/// Submits as many of a claim's next calls as go at once; as an array if they go `together`.
+fn submit_some(
     now: Instant,
     exchange: &mut Exchange,
     place: usize,
     claim: &Claim,
+    together: bool,
 ) -> Result<usize, Full> {
-    let lengths = (0..).map_while(|n| claim.ahead(n)).map(|(_, body)| body.len());
     let tag = |n| (place as u64) << INDEX_BITS | claim.ahead(n).map_or(0, |(index, _)| index);
-    exchange.submit_together(now, &claim.patience, lengths, tag, |n, out| {
+    let body = |n, out: &mut Vec<u8>| {
         if let Some((_, body)) = claim.ahead(n) {
             out.extend_from_slice(body);
         }
-    })
+    };
+    if together {
+        let lengths = (0..).map_while(|n| claim.ahead(n)).map(|(_, body)| body.len());
+        exchange.submit_together(now, &claim.patience, lengths, tag, body)
+    } else {
+        exchange.submit_run(now, &claim.patience, claim.left(), tag, body)
+    }
 }
 
 impl Sink for Desk {

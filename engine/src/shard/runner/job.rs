@@ -50,12 +50,13 @@ impl Claim {
         self.taken = 0;
     }
 
-    /// The next call: its index and body.
-    pub(crate) fn next(&self) -> Option<(u64, &[u8])> {
-        self.ahead(0)
+    /// Calls that the shard has not taken.
+    pub(crate) fn left(&self) -> usize {
+        self.calls.len() - self.taken
     }
 
-    /// The call that is `n` behind the next.
+    /// The call that is `n` behind the next: its index and body.
+    #[inline]
     pub(crate) fn ahead(&self, n: usize) -> Option<(u64, &[u8])> {
         let at = self.taken + n;
         let &(index, end) = self.calls.get(at)?;
