@@ -29,7 +29,19 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("transport", &["base", "config"]),
     (
         "shard",
-        &["base", "slab", "queue", "telemetry", "proto", "error", "model", "config", "decode", "transport"],
+        &[
+            "base",
+            "slab",
+            "queue",
+            "policy",
+            "telemetry",
+            "proto",
+            "error",
+            "model",
+            "config",
+            "decode",
+            "transport",
+        ],
     ),
     (
         "engine",

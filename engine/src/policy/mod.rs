@@ -2,3 +2,4 @@
 
 pub(crate) mod backoff;
 pub(crate) mod concurrency;
+pub(crate) mod overlap;

@@ -164,7 +164,7 @@ impl Shard {
             on_stderr,
             unlooked_turns: 0,
             unlooked_bytes: 0,
-            slices: Slices::default(),
+            slices: Slices::new(lines),
             turned_at: Instant::default(),
             has_looked: false,
         })
@@ -455,7 +455,7 @@ impl Shard {
             Ok(n) => {
                 let now = self.clock.now();
                 self.unlooked_bytes += n;
-                self.slices.has_read(at, asked, n);
+                self.slices.has_read(now, at, asked, n, || self.exchange.load(at));
                 self.exchange.handle_received(now, at, n, sink);
                 // A short read has emptied the kernel's buffer; if more comes, the poll tells. Not so at the end, nor where
                 // the transport holds more.

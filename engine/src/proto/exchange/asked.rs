@@ -4,6 +4,7 @@
 use super::{Exchange, Reason};
 use crate::{
     base::time::Instant,
+    policy::overlap::Load,
     proto::{connection::Connection, event::Why, lifecycle::State, revision::Revision},
     telemetry::counters::Stats,
 };
@@ -189,6 +190,17 @@ impl Exchange {
         let (connection, lane) = self.of_line(line);
         let conn = &self.connections[connection as usize];
         conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].expects())
+    }
+
+    /// How this line is doing, which is its connection's only one, and that the only connection.
+    pub(crate) fn load(&self, line: u32) -> Load {
+        let (connection, _) = self.of_line(line);
+        Load {
+            in_flight: self.connections[connection as usize].window.calls(),
+            bytes_in: self.stats.bytes_in,
+            answered: self.stats.answered,
+            chunks_made: self.pool.made,
+        }
     }
 
     pub(crate) fn stats(&mut self) -> &Stats {
