@@ -47,7 +47,12 @@ pub fn everyone() -> Vec<Box<dyn Contestant>> {
 
 /// Those who show what is saved by not doing as they do; they run where they are asked for.
 fn for_comparison() -> Vec<Box<dyn Contestant>> {
-    vec![Box::new(OneStream { mode: Mode::WriteEach }), Box::new(Engine { drive: Drive::InlineTurnEach })]
+    vec![
+        Box::new(OneStream { mode: Mode::WriteEach }),
+        Box::new(Engine { drive: Drive::InlineTurnEach }),
+        Box::new(Engine { drive: Drive::Jobs { shards: 1 } }),
+        Box::new(Engine { drive: Drive::Jobs { shards: 2 } }),
+    ]
 }
 
 /// Names of all who can run a course, out of [`everyone`].

@@ -108,11 +108,12 @@ fn a_call_that_nobody_awaits_yet_takes_nobodys_place() {
 
 /// A client of two shards, of which one has been turned away as often as it tries.
 fn half_down(server: &ByteServer, backoff_max: Duration) -> blocking::Client {
-    let config = Config::builder()
-        .shards(2)
-        .connections(2)
-        .attempts_max(2)
-        .backoff(Duration::from_millis(1), backoff_max);
+    half_down_with(server, Config::builder(), backoff_max)
+}
+
+fn half_down_with(server: &ByteServer, config: ConfigBuilder, backoff_max: Duration) -> blocking::Client {
+    let config =
+        config.shards(2).connections(2).attempts_max(2).backoff(Duration::from_millis(1), backoff_max);
     let client =
         blocking::Client::connect(server.endpoint(), config.build().expect("valid")).expect("a connection");
     // Two attempts each.
@@ -140,6 +141,29 @@ fn calls_and_jobs_go_around_a_shard_that_is_down() {
     assert!(outcomes.iter().all(Result::is_ok));
     let answered = client.bulk((0..5_000).map(echo)).filter(|(_, outcome)| outcome.is_ok()).count();
     assert_eq!(answered, 5_000);
+    client.close();
+}
+
+/// More calls than the shard that works has places for: those beyond went to the one that is down, which always has some, and failed.
+#[test]
+fn calls_wait_for_the_shard_that_works() {
+    let server = ByteServer::tcp("modern", |number, peer| {
+        if number == 0 {
+            peer.open();
+            peer.answer_all();
+        }
+    });
+    let config = Config::builder().in_flight(1).queue(1);
+    let client = half_down_with(&server, config, Duration::from_secs(60));
+    until_blocking("calls are answered", || (0..20).all(|n| client.call(echo(n)).is_ok()));
+    let calls = client.as_async().clone();
+    story(async move {
+        let all: Vec<_> = (0..200).map(|n| calls.call(echo(n))).collect();
+        for (n, call) in (0..).zip(all) {
+            let result = call.await.unwrap_or_else(|error| panic!("call {n}: {error}"));
+            assert_eq!(result.text(), message(n));
+        }
+    });
     client.close();
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use volley::{
-    Config,
-    internals::exchange::{Core, Wait},
+    Config, ErrorKind, Fate,
+    internals::exchange::{Core, End, Told, Wait},
 };
 
 const WAIT: Wait =
@@ -183,4 +183,32 @@ fn another_transport_in_the_other_era_is_no_failed_attempt() {
     answer_on(&mut core, 0, now, &asked, elsewhere);
     dial_again(&mut core, &mut now);
     shake_hands_on(&mut core, 0, now, "2025-06-18", "");
+}
+
+/// A shard that panicked over a broken window panicked over it again as it closed, and calls that it had not reached never ended.
+#[test]
+fn calls_end_once_whatever_is_broken() {
+    let mut core = core();
+    shake_hands(&mut core, 1, "2025-11-25", "");
+    let in_flight: Vec<_> =
+        (0..4).map(|tag| core.submit(2, tag, WAIT, b"\"method\":\"m\",\"params\":{")).collect();
+    assert!(in_flight.iter().all(Option::is_some));
+    core.enqueue(2, 7, WAIT, b"\"method\":\"m\",\"params\":{").expect("a slot");
+    core.take_told();
+    core.abandon(3);
+    let mut ends: Vec<_> = core
+        .take_told()
+        .into_iter()
+        .map(|told| match told {
+            Told::Ended { tag, end: End::Failed(ErrorKind::Internal, fate), .. } => (tag, fate),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    ends.sort_by_key(|(tag, _)| *tag);
+    assert_eq!(
+        ends,
+        [(0, Fate::Unknown), (1, Fate::Unknown), (2, Fate::Unknown), (3, Fate::Unknown), (7, Fate::NotSent)]
+    );
+    core.abandon(4);
+    assert!(core.take_told().is_empty());
 }

@@ -133,20 +133,51 @@ async fn connect(place: &Place, config: Config, course: &Course) -> Result<Clien
 
 /// A thread for each call in flight.
 pub(super) fn blocking(place: &Place, config: Config, course: &Course) -> Result<Run, Failure> {
+    on_threads(place, config, course, course.calls_in_flight(), |client, over, answered| {
+        while !over.load(Ordering::Relaxed) {
+            check(&client.call_tool("echo", &serde_json::json!({ "message": MESSAGE }))?)?;
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+/// An endless job for each connection, each on a thread of its own.
+pub(super) fn jobs(place: &Place, config: Config, course: &Course) -> Result<Run, Failure> {
+    on_threads(place, config, course, course.connections, |client, over, answered| {
+        let call = ToolCall::new("echo", &serde_json::json!({ "message": MESSAGE }))?;
+        let mut answers = client.bulk(std::iter::repeat(call));
+        while !over.load(Ordering::Relaxed) {
+            for n in 0..256 {
+                let (_, outcome) = answers.next().ok_or("an endless job ended")?;
+                let answer = outcome?;
+                let is_right = if n == 0 { is_echo(answer.message()) } else { is_whole(answer.message()) };
+                if !is_right {
+                    return Err("a call was not answered with the right result".into());
+                }
+            }
+            answered.fetch_add(256, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+/// A blocking client, and so many threads that call until it is over and count what was answered.
+fn on_threads(
+    place: &Place,
+    config: Config,
+    course: &Course,
+    threads: usize,
+    call: fn(&volley::blocking::Client, &AtomicBool, &AtomicU64) -> Result<(), Failure>,
+) -> Result<Run, Failure> {
     let client = volley::blocking::Client::connect(place.endpoint.clone(), config)?;
     open_all(client.as_async(), course.connections)?;
     let idle = Idle::now()?;
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut callers = Vec::new();
-    for _ in 0..course.calls_in_flight() {
+    for _ in 0..threads {
         let (client, answered, over) = (client.clone(), answered.clone(), over.clone());
-        let caller = move || -> Result<(), Failure> {
-            while !over.load(Ordering::Relaxed) {
-                check(&client.call_tool("echo", &serde_json::json!({ "message": MESSAGE }))?)?;
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        };
+        let caller = move || call(&client, &over, &answered);
         callers.push(thread::Builder::new().stack_size(STACK_BYTES).spawn(caller)?);
     }
     thread::sleep(course.warm_up());

@@ -42,6 +42,11 @@ pub enum Drive {
     DrivenArrays(Runtime),
     /// As many threads as calls in flight, each blocked in one call at a time on the shared client.
     Blocking,
+    /// A job for each connection, each on a thread of its own, through a client with so many shards: one or two.
+    Jobs {
+        /// Threads of the engine.
+        shards: usize,
+    },
 }
 
 /// The engine, driven one way.
@@ -68,6 +73,8 @@ impl Contestant for Engine {
             Drive::DrivenArrays(Runtime::CurrentThread) => "volley arrays, awaited, driven by current-thread",
             Drive::DrivenArrays(Runtime::MultiThread) => "volley arrays, awaited, driven by multi-thread",
             Drive::Blocking => "volley blocking, threads",
+            Drive::Jobs { shards: 1 } => "volley client, jobs, one shard",
+            Drive::Jobs { .. } => "volley client, jobs, two shards",
         }
     }
 
@@ -87,6 +94,7 @@ impl Contestant for Engine {
                 Drive::InlineSpin => course.cores == Cores::Free,
                 Drive::Bulk => !course.latency,
                 Drive::Blocking => !course.latency && course.calls_in_flight() <= THREADS_MAX,
+                Drive::Jobs { shards } => !course.latency && course.connections >= shards,
             }
     }
 
@@ -98,6 +106,9 @@ impl Contestant for Engine {
         }
         if self.sends_arrays() {
             config = config.revision(Revision::V2025_03_26).array_calls_max(u32::try_from(course.array)?);
+        }
+        if let Drive::Jobs { shards } = self.drive {
+            config = config.shards(shards);
         }
         let config = config.build()?;
         let place = Place::new(course)?;
@@ -113,6 +124,7 @@ impl Contestant for Engine {
                 client::arrays(&place, config, runtime, course)
             }
             Drive::Blocking => client::blocking(&place, config, course),
+            Drive::Jobs { .. } => client::jobs(&place, config, course),
         }
     }
 }

@@ -279,6 +279,7 @@ impl Cli {
             soak_drives: self.soak_drives.clone(),
             big_reply_bytes: big.iter().map(|mib| (*mib as usize) << 20).collect(),
             quick: self.quick,
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum Section {
     Coalescing,
     /// JSON-RPC arrays of a hundred against calls by themselves
     Arrays,
+    /// One shard against two, on two connections; needs six cores
+    Shards,
     /// Small calls with a long reply among them
     BigReply,
     /// Answers of several kinds and sizes read into their type

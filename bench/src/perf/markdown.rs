@@ -56,6 +56,13 @@ pub fn document(report: &Report, stem: &str) -> String {
         "Arrays of a hundred against calls by themselves",
         "The same number of calls in flight, in one array a connection, in arrays on one stream, or by themselves; legacy calls.",
     );
+    rows(
+        &mut text,
+        report,
+        Section::Shards,
+        "One shard and two",
+        "A job for each of two connections, each on a thread of its own, through a client with one shard and with two.",
+    );
     big_replies(&mut text, report);
     soaks(&mut text, report);
     failures(&mut text, report);

@@ -37,6 +37,8 @@ pub struct Settings {
     pub big_reply_bytes: Vec<usize>,
     /// Counts only the widest window.
     pub quick: bool,
+    /// Cores of the machine.
+    pub processors: usize,
 }
 
 /// One row that is to be run.
@@ -78,6 +80,7 @@ impl Settings {
             Section::Many => self.many(),
             Section::Coalescing => self.coalescing(),
             Section::Arrays => self.arrays(),
+            Section::Shards => self.shards(),
             Section::BigReply | Section::Decode | Section::Soak | Section::Profile => Vec::new(),
         };
         rows.into_iter().filter(|row| !row.names.is_empty()).collect()
@@ -241,6 +244,17 @@ impl Settings {
         rows
     }
 
+    /// A job on each of two connections, through one shard and through two. Where these and the target's threads have no cores of their own it
+    /// would say nothing.
+    fn shards(&self) -> Vec<RowPlan> {
+        let transports = [Transport::Unix, Transport::Tcp].into_iter().filter(|one| self.over(*one));
+        let one = |transport| {
+            let course = Course { connections: 2, ..self.course(transport, Cores::Free, 1024) };
+            self.row(Section::Shards, course, SHARDS.to_vec(), self.rounds)
+        };
+        if self.processors < SHARDS_CORES_MIN { Vec::new() } else { transports.map(one).collect() }
+    }
+
     /// Whether this transport was asked for.
     pub fn over(&self, transport: Transport) -> bool {
         self.transports.contains(&transport)
@@ -267,6 +281,12 @@ pub fn connections_possible() -> usize {
 
 /// Calls in one array: what the engine takes by default, and what the peer is asked for.
 pub const ARRAY: usize = 100;
+
+/// Who shows what a second shard is worth: without it, and with it.
+pub const SHARDS: [&str; 2] = ["volley client, jobs, one shard", "volley client, jobs, two shards"];
+
+/// Two shards, as many threads of the target, and as many that take the answers.
+pub const SHARDS_CORES_MIN: usize = 6;
 
 /// Counting needs no long runs.
 const COUNTED_SECONDS: f64 = 0.3;
@@ -304,6 +324,7 @@ pub(crate) mod tests {
             soak_drives: vec![soak::Drive::Inline],
             big_reply_bytes: vec![10 << 20],
             quick: false,
+            processors: 16,
         }
     }
 
@@ -333,6 +354,13 @@ pub(crate) mod tests {
     fn the_matrix_takes_twenty_minutes_at_most() {
         let seconds: f64 = settings().rows(Section::Matrix).iter().map(RowPlan::seconds).sum();
         assert!(seconds < 20.0 * 60.0, "{seconds}");
+    }
+
+    #[test]
+    fn shards_are_compared_only_where_there_are_cores_for_them() {
+        assert_eq!(settings().rows(Section::Shards).len(), 2);
+        let few = Settings { processors: SHARDS_CORES_MIN - 1, ..settings() };
+        assert!(few.rows(Section::Shards).is_empty());
     }
 
     #[test]

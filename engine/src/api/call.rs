@@ -18,7 +18,7 @@ use crate::{
     proto::event::{Failure, Fate, Patience},
     queue::room,
     shard::{
-        inbox::{self, Command, Question, Refused, Reply, ReplyKind},
+        inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
         mailbox::Mailbox,
     },
     slab::key::Key,
@@ -171,13 +171,20 @@ impl Answer for RawAnswer {
     }
 }
 
+/// The shards that a call may go to, in turn, beginning with this one. One that is down takes calls and fails them at once, so it always has
+/// room: it is asked only if all are. (Calls for which the others had no room just then failed on it, instead of waiting.)
+fn askable(engine: &Engine, first: usize) -> impl Iterator<Item = (usize, &ShardHandle)> {
+    let (before, from) = engine.handles.split_at(first);
+    let shards = (first..).zip(from).chain((0..).zip(before)).map(|(shard, handle)| (shard, &**handle));
+    let is_any_well = engine.handles.len() > 1 && engine.handles.iter().any(|handle| handle.is_well());
+    shards.filter(move |(_, handle)| !is_any_well || handle.is_well())
+}
+
 /// Places a call on the first shard that has room, beginning with the one whose turn it is. Full, if any has only no room now;
 /// refused, if none will ever take it.
 fn place(engine: &Engine, first: usize, wish: &Wish<'_>, typed: bool) -> Result<(usize, Key), Refused> {
     let mut refused = None;
-    let (before, from) = engine.handles.split_at(first);
-    let shards = (first..).zip(from).chain((0..).zip(before));
-    for (shard, handle) in shards {
+    for (shard, handle) in askable(engine, first) {
         let standing = wish.patience.standing;
         let submitted = handle.submit(standing, |key, question: &mut Question| {
             if let Some(mailbox) = wish.mailbox {
@@ -239,7 +246,7 @@ impl<T: Answer> Call<T> {
     /// call that is given back; another call may take it while they wait, and then this one waits for its place too.
     pub(crate) fn try_make(engine: &Arc<Engine>, shard: usize, wish: &Wish<'_>) -> Option<Self> {
         if is_intercepted(engine, wish.patience) {
-            let has_room = engine.handles.iter().any(|handle| handle.has_room());
+            let has_room = askable(engine, shard).any(|(_, handle)| handle.has_room());
             return has_room.then(|| Self::intercept(engine, shard, wish.keep()));
         }
         Self::place_now(engine, shard, wish)

@@ -102,7 +102,7 @@ impl Client {
 
     /// Makes a prepared call if there is a place for it now; otherwise gives it back. Full is a state, not an error. With
     /// [interceptors](crate::Interceptor) the place is looked for before they are asked, and the call waits for another if it
-    /// is gone when they have let it pass.
+    /// is gone when they have let it pass. It takes a place also from calls that wait for one: tasks that do nothing else can keep those waiting.
     ///
     /// # Errors
     /// [`Full`] with the call, when the windows and queues are full.

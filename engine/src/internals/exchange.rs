@@ -239,6 +239,12 @@ impl Core {
         exchange.close(Instant::from_ns(now), Why::Closed, &mut ears);
     }
 
+    /// Ends all calls, whatever else is broken; it is not to be used afterwards.
+    pub fn abandon(&mut self, now: u64) {
+        let (exchange, mut ears) = self.split();
+        exchange.abandon(Instant::from_ns(now), Why::Panicked, &mut ears);
+    }
+
     // What it is told.
 
     /// Time has come to [`Self::poll_deadline`].

@@ -64,13 +64,13 @@ impl Full {
             let claims_seen = self.handle.claims();
             let closing = self.take_commands();
             self.take_calls();
-            let more = self.desk.feed(self.now, &mut self.exchange);
+            self.desk.feed(self.now, &mut self.exchange);
             let did = self.turn();
             self.desk.hand_out(false, false);
             if closing {
                 break;
             }
-            if !did && !more && self.handle.may_sleep(claims_seen) {
+            if !did && self.handle.may_sleep(claims_seen) {
                 self.sleeper.sleep();
                 self.handle.woke();
             }

@@ -41,7 +41,10 @@
 
 use std::task::{Poll, Waker};
 
-use crate::base::sync::{AtomicU32, Ordering, UnsafeCell, breathe};
+use crate::base::{
+    sync::{AtomicU32, Ordering, UnsafeCell, breathe},
+    wake::contained,
+};
 
 const IDLE: u32 = 0;
 const POSED: u32 = 1;
@@ -147,7 +150,8 @@ impl<Q, A> Cell<Q, A> {
                 }
             }
         }
-        drop(waker);
+        // It is the caller's code, as when it is woken.
+        contained(|| drop(waker));
         Delivered::Abandoned
     }
 
@@ -161,8 +165,9 @@ impl<Q, A> Cell<Q, A> {
     /// Only after [`Delivered::Abandoned`] or [`Self::is_abandoned`], once.
     pub(crate) unsafe fn bury(&self) {
         // SAFETY: the caller took its waker back in `abandon` and has gone; the cell is the shard's alone.
-        self.waker.with_mut(|waker| unsafe { (*waker).take() });
+        let waker = self.waker.with_mut(|waker| unsafe { (*waker).take() });
         self.phase.store(IDLE, Ordering::Relaxed);
+        contained(|| drop(waker));
     }
 
     /// Is the answer there? If not, `waker` will be woken once it is.

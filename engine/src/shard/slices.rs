@@ -91,7 +91,10 @@ impl Slices {
 
     /// Reads are whole slices again.
     pub(super) fn reset(&mut self) {
-        *self = Self { overlap: self.overlap.is_some().then(Overlap::default), ..Self::default() };
+        (self.flooded, self.short_reads) = (None, 0);
+        if let Some(overlap) = &mut self.overlap {
+            overlap.forget();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::link::Transport;
 use crate::perf::curve::{Curve, curves};
 use crate::perf::document::{Report, Section};
 use crate::perf::job::Job;
+use crate::perf::plan::{SHARDS, SHARDS_CORES_MIN};
 use crate::perf::{big_reply, burst, decode, soak};
 use crate::report::{Entry, Row};
 
@@ -250,6 +251,27 @@ pub(super) fn decodes(report: &Report, figure: fn(&decode::Measured) -> Option<f
         job: None,
     };
     readings.into_iter().map(one).collect()
+}
+
+pub(super) fn shards(report: &Report) -> Vec<Reading> {
+    let cores = report.machine.cores;
+    if cores < SHARDS_CORES_MIN {
+        return vec![missing("", &format!("needs {SHARDS_CORES_MIN} cores, this machine has {cores}"))];
+    }
+    let rows: Vec<_> = report.section(Section::Shards).collect();
+    if rows.is_empty() {
+        return vec![missing("", "no such row was run")];
+    }
+    let one = |row: &&Row| {
+        let [one, two] = SHARDS;
+        of_row(
+            row.course.transport.to_string(),
+            Some(row),
+            |entry| entry.name == two,
+            |row| Ok(median_of(row, two)? / median_of(row, one)?),
+        )
+    };
+    rows.iter().map(one).collect()
 }
 
 pub(super) fn knees(report: &Report, section: Section, names: &[&str]) -> Vec<Reading> {

@@ -9,7 +9,7 @@ mod line;
 use Bar::{AtLeast, AtMost};
 use figures::{
     BULK, INLINE, MEMORY, SPIN, WRK, allocations, arrays, big_replies, bursts, by, coalesced, cpu, decodes,
-    is_tasks, knees, many, memory, missing, of_floor, rate, soaks, streams,
+    is_tasks, knees, many, memory, missing, of_floor, rate, shards, soaks, streams,
 };
 
 pub use figures::memory_of_a_connection;
@@ -339,13 +339,7 @@ const THRESHOLDS: &[Threshold] = &[
         unit: Unit::Times,
         must: Some(AtLeast(1.7)),
         goal: Some(AtLeast(1.9)),
-        read: |report| {
-            let cores = report.machine.cores;
-            vec![missing(
-                "",
-                &format!("needs cores to spare for two shards and their targets; this machine has {cores}"),
-            )]
-        },
+        read: shards,
     },
 ];
 

@@ -41,6 +41,7 @@ use crate::{
         buffer::ChunkPool,
         limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX},
         time::Instant,
+        wake::contained,
     },
     policy::{backoff::Backoff, concurrency::Pushback},
     slab::{
@@ -658,6 +659,20 @@ impl Exchange {
         } else {
             // The server came back in another revision: this frame's end would be wrong for it.
             self.fail(now, parked.key, Why::ConnectionLost, Fate::NotSent, sink);
+        }
+    }
+
+    /// Ends all calls, each by itself, whatever else is broken: no connection, no window and no line is looked at, and nobody may use this
+    /// exchange any more. A panic of the `sink` is its call's.
+    pub(crate) fn abandon(&mut self, now: Instant, why: Why, sink: &mut impl Sink) {
+        let mut keys = Vec::new();
+        self.correlation.all(&mut keys);
+        for key in keys {
+            let Gone { owner, connection, .. } = self.correlation.remove(key);
+            let fate = if connection == NO_CONNECTION { Fate::NotSent } else { Fate::Unknown };
+            let outcome = Outcome::Failed(Failure { why, fate });
+            self.stats.failed += 1;
+            contained(|| sink.ended(now, Ended { key, owner, outcome }));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         buffer::{Chunk, Frame},
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
-        wake::wake,
+        wake::{contained, wake},
     },
     decode::{
         answer,
@@ -77,6 +77,10 @@ pub(crate) struct Desk {
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
     notifications_dropped: u64,
+    /// The shard waits for its last call.
+    draining: bool,
+    /// A call ended in this turn.
+    has_ended: bool,
 }
 
 impl Desk {
@@ -99,6 +103,8 @@ impl Desk {
             next_job: 0,
             notes: Vec::new(),
             notifications_dropped: 0,
+            draining: false,
+            has_ended: false,
         }
     }
 
@@ -113,16 +119,16 @@ impl Desk {
         }
     }
 
-    /// Puts calls of the jobs on connections that have room, in turn. Returns whether there are more and room for them.
-    pub(crate) fn feed(&mut self, now: Instant, exchange: &mut Exchange) -> bool {
+    /// Puts calls of the jobs on connections that have room, in turn.
+    pub(crate) fn feed(&mut self, now: Instant, exchange: &mut Exchange) {
         self.send_notes(now, exchange);
         if self.jobs.iter().all(Option::is_none) {
-            return false;
+            return;
         }
         self.close_left_jobs(now, exchange);
         if let Some(why) = exchange.refuses_own(now) {
             self.fail_claims(Failure { why, fate: Fate::NotSent });
-            return false;
+            return;
         }
         loop {
             let mut any = false;
@@ -141,7 +147,7 @@ impl Desk {
                 while claim.left() > 0 {
                     let Ok(taken) = submit_some(now, exchange, place, claim, together) else {
                         self.next_job = place + usize::from(took);
-                        return false;
+                        return;
                     };
                     claim.taken += taken;
                     job.in_flight += taken as u64;
@@ -153,7 +159,7 @@ impl Desk {
                 }
             }
             if !any {
-                return false;
+                return;
             }
         }
     }
@@ -170,7 +176,9 @@ impl Desk {
                         self,
                     );
                 }
-                self.jobs[place] = None;
+                // The last to know it, it may be, and with it a waker of somebody's.
+                let left = self.jobs[place].take();
+                contained(|| drop(left));
             }
         }
     }
@@ -186,9 +194,16 @@ impl Desk {
         }
     }
 
+    /// From now on the last call may be the end of everything, whoever waits for it.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
     pub(crate) fn abandon_jobs(&mut self, why: Why) {
         for job in self.jobs.drain(..).flatten() {
-            job.shared.abandon(why);
+            contained(|| job.shared.abandon(why));
+            // As above.
+            contained(|| drop(job));
         }
     }
 
@@ -213,14 +228,12 @@ impl Desk {
             return;
         }
         let refused = exchange.refuses(now);
-        for note in std::mem::take(&mut self.notes) {
-            if exchange.notify(&note.method, note.params.as_deref()) {
-                note.end(None);
-            } else if refused.is_some() {
-                note.end(refused);
-            } else {
-                self.notes.push(note);
-            }
+        // Where one finds no connection none does: each would look at all of them.
+        let takes = |note: &&Note| exchange.notify(&note.method, note.params.as_deref());
+        let sent = self.notes.iter().take_while(takes).count();
+        self.notes.drain(..sent).for_each(|note| note.end(None));
+        if refused.is_some() {
+            self.notes.drain(..).for_each(|note| note.end(refused));
         }
     }
 
@@ -256,6 +269,7 @@ impl Desk {
             self.wakers.drain(..).for_each(wake);
         }
         self.blocked.drain(..).for_each(wake);
+        self.has_ended = false;
     }
 
     /// Fails a single call that the exchange does not know.
@@ -347,6 +361,7 @@ fn submit_some(
 impl Sink for Desk {
     #[inline]
     fn ended(&mut self, _now: Instant, call: Ended<'_>) {
+        self.has_ended = true;
         match call.owner.kind {
             OwnerKind::Shared => self.ended_single(&call),
             OwnerKind::Drawn => {
@@ -381,6 +396,7 @@ impl Sink for Desk {
     fn owes(&self) -> bool {
         !self.wakers.is_empty()
             || !self.blocked.is_empty()
+            || self.draining && self.has_ended
             || self.jobs.iter().flatten().any(|job| job.unwoken > 0 || !job.batch.is_empty())
     }
 

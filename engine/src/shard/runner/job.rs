@@ -46,6 +46,8 @@ impl Claim {
 
     pub(crate) fn clear(&mut self) {
         self.bodies.clear();
+        // A call that was longer has a claim of its own, and many of them may go round.
+        self.bodies.shrink_to(CLAIM_BYTES_MAX);
         self.calls.clear();
         self.taken = 0;
     }

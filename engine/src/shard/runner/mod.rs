@@ -120,8 +120,8 @@ impl Runner {
     fn end(mut self, panicked: bool) {
         let handle = Arc::clone(&self.handle);
         let why = if panicked { Why::Panicked } else { Why::Closed };
-        // What is left must end even now. If this panics too, the slots it did not reach are lost; nothing else is.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
+        // What is left must end even now.
+        contained(|| {
             if let Some(key) = self.in_hand.take() {
                 self.desk.fail(key, Failure { why, fate: Fate::NotSent });
             }
@@ -130,8 +130,13 @@ impl Runner {
             self.shard.exchange.close(now, why, &mut self.desk);
             self.desk.fail_claims(Failure { why, fate: Fate::NotSent });
             self.publish(false, false);
-        }));
-        drop(self.shard);
+        });
+        // Connections and windows may be in the state that panicked, and then this panicked too: what it did not reach has no part in them.
+        let now = self.shard.clock.now();
+        contained(|| self.shard.exchange.abandon(now, why, &mut self.desk));
+        contained(|| self.desk.fail_claims(Failure { why, fate: Fate::NotSent }));
+        contained(|| self.publish(false, false));
+        contained(|| drop(self.shard));
         self.desk.abandon_jobs(why);
         handle.close(panicked);
     }
@@ -147,16 +152,16 @@ impl Runner {
             // They would never end by themselves.
             self.shard.exchange.end_standing(now, Why::Closed, &mut self.desk);
         }
-        let more = self.share_room(now);
+        self.share_room(now);
         // Drained, it closes after this turn, and nothing else may come that would end its sleep.
         let has_drained = self.draining && self.shard.exchange.is_idle() && self.desk.is_idle();
-        let wait =
-            if more || self.closing || has_drained { Duration::ZERO } else { self.look_after_relayed(now) };
+        let wait = if self.closing || has_drained { Duration::ZERO } else { self.look_after_relayed(now) };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
-        let pace = Self::pace(&gate, &self.shard, has_read);
+        let mut pace = Self::pace(&gate, &self.shard, has_read);
         if self.draining && !self.closing && self.shard.exchange.is_idle() && self.desk.is_idle() {
             self.close();
+            pace = Pace::Goes;
         }
         self.publish(has_read, sleeps);
         Ok(pace)
@@ -165,14 +170,13 @@ impl Runner {
     /// Puts calls of the jobs where there is room. Those that wait in line, single ones and such as a lost connection gave back, have
     /// theirs at the end of the turn, from what the jobs have left: that may be nothing for as long as a job lasts. So they take
     /// turns in going first.
-    fn share_room(&mut self, now: Instant) -> bool {
+    fn share_room(&mut self, now: Instant) {
         if self.singles_first && self.shard.exchange.assign(now, &mut self.desk) > 0 {
             self.singles_first = false;
         }
         let before = self.shard.exchange.stats().submitted;
-        let more = self.desk.feed(now, &mut self.shard.exchange);
+        self.desk.feed(now, &mut self.shard.exchange);
         self.singles_first |= self.shard.exchange.stats().submitted != before;
-        more
     }
 
     #[cfg(not(feature = "tokio"))]
@@ -226,6 +230,8 @@ impl Runner {
             status.unauthorized.store(unauthorized, Ordering::Release);
             status.ready.store(ready, Ordering::Release);
             status.down.store(down, Ordering::Release);
+            // Whoever waits for a place on another shard may have to come here now, or may come here again.
+            self.handle.room.tell_all();
             contained(|| status.changed.notify(usize::MAX));
         }
         self.desk.hand_out(more, relays);
@@ -267,6 +273,7 @@ impl Runner {
                 }
                 Command::Drain => {
                     self.draining = true;
+                    self.desk.drain();
                     self.handle.refuse();
                 }
                 Command::Close => self.close(),
