@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use volley::{Client, Config, ToolCall, ToolResult};
+use volley::{Client, Config, Error, RawAnswer, ToolCall, ToolResult};
 
 use super::inline::OPEN_MAX;
 use super::place::Place;
@@ -32,15 +32,8 @@ pub(super) fn bulk(place: &Place, config: Config, course: &Course) -> Result<Run
     let mut answered = 0_u64;
     let mut take = |until: Instant| -> Result<u64, Failure> {
         while Instant::now() < until {
-            for n in 0..256 {
-                let (_, outcome) = answers.next().ok_or("an endless job ended")?;
-                let answer = outcome?;
-                let is_right = if n == 0 { is_echo(answer.message()) } else { is_whole(answer.message()) };
-                if !is_right {
-                    return Err("a call was not answered with the right result".into());
-                }
-                answered += 1;
-            }
+            take_some(&mut answers)?;
+            answered += TAKEN_AT_ONCE;
         }
         Ok(answered)
     };
@@ -53,6 +46,22 @@ pub(super) fn bulk(place: &Place, config: Config, course: &Course) -> Result<Run
     client.close();
     let allocations = run.allocations.zip(body).map(|(all, body)| all.without(body, bodies));
     Ok(Run { allocations, ..run })
+}
+
+/// Answers of a job that are taken between two looks at the clock.
+const TAKEN_AT_ONCE: u64 = 256;
+
+/// Takes so many, and looks at each: at the first closely.
+fn take_some<N>(answers: &mut impl Iterator<Item = (N, Result<RawAnswer, Error>)>) -> Result<(), Failure> {
+    for n in 0..TAKEN_AT_ONCE {
+        let (_, outcome) = answers.next().ok_or("an endless job ended")?;
+        let answer = outcome?;
+        let is_right = if n == 0 { is_echo(answer.message()) } else { is_whole(answer.message()) };
+        if !is_right {
+            return Err("a call was not answered with the right result".into());
+        }
+    }
+    Ok(())
 }
 
 /// A task for each call in flight.
@@ -148,15 +157,8 @@ pub(super) fn jobs(place: &Place, config: Config, course: &Course) -> Result<Run
         let call = ToolCall::new("echo", &serde_json::json!({ "message": MESSAGE }))?;
         let mut answers = client.bulk(std::iter::repeat(call));
         while !over.load(Ordering::Relaxed) {
-            for n in 0..256 {
-                let (_, outcome) = answers.next().ok_or("an endless job ended")?;
-                let answer = outcome?;
-                let is_right = if n == 0 { is_echo(answer.message()) } else { is_whole(answer.message()) };
-                if !is_right {
-                    return Err("a call was not answered with the right result".into());
-                }
-            }
-            answered.fetch_add(256, Ordering::Relaxed);
+            take_some(&mut answers)?;
+            answered.fetch_add(TAKEN_AT_ONCE, Ordering::Relaxed);
         }
         Ok(())
     })

@@ -15,8 +15,10 @@
 //! A trial with fewer calls in flight on average than half of those at its begin, or many more, says nothing; then all six come to nothing, and after
 //! three times in a row reads are whole.
 //!
-//! Units: bytes, nanoseconds. Cost of a read: a subtraction and a compare, outside the trials. Owner: one shard with one line, on one thread; time is an
+//! Unit: bytes. Cost of a read: a subtraction and a compare, outside the trials. Owner: one shard with one line, on one thread; time is an
 //! argument. Always: `PART_BYTES_MIN <= asked <= READ_SLICE_BYTES`. Proof: `any_story_asks_within_bounds` and the stories, below. ADR 0025.
+
+use std::time::Duration;
 
 use crate::base::{limits::READ_SLICE_BYTES, time::Instant};
 
@@ -59,13 +61,13 @@ struct Trial {
     /// When it began: once what belongs to the one before is through.
     since: Option<Instant>,
     last: Instant,
-    /// The longest time between two reads, in nanoseconds.
-    pause: u64,
+    /// The longest time between two reads.
+    pause: Duration,
     /// Reads, and the calls that were in flight, added up.
     reads: u64,
     places: u64,
-    /// How long those before took without their longest pause, in nanoseconds.
-    took: [u64; TRIALS],
+    /// How long those before took without their longest pause.
+    took: [Duration; TRIALS],
 }
 
 const TRIALS: usize = 6;
@@ -146,14 +148,14 @@ impl Overlap {
             self.look(now, load);
             return;
         };
-        trial.pause = trial.pause.max(nanoseconds(trial.last, now));
+        trial.pause = trial.pause.max(now.since(trial.last));
         trial.last = now;
         (trial.reads, trial.places) = (trial.reads + 1, trial.places + u64::from(load.in_flight));
         if !is_over {
             return;
         }
         let Some(since) = trial.since else {
-            (trial.since, trial.pause, trial.reads, trial.places) = (Some(now), 0, 0, 0);
+            (trial.since, trial.pause, trial.reads, trial.places) = (Some(now), Duration::ZERO, 0, 0);
             self.left = TRIAL_WINDOWS * self.window;
             return;
         };
@@ -167,8 +169,7 @@ impl Overlap {
             self.rest_longer(load);
             return;
         }
-        trial.took[trial.number] =
-            (nanoseconds(since, now) - trial.pause.min(nanoseconds(since, now))).max(1);
+        trial.took[trial.number] = now.since(since).saturating_sub(trial.pause);
         trial.number += 1;
         trial.since = None;
         if let Some(is_in_parts) = IN_PARTS.get(trial.number) {
@@ -210,20 +211,20 @@ impl Overlap {
             self.asked = READ_SLICE_BYTES;
             self.left = SETTLING_WINDOWS * self.window;
         } else {
-            self.asked = if self.is_in_parts { self.part } else { READ_SLICE_BYTES };
-            self.left = LOOK_WINDOWS * self.window;
+            self.rest();
         }
     }
 
     /// The trials are over.
-    fn settle(&mut self, took: [u64; TRIALS], load: Load) {
+    fn settle(&mut self, took: [Duration; TRIALS], load: Load) {
         let pairs =
             [0, 2, 4].map(|n| if IN_PARTS[n] { (took[n + 1], took[n]) } else { (took[n], took[n + 1]) });
         let is_faster = if self.is_in_parts {
-            let [whole, parts] = pairs.iter().fold([0; 2], |sum, pair| [sum[0] + pair.0, sum[1] + pair.1]);
+            let [whole, parts] =
+                pairs.iter().fold([Duration::ZERO; 2], |sum, pair| [sum[0] + pair.0, sum[1] + pair.1]);
             whole > parts + parts / 20
         } else {
-            pairs.iter().all(|(whole, parts)| *whole > parts + parts * 3 / 20)
+            pairs.iter().all(|(whole, parts)| *whole > *parts + *parts * 3 / 20)
         };
         if is_faster != self.is_in_parts {
             self.looks = LOOKS_MIN / 2;
@@ -237,13 +238,14 @@ impl Overlap {
         let max = if self.is_in_parts { LOOKS_IN_PARTS_MAX } else { LOOKS_MAX };
         self.looks = (2 * self.looks).min(max);
         (self.trial, self.before, self.looks_left) = (None, load, self.looks);
+        self.rest();
+    }
+
+    /// As it was settled, until the next look.
+    fn rest(&mut self) {
         self.asked = if self.is_in_parts { self.part } else { READ_SLICE_BYTES };
         self.left = LOOK_WINDOWS * self.window;
     }
-}
-
-fn nanoseconds(from: Instant, to: Instant) -> u64 {
-    to.ns().saturating_sub(from.ns())
 }
 
 #[cfg(test)]
