@@ -204,6 +204,79 @@ fn sessions_that_never_hold_are_no_hot_loop() {
     });
 }
 
+/// A server that is started again and again forgets sessions before they have carried a call, and one that says so with 400 (as
+/// the reference server does) was taken at its word about the *call*: after the second such session every call was given the
+/// server's error, for half a minute. (Found by the real `everything`, whose sessions were ended behind the engine's back.)
+#[test]
+fn sessions_in_a_row_that_end_before_their_first_call_are_replaced() {
+    const LOST: u64 = 3;
+    story_alone(async {
+        for (status, media, body) in REFUSALS {
+            let sessions = Arc::new(Sessions::default());
+            let server = sessions.serve(move |sessions, peer, request, is_known| {
+                let newest = sessions.newest.load(Ordering::SeqCst);
+                // The first one works for a while, the next ones never do.
+                if is_known && !(2..=LOST).contains(&newest) {
+                    if sessions.execute(peer, request) == 20 {
+                        sessions.known.store(0, Ordering::SeqCst);
+                    }
+                } else {
+                    peer.respond(status, &format!("Content-Type: {media}\r\n"), body);
+                }
+                Then::Keep
+            });
+            let client = connect(server.endpoint(), |config| {
+                config.in_flight(4).backoff(Duration::from_millis(1), Duration::from_secs(30))
+            })
+            .await;
+            echoes_work(&client, 0..100).await;
+            let stats = books_balance(&client).await;
+            assert_eq!((stats.answered, stats.sessions_lost), (100, LOST), "{status} {body}: {stats:?}");
+            assert_eq!(server.count_rpc("initialize") as u64, LOST + 1);
+            assert!(sessions.times.lock().values().all(|times| *times == 1), "a call was executed twice");
+            client.close().await;
+        }
+    });
+}
+
+/// A server that has worked and then says 400 to everything means the calls: they are told its own words, soon, and it is not
+/// flooded with sessions.
+#[test]
+fn a_400_to_every_call_reaches_the_caller_though_calls_were_served() {
+    story_alone(async {
+        let (status, media, body) = REFUSALS[3];
+        let sessions = Arc::new(Sessions::default());
+        let server = sessions.serve(move |sessions, peer, request, _| {
+            if request.text() == message(0) {
+                sessions.execute(peer, request);
+            } else {
+                peer.respond(status, &format!("Content-Type: {media}\r\n"), body);
+            }
+            Then::Keep
+        });
+        let client = connect(server.endpoint(), |config| {
+            config.in_flight(8).backoff(Duration::from_millis(1), Duration::from_secs(30))
+        })
+        .await;
+        echoes_work(&client, 0..1).await;
+        let began = Instant::now();
+        for end in all_ends((1..40).map(|n| client.call(echo(n))).collect()).await {
+            let error = end.outcome.expect_err("it is refused");
+            assert!(matches!(error.kind(), ErrorKind::Rpc | ErrorKind::Http), "{error}");
+            assert_eq!(error.fate(), Fate::Answered, "{error}");
+            assert!(
+                error.to_string().contains("no such session") || error.to_string().contains("400"),
+                "{error}"
+            );
+        }
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        let opened = server.count_rpc("initialize");
+        assert_eq!(opened, 4, "the first, and three in its place");
+        books_balance(&client).await;
+        client.close().await;
+    });
+}
+
 /// 400 with the call's own id in the error is the answer to the call, whatever the session.
 #[test]
 fn a_bad_request_that_names_its_call_ends_no_session() {

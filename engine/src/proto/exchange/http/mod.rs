@@ -44,6 +44,10 @@ const REST_OF_RESPONSE: Duration = Duration::from_secs(1);
 /// Times that a call which the server refused without executing it is sent again: once for each reason there is.
 const TRIES_MAX: u8 = 3;
 
+/// Sessions in a row that end with a 400 before they have carried a call, on a server that has served calls: so many are
+/// replaced. (A server that has not served any may want something else with its 400, and one is.)
+const UNPROVEN_SESSIONS_MAX: u32 = 3;
+
 impl Exchange {
     // Lines.
 
@@ -555,4 +559,4 @@ const CLOSED_SOON: Duration = Duration::from_secs(1);
 /// socket is idle for a millisecond.
 const STALE_AFTER: Duration = Duration::from_millis(1);
 
-const _: () = assert!(TRIES_MAX < u8::MAX);
+const _: () = assert!(TRIES_MAX < u8::MAX && UNPROVEN_SESSIONS_MAX <= TRIES_MAX as u32);

@@ -4,7 +4,7 @@
 //! status, or takes the call back: a server that answers 404 to a session it has forgotten, or -32020 to headers it does not
 //! agree with, has not executed anything.
 
-use super::{REST_OF_RESPONSE, TRIES_MAX};
+use super::{REST_OF_RESPONSE, TRIES_MAX, UNPROVEN_SESSIONS_MAX};
 use crate::{
     base::{
         buffer::{Frame, FrameRef},
@@ -342,6 +342,7 @@ impl Exchange {
         let pool = self.http(connection);
         pool.set_load(lane, Load::Answered);
         let place = &mut pool.lanes[lane as usize];
+        pool.has_served |= is_ok(place.status);
         if place.is_sent() {
             place.request.clear();
             (place.left, place.body_at) = (0, 0);
@@ -482,11 +483,8 @@ impl Exchange {
         let names_call = said.is_some_and(|said| is_answer(&said) && said.id == Id::Number(key.wire()));
         // Whatever the status says, it was executed.
         let has_result = names_call && error.is_none();
-        // A session that has never carried a call may be wanting in something else, and a 400 is no sign of its end.
-        // Nor are sessions opened one after the other for a 400 that may be about the call after all.
-        let conn = &self.connections[connection as usize];
-        let (attempts, again_at) = (conn.attempts, conn.retry_at.after(self.settings.backoff_cap));
-        let proven = self.has_outlived(line) || attempts == 0 || now >= again_at;
+        let attempts = self.connections[connection as usize].attempts;
+        let proven = self.has_outlived(line) || self.replaces_session(now, connection);
         let has_session = self.lane(line).session.is_some();
         if has_session && (status == 404 && !has_result || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
@@ -601,6 +599,20 @@ impl Exchange {
         self.stats.sessions_lost += 1;
         self.blame("the server has ended the session");
         self.renew(now, connection, sink);
+    }
+
+    /// Is a 400 that names no call a sign of the end of the session of now? One that has carried a call is replaced at once. One that has
+    /// not may be wanting in something else, and sessions are not opened one after the other for a 400 that may be about the call
+    /// after all: on a server that has served calls a few of them in a row are replaced, each after a longer wait (it may be
+    /// starting again and again), else one is, and then none for as long as the longest wait.
+    fn replaces_session(&mut self, now: Instant, connection: u32) -> bool {
+        let has_served = self.http(connection).has_served;
+        let unproven_max = if has_served { UNPROVEN_SESSIONS_MAX } else { 1 };
+        let unproven_max = unproven_max.min(self.settings.attempts_max.saturating_sub(1));
+        let conn = &self.connections[connection as usize];
+        conn.attempts == 0
+            || conn.attempts < unproven_max
+            || now >= conn.retry_at.after(self.settings.backoff_cap)
     }
 
     /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
