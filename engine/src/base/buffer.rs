@@ -160,7 +160,14 @@ pub(crate) struct ChunkPool {
 impl ChunkPool {
     /// A chunk that nobody else holds.
     pub(crate) fn take(&mut self) -> Arc<Chunk> {
-        // Chunks come back in the order in which they were filled, so the front is the one longest out of use.
+        // The one that came back last is in the cache. If somebody reads there still: chunks come back in the order in which they were
+        // filled, so the front is the one longest out of use.
+        if let Some(mut chunk) = self.kept.pop_back() {
+            if Arc::get_mut(&mut chunk).is_some() {
+                return chunk;
+            }
+            self.kept.push_back(chunk);
+        }
         // Looking at a few more is cheap; looking at all would be a scan on every read under a slow consumer.
         for _ in 0..self.kept.len().min(4) {
             let Some(mut chunk) = self.kept.pop_front() else { break };

@@ -68,6 +68,10 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// held more than this, and at once when it has grown beyond [`OUTBOX_BYTES_HIGH`].
 pub(crate) const OUTBOX_BYTES_KEPT: usize = 64 * 1024;
 
+/// Output of at most so much lends its memory to other connections while it is empty, and a shard keeps so many of these: at most 4 MiB.
+pub(crate) const OUTBOX_BYTES_SPARE_MAX: usize = 4 * 1024;
+pub(crate) const SPARES_MAX: usize = 1024;
+
 /// A connection whose bursts the kernel does not take at once grows its outbox once, and not for each burst.
 pub(crate) const OUTBOX_LULLS_MAX: u8 = 64;
 
@@ -83,6 +87,11 @@ pub(crate) const SLOT_BUFFER_BYTES_KEPT: usize = 16 * 1024;
 
 /// Reads one connection may do in one turn before the next connection has its go.
 pub(crate) const READS_PER_TURN_MAX: usize = 1;
+
+/// Lines that are read in one turn, before what their answers make room for is written. With ten thousand connections a thousand were read
+/// and then written to: what the kernel and we know of each had left the cache in between, and the server had nothing to do. Less than
+/// 16 or more than 64 is slower (docs/performance.md).
+pub(crate) const LINES_PER_TURN_MAX: usize = 32;
 
 /// Turns that have something to do without asking the poll, and bytes that they read, before it is asked all the same: only it
 /// knows what came on other lines. A look takes 0.3 us, so it may not come with each turn; a slice of a long reply takes a hundred

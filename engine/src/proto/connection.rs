@@ -4,7 +4,7 @@
 //!
 //! Owner: one shard, on one thread, for life; `epoch` counts the transports it has had.
 
-use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, mem::offset_of, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
     framing::newline::Newline,
@@ -31,26 +31,51 @@ use crate::{
 const SILENT_CALLS_MIN: usize = 64;
 
 /// The machines of one connection.
+///
+/// In the order of their use: a call on a stream looks at the first five cache lines and at none of the others. Among ten thousand
+/// connections each line that it need not look at is a tenth of a microsecond.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Connection {
-    state: State,
+    /// Over HTTP: the sockets and what is on them. Then `inbox`, `framing` and `outbox` stay empty.
+    pub(crate) http: Option<Box<Pool>>,
+    pub(crate) outbox: Outbox,
+    /// It takes no calls while this much of its output waits.
+    outbox_bytes_high: usize,
+    // The second line.
+    pub(crate) inbox: ReceiveBuffer,
+    pub(crate) window: Window,
+    /// The same for all connections of one revision.
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) last_heard: Instant,
     /// Which transport in the life of this connection; old transports' events are told apart by it.
     pub(crate) epoch: u32,
+    state: State,
+    /// Stands in the exchange's list of connections with room.
+    pub(crate) listed: bool,
+    /// Stands in the exchange's list of connections with output.
+    pub(crate) dirty: bool,
+    pub(crate) revision: Option<Revision>,
+    // The third.
+    pub(crate) framing: Newline,
+    // The fourth.
+    /// Lines that its framing found to be noise or blank and that are counted already.
+    pub(crate) counted: (u64, u64),
+    /// Where the notifications of the caller begin in the output, of those of which no byte has left.
+    notes: VecDeque<u64>,
+    pub(crate) write_again_at: Instant,
+    /// Sends in a row that found the kernel busy, and when to try again.
+    pub(crate) busy_retries: u32,
+    /// Attempts since the last success.
+    pub(crate) attempts: u32,
+    // The fifth begins with the calls that timed out.
+    pub(crate) orphans: Orphans,
+    /// What moves its window, and stops it for a while.
+    pub(crate) pacing: Pacing,
     /// Which of all transports of the shard that became ready, from 1 on.
     pub(crate) opened_as: u64,
     /// Calls of the last array that was sent on this transport, of a stream; 0 if none was.
     pub(crate) last_array: u32,
-    pub(crate) revision: Option<Revision>,
-    pub(crate) tail: Tail,
-    pub(crate) inbox: ReceiveBuffer,
-    pub(crate) framing: Newline,
-    pub(crate) outbox: Outbox,
-    /// Over HTTP: the sockets and what is on them. Then `inbox`, `framing` and `outbox` stay empty.
-    pub(crate) http: Option<Box<Pool>>,
-    pub(crate) window: Window,
-    pub(crate) orphans: Orphans,
-    /// What moves its window, and stops it for a while.
-    pub(crate) pacing: Pacing,
     /// The request of the opening that is out, or `Key::NONE`.
     pub(crate) opening: Key,
     /// The opening's next deadline: of the probe, or of the whole attempt.
@@ -65,28 +90,23 @@ pub(crate) struct Connection {
     pub(crate) has_reopened: bool,
     /// The transport that is being let go of was no failed attempt.
     pub(crate) is_forgiven: bool,
+    /// A transport has been asked for and neither stands nor failed yet.
+    pub(crate) dialling: bool,
     /// When to try again, in `Backoff`.
     pub(crate) retry_at: Instant,
     pub(crate) backoff: Backoff,
-    /// Attempts since the last success.
-    pub(crate) attempts: u32,
-    /// A transport has been asked for and neither stands nor failed yet.
-    pub(crate) dialling: bool,
-    /// Stands in the exchange's list of connections with room.
-    pub(crate) listed: bool,
-    /// Lines that its framing found to be noise or blank and that are counted already.
-    pub(crate) counted: (u64, u64),
-    /// Stands in the exchange's list of connections with output.
-    pub(crate) dirty: bool,
-    pub(crate) last_heard: Instant,
-    /// Sends in a row that found the kernel busy, and when to try again.
-    pub(crate) busy_retries: u32,
-    pub(crate) write_again_at: Instant,
-    /// It takes no calls while this much of its output waits.
-    outbox_bytes_high: usize,
-    /// Where the notifications of the caller begin in the output, of those of which no byte has left.
-    notes: VecDeque<u64>,
 }
+
+/// Where the cache lines begin that a call looks at.
+#[cfg(target_pointer_width = "64")]
+const LINES: [usize; 4] = [
+    offset_of!(Connection, inbox),
+    offset_of!(Connection, framing),
+    offset_of!(Connection, counted),
+    offset_of!(Connection, orphans),
+];
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(matches!(LINES, [64, 128, 192, 256]));
 
 impl Connection {
     /// One of so many `connections` of its shard.
@@ -97,6 +117,7 @@ impl Connection {
         frame_bytes_max: usize,
         backoff: Backoff,
         http: Option<&HttpSettings>,
+        tail: Arc<Tail>,
     ) -> Self {
         Self {
             http: http.map(|http| Box::new(Pool::new(http, window.get() + standing_max, frame_bytes_max))),
@@ -105,7 +126,7 @@ impl Connection {
             opened_as: 0,
             last_array: 0,
             revision: None,
-            tail: Tail::default(),
+            tail,
             inbox: ReceiveBuffer::default(),
             framing: Newline::new(frame_bytes_max),
             outbox: Outbox::default(),

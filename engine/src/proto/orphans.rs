@@ -21,13 +21,14 @@ use crate::{
 
 /// The orphans of one connection.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Orphans {
+    /// At most `ORPHANS_MAX`, the oldest: more do not make a connection more suspect. (In front: each answer looks whether there are any.)
+    timed_out: VecDeque<Instant>,
     known: HashMap<Key, Mark>,
     /// In the order in which they were orphaned; answered ones are skipped when they come up.
     in_debt: VecDeque<(Instant, Key)>,
     remembered: VecDeque<(Instant, Key)>,
-    /// At most `ORPHANS_MAX`, the oldest: more do not make a connection more suspect.
-    timed_out: VecDeque<Instant>,
 }
 
 /// Why an orphan is still known: one of these is true.

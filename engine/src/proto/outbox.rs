@@ -6,7 +6,7 @@
 //!
 //! Units: bytes. Always: `left <= bytes.len()`, and `base + left` is what the kernel has taken. Owner: one connection.
 
-use crate::base::limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_KEPT, OUTBOX_LULLS_MAX};
+use crate::base::limits::{OUTBOX_BYTES_HIGH, OUTBOX_BYTES_KEPT, OUTBOX_BYTES_SPARE_MAX, OUTBOX_LULLS_MAX};
 
 /// A rest of the output that is moved to the front as soon as as much has left; some 10 us.
 const OUTBOX_TAIL_BYTES_MOVED: usize = 4 * OUTBOX_BYTES_KEPT;
@@ -46,6 +46,23 @@ impl Outbox {
     #[inline]
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
+    }
+
+    /// Gives its memory away, if nothing waits in it and it is of a usual size.
+    pub(crate) fn take_spare(&mut self) -> Option<Vec<u8>> {
+        let is_spare = self.bytes.is_empty() && (1..=OUTBOX_BYTES_SPARE_MAX).contains(&self.bytes.capacity());
+        is_spare.then(|| std::mem::take(&mut self.bytes))
+    }
+
+    /// Takes memory, if it has none, from those who gave theirs away.
+    #[inline]
+    pub(crate) fn borrow(&mut self, spares: &mut Vec<Vec<u8>>) {
+        if self.bytes.capacity() == 0
+            && let Some(spare) = spares.pop()
+        {
+            debug_assert!(spare.is_empty());
+            self.bytes = spare;
+        }
     }
 
     /// Bytes from `offset` on, `len` of them, if they are still here.
@@ -138,14 +155,23 @@ mod tests {
         assert!(moved <= 3 << 20, "{moved} bytes moved");
     }
 
+    /// Little, as calls are, or a great deal.
+    fn append() -> impl Strategy<Value = usize> {
+        prop_oneof![0usize..2_000, 0usize..300_000]
+    }
+
     proptest! {
-        /// However writes and appends interleave, the bytes come out in order and offsets stay true.
+        /// However writes and appends interleave, the bytes come out in order and offsets stay true; also where the memory goes to others in
+        /// between.
         #[test]
-        fn agrees_with_one_long_vector(steps in proptest::collection::vec((0usize..300_000, 0usize..300_000), 1..40)) {
+        fn agrees_with_one_long_vector(steps in proptest::collection::vec((append(), 0usize..300_000), 1..40)) {
             let mut outbox = Outbox::default();
             let (mut all, mut out) = (Vec::new(), Vec::new());
             let written: Vec<u8> = (0..300_253).map(|at| (at % 253) as u8).collect();
+            let mut spares = Vec::new();
             for (append, write) in steps {
+                outbox.borrow(&mut spares);
+                prop_assert!(spares.is_empty(), "what was given away is taken back");
                 let start = outbox.end();
                 prop_assert_eq!(start, all.len() as u64);
                 let appended = &written[start as usize % 253..][..append];
@@ -154,6 +180,10 @@ mod tests {
                 let n = write.min(outbox.waiting().len());
                 out.extend_from_slice(&outbox.waiting()[..n]);
                 outbox.written(n);
+                let capacity = outbox.bytes.capacity();
+                spares.extend(outbox.take_spare());
+                let is_small = (1..=OUTBOX_BYTES_SPARE_MAX).contains(&capacity);
+                prop_assert_eq!(spares.len(), usize::from(outbox.waiting().is_empty() && is_small));
                 prop_assert_eq!(outbox.has_left(start), out.len() as u64 > start);
                 if append > 0 && !outbox.has_left(start) {
                     prop_assert_eq!(outbox.slice(start, append), Some(&all[start as usize..]));

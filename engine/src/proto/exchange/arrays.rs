@@ -143,6 +143,7 @@ impl Exchange {
             }
         } else {
             let outbox = &mut self.connections[connection as usize].outbox;
+            outbox.borrow(&mut self.spares);
             let start = outbox.end();
             outbox.bytes().extend_from_slice(text);
             outbox.bytes().push(b'\n');

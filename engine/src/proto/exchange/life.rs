@@ -1,11 +1,14 @@
 //! The lives of the connections: opening, probing, initialising, losing, waiting, trying again, closing; and everything that
 //! happens because time has passed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Exchange, Parked};
 use crate::{
-    base::{limits::SWEEP_NS_MIN, time::Instant},
+    base::{
+        limits::{SPARES_MAX, SWEEP_NS_MIN},
+        time::Instant,
+    },
     proto::{
         batch::{self, ArrayVerdict},
         correlation::{NO_CONNECTION, Standing},
@@ -132,6 +135,9 @@ impl Exchange {
         }
         let conn = &mut self.connections[connection as usize];
         conn.written(bytes);
+        if self.connections.len() > 1 && self.spares.len() < SPARES_MAX {
+            self.spares.extend(self.connections[connection as usize].outbox.take_spare());
+        }
         self.list_unasked(connection);
     }
 
@@ -275,8 +281,13 @@ impl Exchange {
         key
     }
 
-    pub(super) fn tail(&self, revision: Revision) -> Tail {
-        Tail::new(revision, &self.settings.client_info, &self.settings.capabilities)
+    pub(super) fn tail(&mut self, revision: Revision) -> Arc<Tail> {
+        if let Some((_, tail)) = self.tails.iter().find(|(of, _)| *of == revision) {
+            return Arc::clone(tail);
+        }
+        let tail = Arc::new(Tail::new(revision, &self.settings.client_info, &self.settings.capabilities));
+        self.tails.push((revision, Arc::clone(&tail)));
+        tail
     }
 
     pub(super) fn send_probe(&mut self, now: Instant, connection: u32, revision: Revision) {

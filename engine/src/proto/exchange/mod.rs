@@ -33,7 +33,10 @@ use super::{
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
-    message::{encode, handshake::ServerInfo},
+    message::{
+        encode::{self, Tail},
+        handshake::ServerInfo,
+    },
     revision::Revision,
 };
 use crate::{
@@ -167,6 +170,11 @@ pub(crate) struct Exchange {
     /// Keys for the opening requests, from a slot of their own.
     control: Key,
     connections: Vec<Connection>,
+    /// What ends a request, for each revision that was spoken.
+    tails: Vec<(Revision, Arc<Tail>)>,
+    /// Memory for output that a connection had no more use for: a thousand connections with little to say need a few of these, which stay
+    /// in the cache, instead of one each.
+    spares: Vec<Vec<u8>>,
     /// Lines of each connection: one on a stream, one for each lane over HTTP.
     lanes: u32,
     /// Connections that have room.
@@ -249,6 +257,7 @@ impl Exchange {
         magazine: Magazine,
     ) -> Self {
         let mut seeds = fastrand::Rng::with_seed(settings.seed);
+        let no_tail = Arc::new(Tail::default());
         let connections: Vec<Connection> = (0..settings.connections)
             .map(|_| {
                 let backoff = Backoff::new(settings.backoff_base, settings.backoff_cap, seeds.u64(..));
@@ -260,6 +269,7 @@ impl Exchange {
                     settings.frame_bytes_max,
                     backoff,
                     http,
+                    Arc::clone(&no_tail),
                 )
             })
             .collect();
@@ -267,6 +277,8 @@ impl Exchange {
         let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, places));
         let mut exchange = Self {
             lanes,
+            tails: Vec::new(),
+            spares: Vec::new(),
             scratch: Vec::new(),
             arrays: Gathering::default(),
             last_now: Instant::default(),
@@ -354,6 +366,7 @@ impl Exchange {
         let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
         let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
         row.connection = connection;
+        self.connections[connection as usize].outbox.borrow(&mut self.spares);
         let (mut taken, mut ids) = (0, encode::Run::new());
         while taken < calls {
             let conn = &mut self.connections[connection as usize];
@@ -489,6 +502,7 @@ impl Exchange {
                 continue;
             }
             let conn = &mut self.connections[connection as usize];
+            conn.outbox.borrow(&mut self.spares);
             let start = conn.outbox.end();
             encode::request(conn.outbox.bytes(), key, &conn.tail, row.progress, |out| {
                 sink.body(key, &mut |body| out.extend_from_slice(body));
@@ -600,6 +614,7 @@ impl Exchange {
             return;
         }
         // Entered once it is known where the frame stands: the row is written once.
+        conn.outbox.borrow(&mut self.spares);
         row.connection = connection;
         row.start = conn.outbox.end();
         encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);

@@ -13,7 +13,7 @@
 //! stdio ("delimited by newlines, and MUST NOT contain embedded newlines"); RFC 8259, section 2, for the
 //! blanks: a raw line feed cannot occur inside a JSON string, so the search need not know about strings.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 /// What the next bytes are.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) struct FramingCounters {
 pub(crate) struct Newline {
     frame_bytes_max: usize,
     scanned: usize,
-    search: Search,
+    search: &'static Search,
     skipping: Skipping,
     counters: FramingCounters,
 }
@@ -70,6 +70,9 @@ struct Search {
     #[cfg(target_arch = "x86_64")]
     avx2: Option<memchr::arch::x86_64::avx2::memchr::One>,
 }
+
+/// One for all streams: it is as long as all else that is known of one.
+static SEARCH: LazyLock<Search> = LazyLock::new(Search::new);
 
 impl Search {
     fn new() -> Self {
@@ -118,7 +121,7 @@ impl Newline {
         Self {
             frame_bytes_max,
             scanned: 0,
-            search: Search::new(),
+            search: &SEARCH,
             skipping: Skipping::Nothing,
             counters: FramingCounters::default(),
         }
