@@ -1,9 +1,19 @@
 //! Several connections, several shards, and a thousand connections.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use volley::{Config, ErrorKind, Inline, Revision, Tool};
-use volley_tests::{target::Target, wait::until_blocking};
+use volley_tests::{
+    byte_server::ByteServer,
+    target::Target,
+    wait::{PATIENCE, until_blocking},
+};
 
 use crate::servers::{Account, Server, echoes, pinned};
 
@@ -88,6 +98,58 @@ fn full_windows_are_written_piece_by_piece_and_no_answer_is_waited_for_in_betwee
     engine.close(|_, _, _| ());
 }
 
+/// A turn reads 32 lines and leaves the others to the next. When the first 32 had nothing more to say, as after answers that fill a read to
+/// the last byte, it slept beside the others, of which the poll had told already: their answers lay there until the next time-out.
+/// (Found by reading, in the change that brought the bound.)
+#[test]
+fn lines_that_have_nothing_more_to_say_hide_no_others() {
+    const LONG: usize = 32;
+    const SHORT: usize = 8;
+    // How many of the connections may answer by now, and how many have.
+    let (may_answer, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (told, count) = (Arc::clone(&may_answer), Arc::clone(&answered));
+    let server = ByteServer::unix("modern", move |number, peer| {
+        let Some(call) = peer.next_call() else { return };
+        until_blocking("this connection's turn", || number < told.load(Ordering::SeqCst));
+        let text = |len: usize| {
+            let text = "x".repeat(len);
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":"{text}"}}],"resultType":"complete"}}}}"#,
+                call.id
+            )
+        };
+        // With its line feed, the whole of one read.
+        let bytes = if number < LONG { READ_SLICE_BYTES - 1 - text(0).len() } else { 5 };
+        peer.say_line(&text(bytes));
+        count.fetch_add(1, Ordering::SeqCst);
+        peer.next_call();
+    });
+    let config = Config::builder().connections(LONG + SHORT).in_flight(1).build().unwrap();
+    let mut engine = Inline::connect(&server.endpoint(), &config).unwrap();
+    while engine.ready_connections() < LONG + SHORT {
+        engine.turn(Duration::from_millis(100), |_, _, _| ()).unwrap();
+    }
+    let tool = Tool::new("echo");
+    for n in 0..LONG + SHORT {
+        engine.submit(&tool, br#"{"message":"hello"}"#, n as u64).unwrap();
+    }
+    let mut ended = 0;
+    engine.turn(Duration::ZERO, |_, _, _| ended += 1).unwrap();
+    for (connections, answers) in [(LONG, LONG), (LONG + SHORT, LONG + SHORT)] {
+        may_answer.store(connections, Ordering::SeqCst);
+        until_blocking("they have answered", || answered.load(Ordering::SeqCst) == connections);
+        let (began, before) = (Instant::now(), ended);
+        // One turn for what is there, and it may not sleep beside it.
+        engine.turn(2 * PATIENCE, |_, _, _| ended += 1).unwrap();
+        assert!(
+            ended > before && began.elapsed() < PATIENCE,
+            "{ended} of {answers} after {:?}",
+            began.elapsed()
+        );
+    }
+    engine.close(|_, _, _| ());
+}
+
 /// Connections that the server does not want are tried again and again, and the others carry the calls. With a handshake, that
 /// is: without one, a connection takes calls as soon as it stands, and those are lost with it.
 #[test]
@@ -127,3 +189,6 @@ fn every_shard_says_that_the_server_is_unreachable() {
 fn wait_until_ready(client: &volley::Client, connections: usize) {
     until_blocking("all connections are ready", || client.ready_connections() == connections);
 }
+
+/// What one read asks for, as the engine has it: of it hangs what the test above is about, and nothing else.
+const READ_SLICE_BYTES: usize = 32 << 10;

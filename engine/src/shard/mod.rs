@@ -412,10 +412,14 @@ impl Shard {
         }
     }
 
-    /// Reads one slice from each connection that is readable now, or from the first of them if they are many: the others have the next turns.
+    /// Reads one slice from each connection that is readable now; if they are many, until it has looked at so many and some had something to
+    /// say. `false`: of all of them, none had.
     fn read_some(&mut self, sink: &mut impl Sink) -> bool {
         let mut any = false;
-        for _ in 0..self.readable.len().min(LINES_PER_TURN_MAX) {
+        for nth in 0..self.readable.len() {
+            if any && nth >= LINES_PER_TURN_MAX {
+                break;
+            }
             let Some(at) = self.readable.pop_front() else { break };
             let mut drained = Drained::Some;
             for _ in 0..READS_PER_TURN_MAX {
