@@ -139,6 +139,9 @@ const STDERR_PIECES_PER_TURN: usize = 16;
 /// Slices that are read of a connection which takes no more: a server that closes its input and goes on talking must not hold the shard up.
 const LAST_READS_MAX: usize = 64;
 
+/// With so many lines what is known of each has left the cache by its next turn.
+const TOUCHED_LINES_MIN: usize = 512;
+
 /// With at most so many connections a spinning shard reads them directly instead of asking the poll.
 const SPIN_READS_MAX: usize = 4;
 
@@ -416,6 +419,9 @@ impl Shard {
     /// say. `false`: of all of them, none had.
     fn read_some(&mut self, sink: &mut impl Sink) -> bool {
         let mut any = false;
+        if self.lines.len() >= TOUCHED_LINES_MIN {
+            self.touch_ahead();
+        }
         for nth in 0..self.readable.len() {
             if any && nth >= LINES_PER_TURN_MAX {
                 break;
@@ -440,6 +446,17 @@ impl Shard {
             }
         }
         any
+    }
+
+    /// Looks at what is known of the lines that are about to be read. Each is in memory by itself, and the loads do not wait for each other as they do
+    /// with a call to the system after each.
+    fn touch_ahead(&self) {
+        let next = self.readable.iter().take(LINES_PER_TURN_MAX);
+        let word = |at: &u32| {
+            let is_there = self.lines[*at as usize].as_ref().is_some_and(|line| line.readable);
+            self.exchange.touch(*at) ^ u64::from(is_there)
+        };
+        std::hint::black_box(next.map(word).fold(0, |all, one| all ^ one));
     }
 
     fn read(&mut self, at: u32, sink: &mut impl Sink) -> Drained {

@@ -192,6 +192,11 @@ impl Exchange {
         conn.http.as_ref().map_or(conn.window.in_flight() > 0, |pool| pool.lanes[lane].expects())
     }
 
+    /// Brings what is known of this line's connection into the cache.
+    pub(crate) fn touch(&self, line: u32) -> u64 {
+        self.connections[self.connection_of(line) as usize].touch()
+    }
+
     /// How this line is doing, which is its connection's only one, and that the only connection.
     pub(crate) fn load(&self, line: u32) -> Load {
         let (connection, _) = self.of_line(line);

@@ -19,6 +19,7 @@ mod down;
 mod http;
 mod life;
 mod picking;
+mod placing;
 mod receive;
 mod standing;
 
@@ -29,8 +30,8 @@ use picking::Roster;
 use super::{
     batch::{ArrayRules, ArrayVerdict, Gathering},
     connection::Connection,
-    correlation::{Correlation, Gone, NO_CONNECTION, Row, Standing},
-    event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Patience, Sink, Why},
+    correlation::{Correlation, Gone, NO_CONNECTION, Standing},
+    event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Sink, Why},
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
     message::{
@@ -236,9 +237,6 @@ struct Parked {
     frame: Vec<u8>,
 }
 
-/// Calls that ended while they stood in line may stay there up to this many, or as many as there are others.
-const ENDED_IN_LINE_MAX: usize = 64;
-
 /// The encoding buffer gives its memory back beyond this.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 
@@ -326,101 +324,6 @@ impl Exchange {
 
     // Commands.
 
-    /// Puts a call of the exchange's own keys on a connection at once, or says that none has room.
-    #[inline]
-    pub(crate) fn submit(
-        &mut self,
-        now: Instant,
-        tag: u64,
-        patience: &Patience,
-        body: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Key, Full> {
-        self.last_now = now;
-        let connection = self.pick().ok_or(Full)?;
-        let key = self.magazine.take().ok_or(Full)?;
-        self.stats.submitted += 1;
-        let owner = Owner { tag, kind: OwnerKind::Drawn };
-        self.put(now, connection, key, owner, patience, body);
-        Ok(key)
-    }
-
-    /// As [`Self::submit`], for up to so many `calls` at once: as many as find room on one connection. Returns how many those are, at least
-    /// one, or that no connection has room. `tag` and `body` are asked for the n-th call.
-    ///
-    /// What does not change from call to call is done once. Among several connections each call has its own choice, so there a run is
-    /// one call.
-    #[inline]
-    pub(crate) fn submit_run(
-        &mut self,
-        now: Instant,
-        patience: &Patience,
-        calls: usize,
-        tag: impl Fn(usize) -> u64,
-        body: impl Fn(usize, &mut Vec<u8>),
-    ) -> Result<usize, Full> {
-        if self.open.has_several() || self.settings.http.is_some() {
-            return self.submit(now, tag(0), patience, |out| body(0, out)).map(|_| 1);
-        }
-        self.last_now = now;
-        let connection = self.pick().ok_or(Full)?;
-        let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
-        let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
-        row.connection = connection;
-        self.connections[connection as usize].outbox.borrow(&mut self.spares);
-        let (mut taken, mut ids) = (0, encode::Run::new());
-        while taken < calls {
-            let conn = &mut self.connections[connection as usize];
-            if taken > 0 && !(conn.window.has_room() && conn.outbox_room() > 0) {
-                break;
-            }
-            let Some(key) = self.magazine.take() else { break };
-            (row.key, row.owner.tag, row.start) = (key, tag(taken), conn.outbox.end());
-            ids.request(conn.outbox.bytes(), key, &conn.tail, patience.progress, |out| body(taken, out));
-            row.len = (conn.outbox.end() - row.start) as u32;
-            self.correlation.insert(row, deadline);
-            self.stats.submitted += 1;
-            self.take_place(connection);
-            taken += 1;
-        }
-        if taken > 0 { Ok(taken) } else { Err(Full) }
-    }
-
-    /// Takes a call whose key is from the client's slab; it is put on a connection by [`Self::assign`].
-    pub(crate) fn enqueue(
-        &mut self,
-        now: Instant,
-        key: Key,
-        tag: u64,
-        patience: &Patience,
-        sink: &mut impl Sink,
-    ) {
-        self.stats.submitted += 1;
-        let owner = Owner { tag, kind: OwnerKind::Shared };
-        let (row, deadline) = Row::waiting(now, key, owner, patience);
-        self.standing += usize::from(patience.standing);
-        self.correlation.insert(row, deadline);
-        match self.refuses(now) {
-            Some(why) => self.fail(now, key, why, Fate::NotSent, sink),
-            None => {
-                self.waiting.push_back(key);
-                self.thin_out();
-            }
-        }
-    }
-
-    /// Clears the lines of calls that have ended in them, before these are more than the others.
-    fn thin_out(&mut self) {
-        let bound = 2 * self.correlation.live() + ENDED_IN_LINE_MAX;
-        let calls = &self.correlation;
-        let stands = |key: Key| calls.get(key).is_some_and(|row| row.connection == NO_CONNECTION);
-        if self.waiting.len() > bound {
-            self.waiting.retain(|key| stands(*key));
-        }
-        if self.parked.len() > bound {
-            self.parked.retain(|parked| stands(parked.key));
-        }
-    }
-
     /// Does it refuse new calls at the moment, and why? Asking after the wait that follows giving up starts it again.
     pub(crate) fn refuses(&mut self, now: Instant) -> Option<Why> {
         if self.closing {
@@ -451,66 +354,6 @@ impl Exchange {
                 self.cancel(now, key, sink);
             }
         }
-    }
-
-    /// Puts waiting calls on connections while both last. Returns how many.
-    pub(crate) fn assign(&mut self, now: Instant, sink: &mut impl Sink) -> usize {
-        self.last_now = now;
-        self.heed_token();
-        if self.waits_for_era {
-            self.heed_first(now, sink);
-        }
-        while let Some(line) = self.unheard.pop() {
-            self.hear_carrier(now, line, sink);
-        }
-        let mut assigned = 0;
-        while let Some(parked) = self.parked.front() {
-            // A call that ended while it was parked has left only its frame.
-            if self.correlation.get(parked.key).is_none_or(|row| row.connection != NO_CONNECTION) {
-                self.parked.pop_front();
-                continue;
-            }
-            let Some(connection) = self.pick() else { return assigned };
-            let Some(parked) = self.parked.pop_front() else { break };
-            self.move_parked(now, connection, parked, sink);
-            assigned += 1;
-        }
-        while let Some(&key) = self.waiting.front() {
-            let Some(row) = self.correlation.get(key).filter(|row| row.connection == NO_CONNECTION).copied()
-            else {
-                self.waiting.pop_front();
-                continue;
-            };
-            let Some(connection) = self.pick() else { break };
-            if self.settings.arrays.want(false) {
-                let together = self.assign_together(now, connection, sink);
-                assigned += together;
-                // The probe may have taken the place that was picked.
-                if together > 0 || !self.connections[connection as usize].has_room() {
-                    continue;
-                }
-            }
-            self.waiting.pop_front();
-            if self.cannot_stand(now, connection, &row, sink) {
-                continue;
-            }
-            if self.is_http(connection) {
-                self.put_http(connection, key, row.progress, |out| {
-                    sink.body(key, &mut |body| out.extend_from_slice(body));
-                });
-                assigned += 1;
-                continue;
-            }
-            let conn = &mut self.connections[connection as usize];
-            conn.outbox.borrow(&mut self.spares);
-            let start = conn.outbox.end();
-            encode::request(conn.outbox.bytes(), key, &conn.tail, row.progress, |out| {
-                sink.body(key, &mut |body| out.extend_from_slice(body));
-            });
-            self.settle_in(connection, key, start);
-            assigned += 1;
-        }
-        assigned
     }
 
     /// The caller gave a call up.
@@ -563,117 +406,12 @@ impl Exchange {
 
     // Inside.
 
-    /// A connection with room for the next call.
-    #[inline]
-    fn pick(&mut self) -> Option<u32> {
-        if self.held { None } else { self.open.pick(&mut self.connections) }
-    }
-
-    /// Lists a connection that may have room again.
-    #[inline]
-    fn list(&mut self, connection: u32) {
-        let conn = &mut self.connections[connection as usize];
-        if !conn.listed && conn.has_room() {
-            conn.listed = true;
-            self.open.add(connection);
-        }
-    }
-
-    /// The same where no answer brought the room, but time or the kernel: whoever had to leave off is asked before the shard sleeps.
-    fn list_unasked(&mut self, connection: u32) {
-        let was_listed = self.connections[connection as usize].listed;
-        self.list(connection);
-        self.changed |= self.connections[connection as usize].listed && !was_listed;
-    }
-
     #[inline]
     fn mark_dirty(&mut self, connection: u32) {
         let conn = &mut self.connections[connection as usize];
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push(connection);
-        }
-    }
-
-    /// Encodes a call onto `connection`, which has room.
-    #[inline]
-    fn put(
-        &mut self,
-        now: Instant,
-        connection: u32,
-        key: Key,
-        owner: Owner,
-        patience: &Patience,
-        body: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let (mut row, deadline) = Row::waiting(now, key, owner, patience);
-        let conn = &mut self.connections[connection as usize];
-        if conn.http.is_some() {
-            self.correlation.insert(row, deadline);
-            self.put_http(connection, key, patience.progress, body);
-            return;
-        }
-        // Entered once it is known where the frame stands: the row is written once.
-        conn.outbox.borrow(&mut self.spares);
-        row.connection = connection;
-        row.start = conn.outbox.end();
-        encode::request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body);
-        row.len = (conn.outbox.end() - row.start) as u32;
-        self.correlation.insert(row, deadline);
-        self.take_place(connection);
-    }
-
-    /// The call's frame stands in the connection's outbox from `start` on: it is in flight now.
-    #[inline]
-    fn settle_in(&mut self, connection: u32, key: Key, start: u64) {
-        let conn = &mut self.connections[connection as usize];
-        let len = (conn.outbox.end() - start) as u32;
-        if let Some(row) = self.correlation.place(key, connection) {
-            (row.start, row.len) = (start, len);
-            if row.standing != Standing::No {
-                conn.window.widen();
-            }
-        }
-        self.take_place(connection);
-    }
-
-    /// A call on a stream takes its place in the window, and its frame is to be written.
-    #[inline]
-    fn take_place(&mut self, connection: u32) {
-        let had_room = self.connections[connection as usize].window.take();
-        debug_assert!(had_room, "picked a connection without room");
-        self.begin(connection);
-        self.mark_dirty(connection);
-    }
-
-    /// As [`Self::put`], over HTTP.
-    fn put_http(&mut self, connection: u32, key: Key, progress: bool, body: impl FnOnce(&mut Vec<u8>)) {
-        let mut json = std::mem::take(&mut self.scratch);
-        json.clear();
-        encode::request(&mut json, key, &self.connections[connection as usize].tail, progress, body);
-        // The line feed ends a message on a stream; here a length does.
-        json.pop();
-        self.http_call(connection, key, &json);
-        if json.capacity() <= SCRATCH_BYTES_KEPT {
-            self.scratch = json;
-        }
-    }
-
-    fn move_parked(&mut self, now: Instant, connection: u32, parked: Parked, sink: &mut impl Sink) {
-        if self.is_http(connection) && self.connections[connection as usize].revision == parked.revision {
-            self.http_call(connection, parked.key, &parked.frame);
-            self.stats.moved += 1;
-            return;
-        }
-        let conn = &mut self.connections[connection as usize];
-        let start = conn.outbox.end();
-        if conn.revision == parked.revision {
-            conn.outbox.bytes().extend_from_slice(&parked.frame);
-            self.settle_in(connection, parked.key, start);
-            self.stats.moved += 1;
-        } else {
-            // The server came back in another revision: this frame's end would be wrong for it.
-            self.fail(now, parked.key, Why::ConnectionLost, Fate::NotSent, sink);
         }
     }
 
