@@ -244,36 +244,39 @@ fn sessions_in_a_row_that_end_before_their_first_call_are_replaced() {
 #[test]
 fn a_400_to_every_call_reaches_the_caller_though_calls_were_served() {
     story_alone(async {
-        let (status, media, body) = REFUSALS[3];
-        let sessions = Arc::new(Sessions::default());
-        let server = sessions.serve(move |sessions, peer, request, _| {
-            if request.text() == message(0) {
-                sessions.execute(peer, request);
-            } else {
-                peer.respond(status, &format!("Content-Type: {media}\r\n"), body);
+        for connections in [1, 2] {
+            let (status, media, body) = REFUSALS[3];
+            let sessions = Arc::new(Sessions::default());
+            let server = sessions.serve(move |sessions, peer, request, _| {
+                if request.text() == message(0) {
+                    sessions.execute(peer, request);
+                } else {
+                    peer.respond(status, &format!("Content-Type: {media}\r\n"), body);
+                }
+                Then::Keep
+            });
+            let client = connect(server.endpoint(), |config| {
+                let config = config.connections(connections).in_flight(8);
+                config.backoff(Duration::from_millis(1), Duration::from_secs(30))
+            })
+            .await;
+            until("all are ready", || client.ready_connections() == connections).await;
+            echoes_work(&client, 0..1).await;
+            let began = Instant::now();
+            for end in all_ends((1..40).map(|n| client.call(echo(n))).collect()).await {
+                let error = end.outcome.expect_err("it is refused");
+                assert_eq!((error.kind(), error.fate()), (ErrorKind::Rpc, Fate::Answered), "{error}");
+                assert!(error.to_string().contains("no such session"), "{error}");
             }
-            Then::Keep
-        });
-        let client = connect(server.endpoint(), |config| {
-            config.in_flight(8).backoff(Duration::from_millis(1), Duration::from_secs(30))
-        })
-        .await;
-        echoes_work(&client, 0..1).await;
-        let began = Instant::now();
-        for end in all_ends((1..40).map(|n| client.call(echo(n))).collect()).await {
-            let error = end.outcome.expect_err("it is refused");
-            assert!(matches!(error.kind(), ErrorKind::Rpc | ErrorKind::Http), "{error}");
-            assert_eq!(error.fate(), Fate::Answered, "{error}");
-            assert!(
-                error.to_string().contains("no such session") || error.to_string().contains("400"),
-                "{error}"
-            );
+            assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+            let opened = server.count_rpc("initialize");
+            // (This server knows one session at a time, and an opening may lose its own to the other connection's.)
+            assert!(opened <= 5 * connections, "{opened}: each had one, and three in its place");
+            // Each call was sent four times at most.
+            assert!(server.count(Request::is_call) <= 1 + 4 * 39, "{}", server.count(Request::is_call));
+            books_balance(&client).await;
+            client.close().await;
         }
-        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-        let opened = server.count_rpc("initialize");
-        assert_eq!(opened, 4, "the first, and three in its place");
-        books_balance(&client).await;
-        client.close().await;
     });
 }
 

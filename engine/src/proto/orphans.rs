@@ -81,12 +81,6 @@ impl Orphans {
         self.known.remove(&key).map(|mark| mark.in_debt)
     }
 
-    /// Has a call timed out since the last answer?
-    #[inline]
-    pub(crate) fn is_suspect(&self) -> bool {
-        !self.timed_out.is_empty()
-    }
-
     /// Any answer proves that the server is alive.
     #[inline]
     pub(crate) fn server_is_alive(&mut self) {

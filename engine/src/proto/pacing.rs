@@ -6,27 +6,44 @@
 use crate::{base::time::Instant, policy::concurrency::Concurrency};
 
 /// The pace of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Pacing {
     /// Says how wide the window should be, if it is adaptive.
     pub(crate) law: Option<Box<Concurrency>>,
-    /// Until when the server wants nothing.
-    pub(crate) paused_until: Option<Instant>,
-    /// Until when it rests: because of this connection, not because of the server.
-    pub(crate) rests_until: Option<Instant>,
     /// Ends in a row that say nothing of the call and all of the connection.
     pub(crate) failed_in_a_row: u32,
+    /// Until when the server wants nothing, or `NEVER`.
+    pub(crate) paused_until: Instant,
+    /// Until when it rests, because of this connection and not because of the server, or `NEVER`.
+    pub(crate) rests_until: Instant,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self { law: None, failed_in_a_row: 0, paused_until: Instant::NEVER, rests_until: Instant::NEVER }
+    }
 }
 
 impl Pacing {
+    /// The server wants nothing until then, or until later if it has said so before.
+    pub(crate) fn pause_until(&mut self, until: Instant) {
+        let before = self.paused_until;
+        self.paused_until = if before == Instant::NEVER { until } else { before.max(until) };
+    }
+
+    /// Does it rest?
+    pub(crate) fn rests(&self) -> bool {
+        self.rests_until != Instant::NEVER
+    }
+
     /// Is nothing sent on it?
     pub(crate) fn is_held(&self) -> bool {
-        self.paused_until.is_some() || self.rests_until.is_some()
+        self.next_deadline() != Instant::NEVER
     }
 
     /// When the pause or the rest is over, whichever is first.
     pub(crate) fn next_deadline(&self) -> Instant {
-        let or_never = |until: Option<Instant>| until.unwrap_or(Instant::NEVER);
-        or_never(self.paused_until).min(or_never(self.rests_until))
+        self.paused_until.min(self.rests_until)
     }
 }

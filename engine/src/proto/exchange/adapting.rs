@@ -148,7 +148,7 @@ impl Exchange {
             Change::Flat => self.stats.window_cuts_flat += 1,
             Change::Pushed { pause } if !pause.is_zero() => {
                 let until = now.after(pause);
-                conn.pacing.paused_until = conn.pacing.paused_until.max(Some(until));
+                conn.pacing.pause_until(until);
                 self.next_care = self.next_care.min(until);
             }
             Change::Pushed { .. } => {}
@@ -163,7 +163,7 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         let is_ready = conn.state() == State::Ready;
         let pacing = &mut conn.pacing;
-        if pacing.rests_until.is_some() {
+        if pacing.rests() {
             // It was sent before the rest began.
             return;
         }
@@ -172,7 +172,7 @@ impl Exchange {
         let Some(over) = over.filter(|_| others_work && is_ready) else { return };
         let rest = (REST_MIN * 2u32.saturating_pow(over.min(10))).min(REST_MAX);
         let until = now.after(rest);
-        pacing.rests_until = Some(until);
+        pacing.rests_until = until;
         conn.window.set_limit(0);
         self.resting += 1;
         self.next_care = self.next_care.min(until);
@@ -185,16 +185,19 @@ impl Exchange {
         if pacing.next_deadline() > now {
             return;
         }
-        pacing.paused_until.take_if(|until| *until <= now);
-        if pacing.rests_until.is_some_and(|until| until <= now) {
+        if pacing.paused_until <= now {
+            pacing.paused_until = Instant::NEVER;
+        }
+        if pacing.rests_until <= now {
             self.end_rest(connection);
         }
         self.open_window(connection);
     }
 
     fn end_rest(&mut self, connection: u32) {
-        let rest = self.connections[connection as usize].pacing.rests_until.take();
-        self.resting -= usize::from(rest.is_some());
+        let pacing = &mut self.connections[connection as usize].pacing;
+        self.resting -= usize::from(pacing.rests());
+        pacing.rests_until = Instant::NEVER;
     }
 
     /// Opens the window again, unless something else holds it.
@@ -221,7 +224,7 @@ impl Exchange {
             self.push_back(now, connection, Pushback::Lost);
         }
         if self.connections[connection as usize].pacing.is_held() {
-            self.connections[connection as usize].pacing.paused_until = None;
+            self.connections[connection as usize].pacing.paused_until = Instant::NEVER;
             self.end_rest(connection);
             self.open_window(connection);
         }
@@ -240,7 +243,7 @@ impl Exchange {
         if self.resting > 0 && self.resting >= self.ready {
             // Nobody is left who does not rest. What the server asked for stands.
             for other in 0..self.connections.len() as u32 {
-                if other != connection && self.connections[other as usize].pacing.rests_until.is_some() {
+                if other != connection && self.connections[other as usize].pacing.rests() {
                     self.end_rest(other);
                     self.open_window(other);
                 }

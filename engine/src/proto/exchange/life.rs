@@ -135,8 +135,12 @@ impl Exchange {
         }
         let conn = &mut self.connections[connection as usize];
         conn.written(bytes);
-        if self.connections.len() > 1 && self.spares.len() < SPARES_MAX {
-            self.spares.extend(self.connections[connection as usize].outbox.take_spare());
+        if self.connections.len() > 1
+            && let Some(spare) = self.connections[connection as usize].outbox.take_spare()
+            && self.spares.len() < SPARES_MAX.min(self.connections.len())
+        {
+            // (What more there is, because so many had something to say at once, is freed.)
+            self.spares.push(spare);
         }
         self.list_unasked(connection);
     }

@@ -171,6 +171,8 @@ pub(crate) struct Exchange {
     /// Keys for the opening requests, from a slot of their own.
     control: Key,
     connections: Vec<Connection>,
+    /// Over HTTP: a call was answered with success.
+    has_served: bool,
     /// What ends a request, for each revision that was spoken.
     tails: Vec<(Revision, Arc<Tail>)>,
     /// Memory for output that a connection had no more use for: a thousand connections with little to say need a few of these, which stay
@@ -275,6 +277,7 @@ impl Exchange {
         let lanes = settings.http.as_ref().map_or(1, |http| lanes_for(http, places));
         let mut exchange = Self {
             lanes,
+            has_served: false,
             tails: Vec::new(),
             spares: Vec::new(),
             scratch: Vec::new(),
@@ -376,6 +379,7 @@ impl Exchange {
             self.http_errand(connection as u32, message);
             return true;
         }
+        self.connections[connection].outbox.borrow(&mut self.spares);
         self.connections[connection].notify(method, params);
         self.mark_dirty(connection as u32);
         true
@@ -400,6 +404,7 @@ impl Exchange {
             self.stats.output_suppressed += 1;
             return;
         }
+        conn.outbox.borrow(&mut self.spares);
         encode::reply(conn.outbox.bytes(), id, member, value);
         self.mark_dirty(connection);
     }
@@ -500,6 +505,7 @@ impl Exchange {
         let conn = &mut self.connections[row.connection as usize];
         self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
+            conn.outbox.borrow(&mut self.spares);
             encode::cancelled(conn.outbox.bytes(), key, reason);
             self.stats.cancellations_sent += 1;
             self.mark_dirty(row.connection);

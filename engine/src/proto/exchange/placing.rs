@@ -281,8 +281,9 @@ impl Exchange {
             return;
         }
         let conn = &mut self.connections[connection as usize];
-        let start = conn.outbox.end();
         if conn.revision == parked.revision {
+            conn.outbox.borrow(&mut self.spares);
+            let start = conn.outbox.end();
             conn.outbox.bytes().extend_from_slice(&parked.frame);
             self.settle_in(connection, parked.key, start);
             self.stats.moved += 1;

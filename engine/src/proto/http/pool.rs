@@ -92,8 +92,8 @@ pub(crate) struct Pool {
     pub(crate) token: u64,
     /// The server has accepted it.
     pub(crate) token_proven: bool,
-    /// It has answered a call with success, in this session or one before.
-    pub(crate) has_served: bool,
+    /// Sessions in a row that ended with a 400 and carried no call.
+    pub(crate) sessions_refused: u32,
 }
 
 /// How far an opening has come.
@@ -162,7 +162,7 @@ impl Pool {
             retry: RETRY_DEFAULT,
             token: 0,
             token_proven: false,
-            has_served: false,
+            sessions_refused: 0,
         }
     }
 

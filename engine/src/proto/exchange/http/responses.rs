@@ -342,11 +342,15 @@ impl Exchange {
         let pool = self.http(connection);
         pool.set_load(lane, Load::Answered);
         let place = &mut pool.lanes[lane as usize];
-        pool.has_served |= is_ok(place.status);
+        let is_served = is_ok(place.status);
+        if is_served {
+            pool.sessions_refused = 0;
+        }
         if place.is_sent() {
             place.request.clear();
             (place.left, place.body_at) = (0, 0);
         }
+        self.has_served |= is_served;
         self.set_until(connection, lane, now.after(REST_OF_RESPONSE));
     }
 
@@ -484,10 +488,13 @@ impl Exchange {
         // Whatever the status says, it was executed.
         let has_result = names_call && error.is_none();
         let attempts = self.connections[connection as usize].attempts;
-        let proven = self.has_outlived(line) || self.replaces_session(now, connection);
+        // Whoever has been sent often enough is told what the server says, and no session is ended for that.
+        let may_try = self.correlation.get(key).is_some_and(|row| row.tries < TRIES_MAX);
+        let proven = may_try && (self.has_outlived(line) || self.replaces_session(now, connection));
         let has_session = self.lane(line).session.is_some();
         if has_session && (status == 404 && !has_result || status == 400 && !names_call && proven) {
             // The session is gone, and the call with it: it was not executed.
+            self.http(connection).sessions_refused += u32::from(status == 400 && !self.has_outlived(line));
             self.take_back(now, line, key, sink);
             self.end_session(now, line, sink);
             return;
@@ -504,7 +511,9 @@ impl Exchange {
                 let wait_s = self.lane(line).retry_after_s;
                 self.heed_refusal(now, connection, status, wait_s);
                 self.handle_answer(now, line, key.wire(), Outcome::Error(frame), sink);
-                if !proves_session {
+                if proves_session {
+                    self.http(connection).sessions_refused = 0;
+                } else {
                     self.connections[connection as usize].attempts = attempts;
                 }
             }
@@ -603,16 +612,14 @@ impl Exchange {
 
     /// Is a 400 that names no call a sign of the end of the session of now? One that has carried a call is replaced at once. One that has
     /// not may be wanting in something else, and sessions are not opened one after the other for a 400 that may be about the call
-    /// after all: on a server that has served calls a few of them in a row are replaced, each after a longer wait (it may be
-    /// starting again and again), else one is, and then none for as long as the longest wait.
+    /// after all: on a server that has served calls a few of them in a row are replaced, with pauses in between (it may be
+    /// starting again and again), else one is, and then none for as long as the longest wait. Nor is the last attempt spent on that.
     fn replaces_session(&mut self, now: Instant, connection: u32) -> bool {
-        let has_served = self.http(connection).has_served;
-        let unproven_max = if has_served { UNPROVEN_SESSIONS_MAX } else { 1 };
-        let unproven_max = unproven_max.min(self.settings.attempts_max.saturating_sub(1));
+        let refused_max = if self.has_served { UNPROVEN_SESSIONS_MAX } else { 1 };
+        let is_one_of_few = self.http(connection).sessions_refused < refused_max;
         let conn = &self.connections[connection as usize];
-        conn.attempts == 0
-            || conn.attempts < unproven_max
-            || now >= conn.retry_at.after(self.settings.backoff_cap)
+        let is_last_attempt = conn.attempts + 1 >= self.settings.attempts_max;
+        !is_last_attempt && (is_one_of_few || now >= conn.retry_at.after(self.settings.backoff_cap))
     }
 
     /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
