@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod array_limits;
 mod arrays;
 mod chaos;
 mod ctrl_c;
@@ -18,6 +19,7 @@ mod http_cancelled;
 mod http_chaos;
 mod http_events;
 mod http_floods;
+mod http_listening;
 mod http_refusals;
 mod http_sessions;
 mod http_sockets;

@@ -191,12 +191,16 @@ impl Exchange {
         let may_be_asked = |conn: &super::Connection| {
             conn.state() == State::Ready && batch::has_arrays(conn.revision) && conn.has_room()
         };
-        // The one that was opened last: if another program has come in place of one, this is it.
-        let asked = self.connections.iter().enumerate().filter(|(_, conn)| may_be_asked(conn));
-        let Some((connection, _)) = asked.max_by_key(|(_, conn)| conn.opened_as) else { return };
+        // While another shard asks, each call comes by here, and there may be ten thousand connections.
         if !self.memory.ask_for_arrays() {
             return;
         }
+        // The one that was opened last: if another program has come in place of one, this is it.
+        let asked = self.connections.iter().enumerate().filter(|(_, conn)| may_be_asked(conn));
+        let Some((connection, _)) = asked.max_by_key(|(_, conn)| conn.opened_as) else {
+            self.memory.asked_for_arrays();
+            return;
+        };
         let keys = [self.next_control_key(), self.next_control_key()];
         let (mut text, mut elements) = (Vec::new(), Vec::new());
         let mut assembly = Assembly::begin(&mut text, &mut elements);

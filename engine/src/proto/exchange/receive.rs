@@ -381,6 +381,11 @@ impl Exchange {
         };
         self.stats.server_requests += 1;
         let epoch = conn.epoch;
+        if self.is_http(connection) && self.has_outlived(line) {
+            // Of a session that is gone. A reply would go into the one of now, whose own request may have the same id.
+            return;
+        }
+        let conn = &self.connections[connection as usize];
         let legacy = match conn.revision {
             Some(revision) => revision.facts().server_requests,
             // During `initialize` only a legacy server can be talking.

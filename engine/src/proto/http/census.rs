@@ -16,6 +16,8 @@ pub(crate) struct Census {
     calls: usize,
     /// Lanes whose sockets are being opened.
     dialling: usize,
+    /// Lanes that wait for a socket which others will share.
+    waiting: usize,
     /// Lanes with neither a socket nor a load.
     free: usize,
     /// The same, a bit for each lane.
@@ -37,6 +39,7 @@ impl Census {
     pub(crate) fn leave(&mut self, at: usize, lane: &Lane) {
         self.calls -= usize::from(is_call(lane));
         self.dialling -= usize::from(lane.socket == Socket::Dialling);
+        self.waiting -= usize::from(lane.waits());
         if lane.is_free() {
             self.free -= 1;
             self.free_bits[at / 64] &= !(1 << (at % 64));
@@ -48,6 +51,7 @@ impl Census {
     pub(crate) fn enter(&mut self, at: usize, lane: &Lane) {
         self.calls += usize::from(is_call(lane));
         self.dialling += usize::from(lane.socket == Socket::Dialling);
+        self.waiting += usize::from(lane.waits());
         if lane.is_free() {
             self.free += 1;
             self.free_bits[at / 64] |= 1 << (at % 64);
@@ -60,6 +64,10 @@ impl Census {
 
     pub(crate) fn dialling(&self) -> usize {
         self.dialling
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     pub(crate) fn free(&self) -> usize {

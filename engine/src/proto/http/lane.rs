@@ -12,6 +12,7 @@
 use super::{h2::H2, reader::Reader};
 use crate::{
     base::{buffer::ReceiveBuffer, time::Instant},
+    proto::event::Why,
     slab::key::Key,
 };
 
@@ -63,7 +64,7 @@ pub(crate) enum Load {
 /// One socket and its exchange.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// This and `load` change through the pool only, which counts them.
+    /// This, `load` and `rides` change through the pool only, which counts them.
     pub(crate) socket: Socket,
     pub(crate) load: Load,
     /// HTTP/2 is spoken on its socket.
@@ -121,12 +122,15 @@ pub(crate) struct Together {
     pub(crate) refused: bool,
     /// It has named one of them in an answer, whether or not anybody waited for that still.
     pub(crate) named: bool,
+    /// One of its answers was longer than the bound, and it is not known whose.
+    pub(crate) oversized: Option<Why>,
 }
 
 impl Together {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         (self.live, self.answered, self.refused, self.named) = (0, 0, false, false);
+        self.oversized = None;
     }
 }
 

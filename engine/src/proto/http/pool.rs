@@ -73,6 +73,9 @@ pub(crate) struct Pool {
     pub(crate) dial_again_at: Instant,
     /// Whether the server has a stream for what it starts: until it refuses.
     pub(crate) listening: Listening,
+    /// It has had that stream in this session; and how often in a row it could not give it, though it might.
+    pub(crate) has_listened: bool,
+    pub(crate) listening_refusals: u32,
     /// What the opening's request asks.
     pub(crate) stage: Stage,
     /// What the opening has found out so far.
@@ -152,6 +155,8 @@ impl Pool {
             may_dial: true,
             dial_again_at: Instant::NEVER,
             listening: Listening::Off,
+            has_listened: false,
+            listening_refusals: 0,
             stage: Stage::Discover,
             found: None,
             pending_opening: None,
@@ -185,7 +190,28 @@ impl Pool {
     /// A lane's socket stands otherwise from now on.
     #[inline]
     pub(crate) fn set_socket(&mut self, lane: u32, socket: Socket) {
-        self.change(lane, |lane| lane.socket = socket);
+        self.change(lane, |lane| {
+            if socket == Socket::Dialling {
+                // Until it is dialled; the lane may have been before, in vain.
+                lane.dial_until = Instant::NEVER;
+            }
+            lane.socket = socket;
+        });
+    }
+
+    /// A lane's exchange rides on a carrier from now on.
+    pub(crate) fn ride(&mut self, lane: u32, carrier: u32) {
+        self.change(lane, |lane| lane.rides = Some(carrier));
+    }
+
+    /// It does no longer. On which it did.
+    pub(crate) fn alight(&mut self, lane: u32) -> Option<u32> {
+        self.change(lane, |lane| lane.rides.take())
+    }
+
+    /// Does any lane wait for a carrier?
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.census.waiting() > 0
     }
 
     /// The exchange of a lane is over ([`Lane::unload`]).
@@ -351,7 +377,7 @@ impl Pool {
         self.errands.clear();
         self.errand_bytes = 0;
         self.resumes.clear();
-        self.listening = Listening::Off;
+        (self.listening, self.has_listened, self.listening_refusals) = (Listening::Off, false, 0);
         (self.found, self.refusal, self.listing) = (None, None, None);
         (self.pending_opening, self.pages) = (None, 0);
         self.retry = RETRY_DEFAULT;
@@ -421,11 +447,13 @@ mod tests {
     fn a_dial_that_is_over_is_no_deadline() {
         let mut pool = Pool::new(&settings(), 4, 1 << 20);
         let until = Instant::from_ns(7);
-        pool.lanes[0].dial_until = until;
-        assert_eq!(pool.next_deadline(Duration::MAX), Instant::NEVER);
         pool.set_socket(0, Socket::Dialling);
+        pool.lanes[0].dial_until = until;
         assert_eq!(pool.next_deadline(Duration::MAX), until);
         pool.set_socket(0, Socket::None);
+        assert_eq!(pool.next_deadline(Duration::MAX), Instant::NEVER);
+        // When the lane was next used, the time of that dial had run out before it was dialled.
+        pool.set_socket(0, Socket::Dialling);
         assert_eq!(pool.next_deadline(Duration::MAX), Instant::NEVER);
     }
 }

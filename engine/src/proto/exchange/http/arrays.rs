@@ -5,10 +5,10 @@
 //!
 //! | response | the calls that were not answered |
 //! |---|---|
-//! | 400, 404, 405, 413, 415, 422 that names none of the calls; or nothing but an error -32600 or -32700 without an id | were not executed: each goes again, by itself |
+//! | 400, 404, 405, 413, 415, 422 whose body, read as JSON, names none of the calls, none of which has been answered; or nothing but an error -32600 or -32700 without an id | were not executed: each goes again, by itself |
 //! | 404 for a session, 401 while somebody brings another token, 400 for a session with an error that is none of -32600, -32602, -32700 | the same, and what the status means besides; no word on arrays |
 //! | another status | end as a single call with that status would |
-//! | a success that answers some, or none | `ConnectionLost`, `Unknown` |
+//! | a success that answers some, or none | `ConnectionLost`, `Unknown`; `Oversized` if some answer was too long for us |
 //! | none: the socket was lost | `Unknown`; if no byte had left, they go again |
 //!
 //! Each time but the second and the last, arrays of half as many calls are tried from then on, down to none. (Also after other
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     base::{buffer::FrameRef, time::Instant},
+    policy::concurrency::Pushback,
     proto::{
         batch::{ArrayVerdict, Element},
         correlation::{NO_LANE, Row},
@@ -123,6 +124,13 @@ impl Exchange {
         rows
     }
 
+    /// Is, or was, this a call of the lane's array? It is asked of every message; most name a call that has not ended.
+    fn is_of_array(&mut self, line: u32, key: Key) -> bool {
+        let (connection, lane) = self.of_line(line);
+        let row = self.correlation.find(key, connection);
+        row.is_some_and(|row| row.lane == lane as u32) || self.lane(line).array.keys.contains(&key)
+    }
+
     /// Every call of the array is dealt with; the rest of its response may still come.
     fn array_is_over(&mut self, line: u32) {
         self.set_load(line, Load::Answered);
@@ -164,9 +172,16 @@ impl Exchange {
     // Responses.
 
     /// What is the body good for that answers an array or a probe?
-    pub(super) fn array_want(&mut self, connection: u32, ok: bool, by_media: Want) -> Want {
-        // Over HTTP+SSE the answers come on the stream of events and nowhere else.
-        if ok && self.http(connection).dialect == Dialect::Events { Want::Nothing } else { by_media }
+    pub(super) fn array_want(&mut self, connection: u32, status: u16, load: Load, by_media: Want) -> Want {
+        if is_ok(status) {
+            // Over HTTP+SSE the answers come on the stream of events and nowhere else.
+            let comes_elsewhere = self.http(connection).dialect == Dialect::Events;
+            return if comes_elsewhere { Want::Nothing } else { by_media };
+        }
+        // Calls go again if this names none of them, so it is looked at whatever it says that it is: many a server's error is JSON by another
+        // name, or by none.
+        let is_looked_at = load == Load::Array && is_refusal_of_arrays(status);
+        if is_looked_at { Want::Json } else { by_media }
     }
 
     /// One message of a successful response.
@@ -190,9 +205,8 @@ impl Exchange {
         if let Id::Number(id) = envelope.id
             && let Some(key) = Key::from_wire(id)
         {
-            let together = &mut self.lane(line).array;
-            if together.keys.contains(&key) {
-                together.named = true;
+            if self.is_of_array(line, key) {
+                self.lane(line).array.named = true;
             } else {
                 self.is_anothers(line, Key::NONE, &envelope);
             }
@@ -220,7 +234,7 @@ impl Exchange {
             return;
         }
         let calls = together.keys.len();
-        let has_answered = together.answered > 0;
+        let (has_answered, oversized) = (together.answered > 0, together.oversized);
         self.array_is_over(line);
         if rows.is_empty() {
             // It may have been another's if it answered none that were given up meanwhile.
@@ -230,8 +244,10 @@ impl Exchange {
         // It may have been another's.
         self.lane(line).keep_alive = false;
         self.array_failed(calls);
-        self.blame("the response to an array ended without an answer to each of its calls");
-        self.end_rows(now, &rows, Why::ConnectionLost, Fate::Unknown, sink);
+        if oversized.is_none() {
+            self.blame("the response to an array ended without an answer to each of its calls");
+        }
+        self.end_rows(now, &rows, oversized.unwrap_or(Why::ConnectionLost), Fate::Unknown, sink);
     }
 
     /// The server answered an array with a status that is no success; `frame` is the JSON text it sent along.
@@ -244,7 +260,7 @@ impl Exchange {
     ) {
         let (connection, _) = self.of_line(line);
         let (status, again) = (self.lane(line).status, self.lane(line).again);
-        let calls = self.lane(line).array.keys.len();
+        let (calls, answered) = (self.lane(line).array.keys.len(), self.lane(line).array.answered > 0);
         let has_session = self.lane(line).session.is_some();
         let named = frame.map_or(Named::None, |frame| self.names(line, frame.bytes()));
         if named == Named::Others {
@@ -259,7 +275,8 @@ impl Exchange {
         }
         let is_gone = status == 404 && has_session && named != Named::OwnWithResult;
         let is_no_word = status == 400 && has_session && named == Named::None && is_no_word_on_arrays(frame);
-        if again || is_gone || is_no_word {
+        // (Over HTTP+SSE an answer may have come on the stream of events before the status did: then the server was at work.)
+        if !answered && (again || is_gone || is_no_word) {
             // (After a 400 the calls go again alone, and what that says of the session is theirs to find out.)
             self.take_array_back(now, line, sink);
             if is_gone && !again {
@@ -267,12 +284,16 @@ impl Exchange {
             }
             return;
         }
+        let wait_s = self.lane(line).retry_after_s;
         if let Some(frame) = frame.filter(|_| named != Named::None) {
             // It is about these calls, so it was not about the array; the others have no answer of their own.
+            self.heed_refusal(now, connection, status, wait_s);
             self.handle_frame(now, line, frame, sink);
-        } else if matches!(status, 400 | 404 | 405 | 413 | 415 | 422) {
+        } else if is_refusal_of_arrays(status) && !answered {
             self.disband(now, line, sink);
             return;
+        } else {
+            self.heed_refusal(now, connection, status, wait_s);
         }
         let answered = self.lane(line).array.answered > 0;
         let rows = self.array_rows(line);
@@ -360,15 +381,29 @@ impl Exchange {
         why: Why,
         sink: &mut impl Sink,
     ) {
-        let is_one = oversized.head.trim_ascii_start().first() == Some(&b'{');
-        if is_one && let Some(id) = envelope::id_at_edges(&oversized.head, &oversized.tail) {
-            // One event of several. It answers one of the calls, so the server has not refused all of them.
-            let key = Key::from_wire(id);
-            let array = &mut self.lane(line).array;
-            array.named |= key.is_some_and(|key| array.keys.contains(&key));
-            self.end_unusable(now, line, id, why, sink);
+        let is_event_of_one = oversized.head.trim_ascii_start().first() == Some(&b'{');
+        if is_event_of_one {
+            if envelope::method(&oversized.head).is_some() {
+                // A notification, or a request of the server's. The answers are still to come.
+                return;
+            }
+            // It answers one of the calls, so the server has not refused all of them.
+            match envelope::id_at_edges(&oversized.head, &oversized.tail) {
+                Some(id) => {
+                    let is_named = Key::from_wire(id).is_some_and(|key| self.is_of_array(line, key));
+                    self.lane(line).array.named |= is_named;
+                    self.end_unusable(now, line, id, why, sink);
+                }
+                None => {
+                    let array = &mut self.lane(line).array;
+                    (array.named, array.oversized) = (true, Some(why));
+                }
+            }
             return;
         }
+        // All of the answers are in it, or nearly; those of an array of half as many calls may not be too long.
+        let calls = self.lane(line).array.keys.len();
+        self.array_failed(calls);
         let rows = self.array_rows(line);
         self.array_is_over(line);
         self.end_rows(now, &rows, why, Fate::Unknown, sink);
@@ -405,6 +440,9 @@ impl Exchange {
             self.array_is_over(line);
         } else {
             self.array_is_over(line);
+            if !rows.is_empty() {
+                self.push_back(now, connection, Pushback::Lost);
+            }
             self.end_rows(now, &rows, Why::ConnectionLost, Fate::Unknown, sink);
         }
     }
@@ -435,14 +473,19 @@ impl Exchange {
         }
         if matches!(why, Why::TimedOut { .. }) {
             self.suspect_carrier(line);
+            self.push_back(now, connection, Pushback::TimedOut);
         }
-        let mut message = Vec::new();
-        encode::cancelled(&mut message, key, reason);
-        self.stats.cancellations_sent += 1;
-        self.http_errand(connection, message);
+        // A session that is known to be gone has no such call any more.
+        if !self.has_outlived(line) {
+            let mut message = Vec::new();
+            encode::cancelled(&mut message, key, reason);
+            self.stats.cancellations_sent += 1;
+            self.http_errand(connection, message);
+        }
         let conn = &mut self.connections[connection as usize];
         conn.window.owe();
         conn.orphans.add(now, key, matches!(why, Why::TimedOut { .. }));
+        self.left_unanswered(now, connection);
         let debt = self.settings.orphan_debt;
         self.next_care = self.next_care.min(now.after(debt));
         let place = self.lane(line);
@@ -528,6 +571,11 @@ enum Named {
     Own,
     /// Some of the calls, one at least with a result: what it says was executed.
     OwnWithResult,
+}
+
+/// Is this status about the request as a whole, so that nothing of it was executed?
+fn is_refusal_of_arrays(status: u16) -> bool {
+    matches!(status, 400 | 404 | 405 | 413 | 415 | 422)
 }
 
 /// Is this an error, and one about something else than the message? So some servers say that they have forgotten a session.

@@ -101,7 +101,8 @@ impl Exchange {
 
     /// Puts lanes that wait for a carrier on one, as far as there is room, and asks for another if there is not.
     pub(super) fn board(&mut self, now: Instant, connection: u32) {
-        if !self.http(connection).multiplexes {
+        let pool = self.http(connection);
+        if !pool.multiplexes || !pool.has_waiting() {
             return;
         }
         for lane in 0..self.lanes {
@@ -126,8 +127,10 @@ impl Exchange {
         pool.lanes[carrier as usize].h2 = Some(machine);
         match sent {
             Ok(()) => {
-                let place = &mut self.http(connection).lanes[lane as usize];
-                (place.rides, place.keep_alive, place.idle_since) = (Some(carrier), true, now);
+                let pool = self.http(connection);
+                pool.ride(lane, carrier);
+                let place = &mut pool.lanes[lane as usize];
+                (place.keep_alive, place.idle_since) = (true, now);
                 self.mark_line_dirty(self.line_of(connection, carrier));
                 true
             }
@@ -317,11 +320,11 @@ impl Exchange {
         } else {
             place.left = place.left.max(1);
         }
-        let carrier = place.rides.take();
-        let is_refused = unprocessed && carrier.is_some_and(|carrier| self.is_carrying(line, carrier));
-        if is_refused && self.lane(line).load == Load::Errand {
-            // What a carrier that goes on refuses, it might refuse for ever, at the speed of the wire.
-            let (connection, _) = self.of_line(line);
+        let (connection, lane) = self.of_line(line);
+        let carrier = self.http(connection).alight(lane as u32);
+        if unprocessed && carrier.is_some() && self.lane(line).load == Load::Errand {
+            // What a server refuses, on a carrier that goes on or on each new one that it says goodbye to at once, it might refuse for ever, at the
+            // speed of the wire.
             let refusals = &mut self.http(connection).errand_refusals;
             *refusals = refusals.saturating_add(1);
             if *refusals > REFUSALS_MAX {
@@ -333,7 +336,6 @@ impl Exchange {
             && unprocessed
             && self.refused_too_often(key)
         {
-            let (connection, _) = self.of_line(line);
             self.unload(line);
             self.reset_lane(line);
             self.blame(reason);
@@ -344,16 +346,8 @@ impl Exchange {
             self.http_exchange_lost(now, line, reason, true, sink);
         }
         if let Some(carrier) = carrier {
-            let (connection, _) = self.of_line(line);
             self.rest_carrier(connection, carrier);
         }
-    }
-
-    /// Does a carrier of this line's connection go on?
-    fn is_carrying(&mut self, line: u32, carrier: u32) -> bool {
-        let (connection, _) = self.of_line(line);
-        let machine = &self.http(connection).lanes[carrier as usize].h2;
-        machine.as_ref().is_some_and(|machine| machine.is_closing().is_none())
     }
 
     /// Counts a refusal. A server that refuses each stream at once would otherwise be asked again at the speed of the wire.
@@ -367,7 +361,10 @@ impl Exchange {
     /// A lane that rode gives its place on the carrier back.
     pub(super) fn alight(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
-        let Some(carrier) = self.lane(line).rides.take() else { return };
+        if self.lane(line).rides.is_none() {
+            return;
+        }
+        let Some(carrier) = self.http(connection).alight(lane as u32) else { return };
         let carrier_line = self.line_of(connection, carrier);
         if let Some(machine) = &mut self.lane(carrier_line).h2 {
             machine.reset(lane as u32);

@@ -47,7 +47,10 @@ impl Exchange {
     pub(super) fn http_begin(&mut self, now: Instant, connection: u32) {
         let known =
             self.memory.recall().or(self.settings.revision.filter(|pinned| pinned.era() == Era::Legacy));
-        let events = self.http(connection).dialect == Dialect::Events || self.memory.is_events_only();
+        // What an opening that failed has taken it for is no proof.
+        let events =
+            self.memory.is_events_only() || self.settings.http.as_ref().is_some_and(|http| http.events_only);
+        self.http(connection).dialect = if events { Dialect::Events } else { Dialect::Streamable };
         let conn = &mut self.connections[connection as usize];
         conn.dialling = false;
         if self.settings.is_plain {
@@ -289,6 +292,10 @@ impl Exchange {
                 if matches!(status, 400 | 404 | 405)
                     && self.settings.revision.is_none_or(|one| one == Revision::V2024_11_05) =>
             {
+                if self.renews_later(now, connection, &reason) {
+                    // Exchanges go on that are none of HTTP+SSE.
+                    return;
+                }
                 self.http(connection).refusal = Some(format!("{reason} (HTTP {status})"));
                 self.http(connection).dialect = Dialect::Events;
                 self.ask_for_endpoint(connection);

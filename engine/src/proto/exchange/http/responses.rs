@@ -191,13 +191,13 @@ impl Exchange {
                 Want::Nothing
             }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
-            Load::Array | Load::ArrayProbe => self.array_want(connection, ok, by_media),
+            Load::Array | Load::ArrayProbe => self.array_want(connection, head.status, load, by_media),
             Load::Resumed(_) | Load::Events | Load::Listening => {
-                if by_media == Want::Events {
-                    Want::Events
-                } else {
-                    Want::Nothing
+                if load == Load::Listening && by_media == Want::Events {
+                    let pool = self.http(connection);
+                    (pool.has_listened, pool.listening_refusals) = (true, 0);
                 }
+                if by_media == Want::Events { Want::Events } else { Want::Nothing }
             }
             Load::Errand => {
                 // A notification is acknowledged by a 202 and nothing else. A message may have been meant for another request.
@@ -419,14 +419,7 @@ impl Exchange {
                 };
                 self.http_no_stream(now, connection, status, &reason, sink);
             }
-            Load::Listening => {
-                if ok || lane.again {
-                    self.listen_again(now, connection);
-                } else {
-                    // 405: it has no such stream. That is no error.
-                    self.http(connection).listening = crate::proto::http::pool::Listening::Off;
-                }
-            }
+            Load::Listening => self.listening_ended(now, line, sink),
             Load::Delete => {
                 self.shut_all(connection);
                 return;
@@ -624,7 +617,7 @@ impl Exchange {
 
     /// Did the request on this line name a session that is known to be gone? What the server says of that one is no word on
     /// the session of now.
-    pub(super) fn has_outlived(&mut self, line: u32) -> bool {
+    pub(in crate::proto::exchange) fn has_outlived(&mut self, line: u32) -> bool {
         let (connection, _) = self.of_line(line);
         let epoch = self.connections[connection as usize].epoch;
         self.lane(line).session.is_some_and(|session| session != epoch)

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use super::responses::is_ok;
 use crate::{
     base::time::Instant,
     proto::{
+        busy,
         event::{Fate, Sink, Why},
         exchange::Exchange,
         http::{
@@ -22,6 +24,9 @@ use crate::{
 
 /// However short a wait the server names: a stream that ends at once must not become a busy loop.
 const RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// A server that may be without such a stream is asked for one so often, if it says each time that it is not well.
+const LISTENING_REFUSALS_MAX: u32 = 5;
 
 /// However long a wait the server names.
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -40,9 +45,44 @@ impl Exchange {
         self.stats.streams_resumed += 1;
     }
 
+    /// The response to the GET for what the server starts has ended.
+    pub(super) fn listening_ended(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        let lane = self.lane(line);
+        let (status, again, has_session) = (lane.status, lane.again, lane.session.is_some());
+        let told = Duration::from_secs(lane.retry_after_s.unwrap_or(0).into());
+        let pool = self.http(connection);
+        if is_ok(status) || again {
+            self.listen_again(now, connection);
+        } else if status == 404 && has_session && pool.has_listened {
+            // Many a server without such a stream has no better word for that than 404. Where there was one it is about the session.
+            pool.listening = Listening::Off;
+            self.end_session(now, line, sink);
+        } else if (status == 408 || busy::is_ailing_status(status))
+            && (pool.has_listened || pool.listening_refusals < LISTENING_REFUSALS_MAX)
+        {
+            let doubled = 2u32.saturating_pow(pool.listening_refusals.min(10));
+            pool.listening_refusals += 1;
+            let wait = (self.retry_wait(connection) * doubled).max(told).min(RETRY_MAX);
+            self.listen_at(now.after(wait), connection);
+        } else {
+            // 405: it has no such stream. That is no error.
+            pool.listening = Listening::Off;
+        }
+    }
+
     /// The stream for what the server starts has ended.
     pub(super) fn listen_again(&mut self, now: Instant, connection: u32) {
         let at = now.after(self.retry_wait(connection));
+        self.listen_at(at, connection);
+    }
+
+    fn listen_at(&mut self, at: Instant, connection: u32) {
+        if self.connections[connection as usize].state() != State::Ready {
+            // What opens next asks for a stream of its own.
+            self.http(connection).listening = Listening::Off;
+            return;
+        }
         self.http(connection).listening = Listening::At(at);
         self.next_care = self.next_care.min(at);
     }
@@ -107,6 +147,13 @@ impl Exchange {
         self.next_care = self.next_care.min(retry_at);
         let resumes = std::mem::take(&mut self.http(connection).resumes);
         self.http(connection).forget_session();
+        // A server that has forgotten a session may hold its stream for ever, and there will be another.
+        for lane in 0..self.lanes {
+            let line = self.line_of(connection, lane);
+            if self.lane(line).load == Load::Listening {
+                self.shut(line);
+            }
+        }
         for resume in resumes {
             // What it was to go on with has been forgotten by the server.
             self.give_back(now, connection);
