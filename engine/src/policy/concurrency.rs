@@ -13,9 +13,10 @@
 //!   has hardly a call in the queue: then it is others who fill it. This is what bounds clients that share a server, who each
 //!   would gain by taking more;
 //! - **pushback**: a refusal, time-outs, a lost connection cut the window to seven eighths, once in a round trip. The window at which it
-//!   happened is a ceiling for the next 64 epochs.
+//!   happened is a ceiling for the next 64 epochs; one that needs more than four round trips for its answers counts for more.
 //!
-//! A window that is less than four fifths used proves nothing, and nothing is decided on it.
+//! A window that is less than four fifths used proves nothing, and nothing is decided on it. Answers that came together (in one read, in
+//! one array) were all in flight until then, so each counts as many places as the first.
 //!
 //! Units: calls, nanoseconds. Cost of an answer: two additions and a compare. Owner: one connection, on one thread; time is an argument.
 //! Always: `min <= limit <= max`. Proof: `any_story_keeps_the_window_in_bounds` below, `tests/simulation/capacity`.
@@ -41,6 +42,9 @@ pub(crate) struct Concurrency {
     answers: u32,
     /// Calls in flight, added up over the answers of this epoch.
     places: u64,
+    /// When the last answer came, and how many were in flight before those that came with it.
+    heard_at: Instant,
+    heard_of: u32,
     /// Answers at which something is to be done next.
     due: u32,
     /// The answers that come first belong to the window before; they are not measured.
@@ -107,6 +111,10 @@ pub(crate) enum Change {
     Pushed {
         pause: Duration,
     },
+    /// Not cut again, but told for how long no call is to be sent.
+    Paused {
+        pause: Duration,
+    },
 }
 
 /// What a doubling has to bring: BBR's quarter.
@@ -153,7 +161,7 @@ const QUEUE_STANDS: f64 = 1.75;
 /// Trials that do not pay make the rests between them longer, up to so many epochs: a trial costs up to an eighth of the rate.
 const REST_MAX: u32 = 6;
 
-/// Epochs for which a pushback's window is a ceiling.
+/// Epochs, of four round trips each, for which a pushback's window is a ceiling.
 const CEILING_EPOCHS: u32 = 64;
 
 /// Answers of an epoch of cruising: so many, and four for each place. Random service times of 48 answers have an error of 14 %;
@@ -168,7 +176,8 @@ const RISE_NS_MIN: u64 = 1_000_000;
 const CRUISE_NS_MIN: u64 = 4_000_000;
 
 /// Time-outs count if there is one for every so many answers: a lone one says something of its call, not of the server. Epochs are
-/// not asked, of which one may be a few answers old; but answers of long ago make up for no more than two.
+/// not asked, of which one may be a few answers old; but answers of long ago make up for no more than two. The first time-out of all is
+/// a lone one.
 const ANSWERS_PER_TIMEOUT: u32 = 16;
 const ANSWERS_IN_HAND_MAX: u32 = 2 * ANSWERS_PER_TIMEOUT;
 
@@ -193,6 +202,8 @@ impl Concurrency {
             phase: Phase::Rise { best: 0.0, at: min, misses: 0 },
             answers: 0,
             places: 0,
+            heard_at: Instant::NEVER,
+            heard_of: 0,
             due: 0,
             settling: true,
             since: Instant::default(),
@@ -207,7 +218,7 @@ impl Concurrency {
             round_trip_ns: 0.0,
             ceiling: (u32::MAX, 0),
             deaf_until: Instant::default(),
-            answers_in_hand: 0,
+            answers_in_hand: ANSWERS_PER_TIMEOUT,
             pause: Duration::ZERO,
         };
         law.settle(1);
@@ -231,7 +242,11 @@ impl Concurrency {
     pub(crate) fn answered(&mut self, now: Instant, in_flight: u32) -> Option<Change> {
         self.answers += 1;
         self.answers_in_hand = (self.answers_in_hand + 1).min(ANSWERS_IN_HAND_MAX);
-        self.places += u64::from(in_flight);
+        if now != self.heard_at {
+            (self.heard_at, self.heard_of) = (now, in_flight);
+        }
+        self.heard_of = self.heard_of.max(in_flight);
+        self.places += u64::from(self.heard_of);
         if in_flight <= 1 {
             self.idle_since = Some(now);
         }
@@ -255,8 +270,12 @@ impl Concurrency {
             Pushback::Refused { wait } => wait.map(|wait| wait.min(PAUSE_MAX)),
             Pushback::TimedOut | Pushback::Lost => None,
         };
-        if now < self.deaf_until && told.is_none_or(|wait| wait.is_zero()) {
-            return None;
+        if now < self.deaf_until {
+            // It was sent before the cut, as others were that are refused with it. How long it is to wait is news.
+            let wait = told.filter(|wait| !wait.is_zero())?;
+            self.pause = wait;
+            self.deaf_until = self.deaf_until.max(now.after(wait));
+            return Some(Change::Paused { pause: wait });
         }
         let round_trip = (self.round_trip_ns as u64).max(DEAF_NS_MIN);
         // A look at the server's own time has hardly a call in flight: what pushes back are calls from before.
@@ -337,7 +356,12 @@ impl Concurrency {
     fn decide(&mut self, now: Instant, rate: f64, places: f64) -> Option<Change> {
         let before = self.limit;
         let is_used = places >= USED * f64::from(self.limit);
-        self.ceiling.1 = self.ceiling.1.saturating_sub(1);
+        // With few places an epoch takes many round trips to have its answers.
+        let aged = match self.phase {
+            Phase::Base { .. } | Phase::Trial { .. } => (ANSWERS_MIN / (ROUNDS * self.limit)).max(1),
+            Phase::Rise { .. } | Phase::Drain { .. } => 1,
+        };
+        self.ceiling.1 = self.ceiling.1.saturating_sub(aged);
         match self.phase {
             Phase::Rise { best, at, misses } => {
                 let paid = rate >= RISE_PAYS * best && self.stretch() <= STRETCH_MAX;
@@ -603,6 +627,62 @@ mod tests {
         assert_eq!(law.pushed_back(Instant::from_ns(now + 1_000_000), refused), None, "the same round trip");
         after(&mut law, &mut now, 8_000, |window| f64::from(window) * 100.0);
         assert!(law.limit() < before && law.limit() > before * 7 / 8, "{} of {before}", law.limit());
+    }
+
+    /// Each of them cut it once more: twenty refusals of one burst took a window of 64 to 1, with a ceiling of 2.
+    #[test]
+    fn a_burst_of_refusals_that_say_how_long_cuts_once() {
+        let (mut law, mut now) = (Concurrency::new(1, 256), 0);
+        after(&mut law, &mut now, 20_000, |window| f64::from(window) * 100.0);
+        let before = law.limit();
+        let refused = |seconds| Pushback::Refused { wait: Some(Duration::from_secs(seconds)) };
+        let pause = Duration::from_secs(1);
+        assert_eq!(law.pushed_back(Instant::from_ns(now), refused(1)), Some(Change::Pushed { pause }));
+        for n in 1..64 {
+            let told = law.pushed_back(Instant::from_ns(now + n), refused(1));
+            assert_eq!(told, Some(Change::Paused { pause }));
+        }
+        assert_eq!(law.limit(), before * 7 / 8);
+        let longer = law.pushed_back(Instant::from_ns(now + 64), refused(3));
+        assert_eq!(longer, Some(Change::Paused { pause: pause * 3 }), "the longest is what counts");
+        let during = now + 2_500_000_000;
+        assert_eq!(law.pushed_back(Instant::from_ns(during), Pushback::Refused { wait: None }), None);
+        assert_eq!(law.limit(), before * 7 / 8);
+    }
+
+    /// It was 64 epochs of 49 answers: nearly an hour for calls of a second, one at a time.
+    #[test]
+    fn a_ceiling_at_the_bottom_ends_after_some_hundred_round_trips() {
+        let (mut law, mut now) = (Concurrency::new(1, 256), 0);
+        let idle = |window: u32| f64::from(window);
+        law.pushed_back(Instant::from_ns(now), Pushback::Lost);
+        assert_eq!(law.limit(), 1);
+        after(&mut law, &mut now, 500, idle);
+        assert!(law.settled > 1, "after 500 calls of a second, one at a time");
+    }
+
+    #[test]
+    fn the_first_time_out_of_all_says_nothing_of_the_server() {
+        let mut law = Concurrency::new(1, 256);
+        assert_eq!(law.pushed_back(Instant::from_ns(0), Pushback::TimedOut), None);
+        assert!(matches!(law.phase, Phase::Rise { .. }));
+        assert!(law.pushed_back(Instant::from_ns(0), Pushback::TimedOut).is_some(), "a second one does");
+    }
+
+    /// Of a window that is answered by one array, half seemed to be in use, and it was never raised.
+    #[test]
+    fn a_window_that_is_answered_all_together_was_all_in_use() {
+        let (mut law, mut now) = (Concurrency::new(8, 256), 0);
+        for _ in 0..200 {
+            now += 10_000_000;
+            let window = law.limit();
+            law.begun(Instant::from_ns(now));
+            now += 10_000_000;
+            for left in (1..=window).rev() {
+                law.answered(Instant::from_ns(now), left);
+            }
+        }
+        assert_eq!(law.settled, 256, "each place pays");
     }
 
     #[test]

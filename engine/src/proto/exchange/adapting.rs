@@ -113,6 +113,7 @@ impl Exchange {
         let before = law.limit();
         if let Some(change) = law.pushed_back(now, pushback) {
             match pushback {
+                _ if matches!(change, Change::Paused { .. }) => {}
                 Pushback::Refused { .. } => self.stats.window_cuts_refused += 1,
                 Pushback::TimedOut => self.stats.window_cuts_timed_out += 1,
                 Pushback::Lost => self.stats.window_cuts_lost += 1,
@@ -146,12 +147,12 @@ impl Exchange {
             Change::Trial => {}
             Change::Raised => self.stats.window_raises += 1,
             Change::Flat => self.stats.window_cuts_flat += 1,
-            Change::Pushed { pause } if !pause.is_zero() => {
+            Change::Pushed { pause } | Change::Paused { pause } if !pause.is_zero() => {
                 let until = now.after(pause);
                 conn.pacing.pause_until(until);
                 self.next_care = self.next_care.min(until);
             }
-            Change::Pushed { .. } => {}
+            Change::Pushed { .. } | Change::Paused { .. } => {}
         }
         conn.window.set_limit(if conn.pacing.is_held() { 0 } else { limit });
         self.list(connection);
