@@ -212,3 +212,26 @@ fn dropped_answers_cancel_their_calls() {
     client.close();
     assert_eq!((client.stats().live, client.stats().failed), (0, 0));
 }
+
+/// A batch is a job of the shard's, of which it can name 65,536 at a time; those that came after them were told that the client is closed.
+#[test]
+fn batches_wait_for_a_place_when_there_are_too_many() {
+    const MANY: u64 = 66_000;
+    let target = Target::tcp(&[]);
+    let client = connect(&target, Config::builder().in_flight(64));
+    // While these are under way none of the others is.
+    let slow = ToolCall::new("sleep", &json!({"ms": 2_000})).expect("an object");
+    let held: Vec<_> = (0..64).map(|_| client.batch().calls([slow.clone()]).send()).collect();
+    let many: Vec<_> = (0..MANY).map(|n| client.batch().calls([echo(n)]).send()).collect();
+    for answers in held {
+        assert!(answers.wait().iter().all(Result::is_ok));
+    }
+    for (n, answers) in (0..).zip(many) {
+        let outcomes = answers.wait();
+        assert_eq!(outcomes.len(), 1);
+        assert_eq!(outcomes[0].as_ref().expect("an answer").text(), message(n));
+    }
+    client.close();
+    let stats = client.stats();
+    assert_eq!((stats.submitted, stats.answered, stats.live), (MANY + 64, MANY + 64, 0), "{stats:?}");
+}

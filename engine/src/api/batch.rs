@@ -226,6 +226,7 @@ fn begin_job(engine: &Engine, shard: usize, calls: Vec<(u64, Body, Patience)>) -
         claim.calls.push((index, claim.bodies.len()));
     }
     job.claims.push(claim);
+    job.is_whole_now();
     // The claims first: the shard finds all of them in the turn in which it meets the job.
     let handle = &engine.handles[shard];
     handle.command(Command::Job(Arc::clone(&job)));
@@ -330,8 +331,9 @@ impl<T> Unpin for BatchAnswers<T> {}
 impl<T> Drop for BatchAnswers<T> {
     fn drop(&mut self) {
         if let Way::Job { shard, job } = &self.way {
-            job.leave();
-            self.engine.handles[*shard].announce_claim();
+            if job.leave() {
+                self.engine.handles[*shard].announce_claim();
+            }
         }
     }
 }

@@ -349,8 +349,9 @@ impl<I: Iterator<Item = ToolCall> + Unpin> futures_core::Stream for Bulk<I> {
 impl<I: Iterator<Item = ToolCall>> Drop for Bulk<I> {
     fn drop(&mut self) {
         for (job, handle) in self.jobs.iter().zip(&self.engine.handles) {
-            job.leave();
-            handle.announce_claim();
+            if job.leave() {
+                handle.announce_claim();
+            }
         }
     }
 }

@@ -159,11 +159,19 @@ impl<Q, A> Cell<Q, A> {
         self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Clears a cell whose caller has gone, as the shard; the slot may be released afterwards.
+    /// Clears a cell whose caller has gone, as the shard; the slot may be released afterwards. What the call has left in it, `clear` sees: an
+    /// answer only if one was written before it was known that nobody waits.
     ///
     /// # Safety
     /// Only after [`Delivered::Abandoned`] or [`Self::is_abandoned`], once.
-    pub(crate) unsafe fn bury(&self) {
+    pub(crate) unsafe fn bury(&self, clear: impl FnOnce(&mut Q, &mut A)) {
+        self.question.with_mut(|question| {
+            self.answer.with_mut(|answer| {
+                // SAFETY: ABANDONED: the caller has gone, and the cell is the shard's alone until it is released.
+                let (question, answer) = unsafe { (&mut *question, &mut *answer) };
+                clear(question, answer);
+            });
+        });
         // SAFETY: the caller took its waker back in `abandon` and has gone; the cell is the shard's alone.
         let waker = self.waker.with_mut(|waker| unsafe { (*waker).take() });
         self.phase.store(IDLE, Ordering::Relaxed);
@@ -352,7 +360,7 @@ mod tests {
                         // SAFETY: as above.
                         prop_assert!(matches!(unsafe { cell.answer(|_| ()) }, Delivered::Abandoned), "the twin disagrees");
                         // SAFETY: as above.
-                        unsafe { cell.bury() };
+                        unsafe { cell.bury(|question, _| *question = 0) };
                         *twin = Twin::Idle;
                     }
                     (Step::Take, Twin::Answered(n)) => {
@@ -389,7 +397,7 @@ mod loom_tests {
             }
             Delivered::Abandoned => {
                 // SAFETY: told so just now.
-                unsafe { cell.bury() };
+                unsafe { cell.bury(|question, answer| (*question, *answer) = (0, 0)) };
                 true
             }
         }

@@ -182,7 +182,11 @@ impl ShardHandle {
 
     pub(crate) fn command(&self, command: Command) {
         self.commands.push(command);
+        // The bell's fence stands between the push and the look at `closed`.
         self.ring_bell();
+        if self.closed.load(Ordering::Relaxed) {
+            self.refuse_commands();
+        }
     }
 
     /// A bulk job has a new claim.
@@ -318,13 +322,7 @@ impl ShardHandle {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.refuse_all();
-        while let Some(command) = self.commands.pop() {
-            match command {
-                Command::Notify(note) => note.end(Some(self.why_closed())),
-                Command::Job(job) => job.abandon(self.why_closed()),
-                Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
-            }
-        }
+        self.refuse_commands();
         self.relay.hand_on();
         self.room.tell_all();
         contained(|| self.status.changed.notify(usize::MAX));
@@ -336,6 +334,17 @@ impl ShardHandle {
             let failure = Failure { why: self.why_closed(), fate: Fate::NotSent };
             if let Some(waker) = self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)) {
                 wake(waker);
+            }
+        }
+    }
+
+    /// Ends all commands that no shard will take any more.
+    fn refuse_commands(&self) {
+        while let Some(command) = self.commands.pop() {
+            match command {
+                Command::Notify(note) => note.end(Some(self.why_closed())),
+                Command::Job(job) => job.abandon(self.why_closed()),
+                Command::Cancel(_) | Command::Respond { .. } | Command::Drain | Command::Close => {}
             }
         }
     }
@@ -357,7 +366,7 @@ mod hand_over {
 
     use std::task::{Poll, Waker};
 
-    use super::{CallCell, Delivered, Question, Reply};
+    use super::{CallCell, Delivered, Question, Reply, trim};
 
     pub(crate) fn pose(cell: &CallCell, write: impl FnOnce(&mut Question)) {
         // SAFETY: called by `submit` only, right after it has reserved the slot or taken it from those that were drawn.
@@ -380,7 +389,7 @@ mod hand_over {
             Delivered::ToCaller(waker) => waker,
             Delivered::Abandoned => {
                 // SAFETY: told so just now, and told once.
-                unsafe { cell.bury() };
+                unsafe { cell.bury(trim) };
                 release();
                 None
             }
@@ -406,7 +415,7 @@ mod hand_over {
 
 pub(crate) use hand_over::{abandon, answer_cell, poll, pose, question, take};
 
-/// Trims the buffers of a slot whose call was large.
+/// Trims the buffers of a slot whose call was large, when its answer has been taken or its caller has gone.
 pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
     question.body.clear();
     if question.body.capacity() > SLOT_BUFFER_BYTES_KEPT {
@@ -478,5 +487,51 @@ impl Latch {
             }
             listener.await;
         }
+    }
+}
+
+#[cfg(all(test, not(any(volley_loom, volley_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{shard::runner::job::JobShared, slab::key::KeyLayout};
+
+    fn handle(slots: u32) -> ShardHandle {
+        let slab = Slab::new(KeyLayout::for_slots(slots, 0, 1), slots, Cell::new);
+        let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
+        ShardHandle::new(slab, slots, standing, Arc::new(Room::new()))
+    }
+
+    /// Only whoever took an answer trimmed its slot: a hundred long calls that were all given up kept their bodies for as long as the client stood.
+    #[test]
+    fn a_call_that_was_given_up_leaves_no_long_body() {
+        let handle = handle(4);
+        let pose = |bytes| {
+            handle.submit(false, |_, question| question.body.resize(bytes, b'x')).expect("there is a place")
+        };
+        let keys: Vec<Key> = (0..4).map(|_| pose(1 << 20)).collect();
+        for key in keys {
+            let cell = handle.slab.get(key).expect("a live key");
+            assert!(abandon(cell), "it was not answered");
+            assert_eq!(handle.pop_call(), Some(key));
+            let failure = Failure { why: Why::Cancelled, fate: Fate::NotSent };
+            assert!(handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)).is_none());
+        }
+        for _ in 0..4 {
+            let key = pose(1);
+            let kept =
+                question(handle.slab.get(key).expect("a live key"), |question| question.body.capacity());
+            assert!(kept <= SLOT_BUFFER_BYTES_KEPT, "{kept} bytes");
+        }
+    }
+
+    /// What came after the end stood in the queue until the client went, as no shard would take it.
+    #[test]
+    fn a_command_that_comes_after_the_end_is_ended() {
+        let handle = handle(1);
+        handle.close(false);
+        let job = Arc::new(JobShared::default());
+        handle.command(Command::Job(Arc::clone(&job)));
+        assert!(job.is_abandoned());
+        assert_eq!(Arc::strong_count(&job), 1, "nobody else holds it");
     }
 }

@@ -1,9 +1,14 @@
 //! The desk where a shard's outcomes are handed out: to single calls through their cells, to bulk jobs in batches, and what
 //! the server starts to the porter.
 //!
-//! Owner: the shard's thread. Wakes are gathered during a turn and done at its end in one go.
+//! Jobs stand in numbered places, which are used again; there may be tens of thousands for a while (a batch is one). A turn looks at those that
+//! have outcomes; at all that are open only if a claim has been announced, or some are left that found no room, and then only until the room is full.
+//!
+//! Owner: the shard's thread. Wakes are gathered during a turn and done at its end in one go. Always: `open` has each place with a job
+//! once, `vacant` the others, `told` those with outcomes that their consumers have not been woken for.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     task::Waker,
 };
@@ -38,8 +43,11 @@ const INDEX_BITS: u32 = 48;
 /// Notifications of the caller that may wait for a connection; more are refused.
 const NOTES_MAX: usize = INBOUND_QUEUE_MAX;
 
-/// Jobs of one shard at a time; a further one waits for nothing but memory, so this is a bound on the tag only.
+/// Jobs of one shard at a time, as the tag can name no more; further ones wait until one of them is over.
 const JOBS_MAX: usize = 1 << (64 - INDEX_BITS);
+
+/// With no job open, so many places are kept.
+const PLACES_KEPT: usize = 64;
 
 /// A job's consumer is woken when its outcomes are this part of what is still in flight: a quarter of a window costs
 /// one wake instead of the two to four of its slices, and the claims that wait keep the wire busy meanwhile.
@@ -57,6 +65,25 @@ struct Job {
     unwoken: u64,
     /// Turns since the first of them.
     held: u32,
+    is_told: bool,
+    /// Where it stands among those that are open.
+    at: u32,
+}
+
+impl Job {
+    fn new(shared: Arc<JobShared>, at: u32) -> Self {
+        let batch = Batch::default();
+        Self { shared, claim: None, batch, in_flight: 0, unwoken: 0, held: 0, is_told: false, at }
+    }
+
+    /// Will nothing come of it any more?
+    fn is_over(&self) -> bool {
+        self.in_flight == 0
+            && self.claim.is_none()
+            && self.batch.is_empty()
+            && self.shared.is_whole()
+            && self.shared.claims.is_empty()
+    }
 }
 
 /// Where outcomes go.
@@ -72,8 +99,20 @@ pub(crate) struct Desk {
     /// The same of callers that block their threads.
     blocked: Vec<Waker>,
     jobs: Vec<Option<Job>>,
-    /// Whose turn it is.
+    /// Places with a job, and those without.
+    open: Vec<u32>,
+    vacant: Vec<u32>,
+    told: Vec<u32>,
+    /// Scratch of `hand_out`: jobs that are over.
+    over: Vec<u32>,
+    /// Jobs that wait for a place.
+    waiting: VecDeque<Arc<JobShared>>,
+    /// Whose turn it is, of those that are open.
     next_job: usize,
+    /// How many claims had been announced when the jobs were looked at; none if one was opened since.
+    claims_seen: Option<u64>,
+    /// Some job may have a claim.
+    has_claims: bool,
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
     notifications_dropped: u64,
@@ -100,7 +139,14 @@ impl Desk {
             wakers: Vec::new(),
             blocked: Vec::new(),
             jobs: Vec::new(),
+            open: Vec::new(),
+            vacant: Vec::new(),
+            told: Vec::new(),
+            over: Vec::new(),
+            waiting: VecDeque::new(),
             next_job: 0,
+            claims_seen: None,
+            has_claims: false,
             notes: Vec::new(),
             notifications_dropped: 0,
             draining: false,
@@ -111,31 +157,55 @@ impl Desk {
     // Bulk jobs.
 
     pub(crate) fn open_job(&mut self, shared: Arc<JobShared>) {
-        let job = Job { shared, claim: None, batch: Batch::default(), in_flight: 0, unwoken: 0, held: 0 };
-        match self.jobs.iter().position(Option::is_none) {
-            Some(place) => self.jobs[place] = Some(job),
-            None if self.jobs.len() < JOBS_MAX => self.jobs.push(Some(job)),
-            None => job.shared.abandon(Why::Closed),
+        let place = self.vacant.pop().or_else(|| {
+            let next = self.jobs.len();
+            (next < JOBS_MAX).then(|| {
+                self.jobs.push(None);
+                next as u32
+            })
+        });
+        match place {
+            Some(place) => {
+                self.jobs[place as usize] = Some(Job::new(shared, self.open.len() as u32));
+                self.open.push(place);
+                // What its consumer has announced may have been seen before it stood here.
+                self.claims_seen = None;
+            }
+            None => self.waiting.push_back(shared),
         }
+    }
+
+    fn open_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.open.iter().filter_map(|place| self.jobs[*place as usize].as_ref())
     }
 
     /// Puts calls of the jobs on connections that have room, in turn.
     pub(crate) fn feed(&mut self, now: Instant, exchange: &mut Exchange) {
         self.send_notes(now, exchange);
-        if self.jobs.iter().all(Option::is_none) {
+        if self.open.is_empty() {
             return;
         }
-        self.close_left_jobs(now, exchange);
+        // Whoever leaves announces that as well.
+        let claims = Some(self.handle.claims());
+        if std::mem::replace(&mut self.claims_seen, claims) != claims {
+            self.has_claims = true;
+            self.close_left_jobs(now, exchange);
+        }
+        if !self.has_claims {
+            return;
+        }
         if let Some(why) = exchange.refuses_own(now) {
             self.fail_claims(Failure { why, fate: Fate::NotSent });
+            self.has_claims = false;
             return;
         }
         loop {
             let mut any = false;
-            for n in 0..self.jobs.len() {
+            for n in 0..self.open.len() {
                 // A claim at a time from each, and where the room ends the next one begins when there is some again: so a long job
                 // does not starve a short one.
-                let place = (self.next_job + n) % self.jobs.len();
+                let turn = (self.next_job + n) % self.open.len();
+                let place = self.open[turn] as usize;
                 let Some(job) = &mut self.jobs[place] else { continue };
                 let mut took = false;
                 if job.claim.is_none() {
@@ -146,7 +216,7 @@ impl Desk {
                 let together = exchange.may_gather(now, claim.together);
                 while claim.left() > 0 {
                     let Ok(taken) = submit_some(now, exchange, place, claim, together) else {
-                        self.next_job = place + usize::from(took);
+                        self.next_job = turn + usize::from(took);
                         return;
                     };
                     claim.taken += taken;
@@ -159,39 +229,70 @@ impl Desk {
                 }
             }
             if !any {
+                self.has_claims = false;
                 return;
             }
         }
     }
 
     fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
-        for place in 0..self.jobs.len() {
-            if let Some(job) = self.jobs[place].as_ref().filter(|job| job.shared.has_left()) {
-                // The job stays in its place while its calls are cancelled, so that their outcomes have somewhere to go. Most
-                // have none left: a batch is over when all its calls are.
-                if job.in_flight > 0 {
-                    exchange.cancel_owned(
-                        now,
-                        |owner| owner.kind == OwnerKind::Drawn && owner.tag >> INDEX_BITS == place as u64,
-                        self,
-                    );
-                }
-                // The last to know it, it may be, and with it a waker of somebody's.
-                let left = self.jobs[place].take();
-                contained(|| drop(left));
+        let of_place = |place: &u32| self.jobs[*place as usize].as_ref();
+        let has_left = |place: &u32| of_place(place).is_some_and(|job| job.shared.has_left());
+        let mut left: Vec<u32> = self.open.iter().copied().filter(has_left).collect();
+        if left.is_empty() {
+            return;
+        }
+        left.sort_unstable();
+        // Jobs stay in their places while their calls are cancelled, so that the outcomes have somewhere to go. Most have none left: a
+        // batch is over when all its calls are. All calls of the shard are looked at, so once for all that have left.
+        if left.iter().filter_map(of_place).any(|job| job.in_flight > 0) {
+            let is_left = |tag: u64| left.binary_search(&((tag >> INDEX_BITS) as u32)).is_ok();
+            exchange.cancel_owned(now, |owner| owner.kind == OwnerKind::Drawn && is_left(owner.tag), self);
+        }
+        self.told.retain(|place| left.binary_search(place).is_err());
+        left.into_iter().for_each(|place| self.close_job(place));
+        self.fill_places();
+    }
+
+    fn close_job(&mut self, place: u32) {
+        let Some(job) = self.jobs[place as usize].take() else { return };
+        self.open.swap_remove(job.at as usize);
+        if let Some(&moved) = self.open.get(job.at as usize)
+            && let Some(moved) = &mut self.jobs[moved as usize]
+        {
+            moved.at = job.at;
+        }
+        self.vacant.push(place);
+        // The last to know it, it may be, and with it a waker of somebody's.
+        contained(|| drop(job));
+    }
+
+    /// After jobs were closed.
+    fn fill_places(&mut self) {
+        if self.open.is_empty() && self.jobs.len() > PLACES_KEPT {
+            (self.jobs, self.vacant, self.open) = (Vec::new(), Vec::new(), Vec::new());
+        }
+        for _ in 0..self.waiting.len().min(JOBS_MAX - self.open.len()) {
+            if let Some(shared) = self.waiting.pop_front() {
+                self.open_job(shared);
             }
         }
     }
 
     pub(crate) fn fail_claims(&mut self, failure: Failure) {
-        for job in self.jobs.iter_mut().flatten() {
+        for place in &self.open {
+            let Some(job) = &mut self.jobs[*place as usize] else { continue };
             if let Some(claim) = job.claim.take() {
                 for &(index, _) in &claim.calls[claim.taken..] {
                     job.batch.fail(index, failure);
                 }
+                if !std::mem::replace(&mut job.is_told, true) {
+                    self.told.push(*place);
+                }
             }
             job.shared.refuse_claims(failure);
         }
+        self.waiting.iter().for_each(|shared| shared.refuse_claims(failure));
     }
 
     /// From now on the last call may be the end of everything, whoever waits for it.
@@ -205,11 +306,16 @@ impl Desk {
             // As above.
             contained(|| drop(job));
         }
+        for shared in self.waiting.drain(..) {
+            contained(|| shared.abandon(why));
+        }
+        (self.open, self.vacant, self.told) = (Vec::new(), Vec::new(), Vec::new());
     }
 
     /// Has no job a call that is not yet in flight?
     pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.iter().flatten().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
+        self.waiting.iter().all(|shared| shared.claims.is_empty())
+            && self.open_jobs().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
     }
 
     // Notifications of the caller.
@@ -248,20 +354,31 @@ impl Desk {
     /// consumer is woken when there is enough for it, when the turn had nothing to read (`more` may come otherwise), or after a few
     /// turns.
     pub(crate) fn hand_out(&mut self, more: bool, relays: bool) {
-        for job in self.jobs.iter_mut().flatten() {
+        let jobs = &mut self.jobs;
+        self.told.retain(|place| {
+            let Some(job) = &mut jobs[*place as usize] else { return false };
             if !job.batch.is_empty() {
                 job.unwoken += job.batch.len() as u64;
                 let spare = job.shared.spare_batches.pop().unwrap_or_else(|| Batch::like(&job.batch));
                 job.shared.push(std::mem::replace(&mut job.batch, spare));
             }
-            if job.unwoken == 0 {
-                continue;
-            }
             job.held += 1;
             if !more || job.unwoken * WAKE_SHARE >= job.in_flight || job.held >= HELD_TURNS_MAX {
-                (job.unwoken, job.held) = (0, 0);
+                (job.unwoken, job.held, job.is_told) = (0, 0, false);
+                if job.is_over() {
+                    // Its consumer may hold what came of it for as long as it likes, and others wait for a place.
+                    job.shared.is_over_now();
+                    self.over.push(*place);
+                }
                 job.shared.wake();
             }
+            job.is_told
+        });
+        if !self.over.is_empty() {
+            let mut over = std::mem::take(&mut self.over);
+            over.drain(..).for_each(|place| self.close_job(place));
+            self.over = over;
+            self.fill_places();
         }
         if relays {
             self.handle.relay.leave(&mut self.wakers);
@@ -369,6 +486,9 @@ impl Sink for Desk {
                 if let Some(job) = self.jobs.get_mut(place as usize).and_then(Option::as_mut) {
                     job.in_flight -= 1;
                     job.batch.push(index, &call, self.copies_short);
+                    if !std::mem::replace(&mut job.is_told, true) {
+                        self.told.push(place as u32);
+                    }
                 }
             }
         }
@@ -397,7 +517,7 @@ impl Sink for Desk {
         !self.wakers.is_empty()
             || !self.blocked.is_empty()
             || self.draining && self.has_ended
-            || self.jobs.iter().flatten().any(|job| job.unwoken > 0 || !job.batch.is_empty())
+            || !self.told.is_empty()
     }
 
     fn body(&mut self, key: Key, write: &mut dyn FnMut(&[u8])) {

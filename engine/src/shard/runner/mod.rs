@@ -34,6 +34,9 @@ use desk::Desk;
 /// Longest sleep of an idle shard; only a bound, every event ends it earlier.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
+/// Longest sleep of a shard that closes.
+const CLOSING_WAIT_MAX: Duration = Duration::from_millis(1);
+
 /// The state of the thread, or of the task.
 pub(crate) struct Runner {
     shard: Shard,
@@ -155,7 +158,13 @@ impl Runner {
         self.share_room(now);
         // Drained, it closes after this turn, and nothing else may come that would end its sleep.
         let has_drained = self.draining && self.shard.exchange.is_idle() && self.desk.is_idle();
-        let wait = if self.closing || has_drained { Duration::ZERO } else { self.look_after_relayed(now) };
+        let wait = match self.closing {
+            _ if has_drained => Duration::ZERO,
+            // The end is an event like others, or a deadline; what is neither is looked for now and then.
+            true if sleeps => CLOSING_WAIT_MAX,
+            true => Duration::ZERO,
+            false => self.look_after_relayed(now),
+        };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
         let mut pace = Self::pace(&gate, &self.shard, has_read);
