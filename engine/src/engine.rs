@@ -15,7 +15,10 @@ use std::{
 };
 
 use crate::{
-    base::sync::{Listener, Mutex},
+    base::{
+        limits::LINES_FOR_KEPT_CHUNKS_MAX,
+        sync::{Listener, Mutex},
+    },
     config::{
         Config,
         dial::Dial,
@@ -122,6 +125,8 @@ impl Engine {
             settings.http = endpoint.http_settings(&config);
             let is_http = settings.http.is_some();
             let exchange = Exchange::new(settings, Arc::new(view), layout, slots, magazine);
+            // On many lines, as over HTTP, a read seldom brings more than a few answers.
+            let copies_short = is_http || exchange.lines() > LINES_FOR_KEPT_CHUNKS_MAX;
             let on_stderr = values.on_stderr.clone();
             let spin = crew.spin(values.spin);
             let shard = Shard::new(exchange, Arc::clone(&dial), spin, values.close_grace, on_stderr)
@@ -132,7 +137,7 @@ impl Engine {
                 Arc::clone(&porter),
                 pool.clone(),
                 values.decode_offload_bytes,
-                is_http,
+                copies_short,
             );
             runners.push(Runner::new(shard, desk, Arc::clone(&handle)));
             handles.push(handle);

@@ -50,6 +50,10 @@ pub(crate) const CHUNK_BYTES_KEPT: usize = 1024 * 1024;
 /// How long a shard keeps the memory of its last long frame for the next one.
 pub(crate) const LONG_CHUNK_KEPT_FOR: Duration = Duration::from_secs(1);
 
+/// With more lines than these a bulk job's short answers are copied out of the chunks they were read into: each of those would hold a whole
+/// chunk for the few answers of one read, and there would soon be more of them than are kept.
+pub(crate) const LINES_FOR_KEPT_CHUNKS_MAX: usize = 8;
+
 /// Chunks a shard keeps for reuse.
 pub(crate) const CHUNKS_KEPT_MAX: usize = 32;
 
@@ -232,6 +236,7 @@ pub(crate) const CLAIM_BYTES_MAX: usize = 64 * 1024;
 const _: () = {
     assert!(SLOTS_MAX.is_power_of_two());
     assert!(READ_SLICE_BYTES <= CHUNK_BYTES);
+    assert!(LINES_FOR_KEPT_CHUNKS_MAX < CHUNKS_KEPT_MAX);
     assert!(OUTBOX_BYTES_KEPT <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH < OUTBOX_BYTES_MAX);
     assert!(OUTBOX_BYTES_HIGH_MIN <= OUTBOX_BYTES_HIGH && OUTBOX_BYTES_HIGH <= OUTBOX_BYTES_HIGH_ALL);
     assert!(FRAME_BYTES_MAX <= FRAME_BYTES_CEILING && FRAME_BYTES_CEILING <= u32::MAX as usize / 2);
