@@ -264,3 +264,23 @@ fn counters_show_what_the_last_turn_before_sleeping_ended() {
     assert_eq!(client.stats().cancelled, 1);
     pollster::block_on(client.close());
 }
+
+/// A shard polls before it sleeps as long as that brings answers; where they took longer than that, it went on polling for nothing.
+#[test]
+fn polling_that_brings_nothing_rests() {
+    let target = Target::tcp(&["--delay", "20ms"]);
+    let config = Config::builder().spin(Duration::from_micros(200)).build().unwrap();
+    let mut engine = Inline::connect(&target.endpoint(), &config).unwrap();
+    for n in 0..100 {
+        while engine.submit(&Tool::new("count"), b"{}", n).is_err() {
+            engine.turn(Duration::from_millis(100), |_, _, _| ()).unwrap();
+        }
+        let mut ended = 0;
+        while ended == 0 {
+            engine.turn(Duration::from_secs(10), |_, _, _| ended += 1).unwrap();
+        }
+    }
+    let stats = engine.stats();
+    assert!((16..70).contains(&(stats.spins - stats.spins_paid)), "{stats:?}");
+    engine.close(|_, _, _| ());
+}

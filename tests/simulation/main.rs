@@ -31,7 +31,7 @@ use world::World;
 const WORLDS: u64 = 2000;
 
 /// Counters that stay at zero: nothing lives on at the end, and no queue is so short here that it could be full.
-const UNSEEN: [&str; 18] = [
+const UNSEEN: [&str; 20] = [
     "live",
     "notifications_dropped",
     "output_suppressed",
@@ -53,6 +53,9 @@ const UNSEEN: [&str; 18] = [
     "http_idle_closed",
     "http_idle_retired",
     "streams_resumed",
+    // The worlds have no shard, which is what polls.
+    "spins",
+    "spins_paid",
 ];
 
 /// Steps of a world, at most.

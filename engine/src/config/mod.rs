@@ -294,7 +294,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a shard polls before it sleeps. Default 0 (sleep at once): polling pays only where a core is to spare.
+    /// How long a shard polls before it sleeps. Default 0 (sleep at once): polling pays only where a core is to spare, and 20 to 50 us are
+    /// enough. Where it brings nothing sixteen times in a row, because answers take longer, it rests, and is tried now and then (ADR 0027).
     #[must_use]
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;

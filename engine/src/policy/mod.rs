@@ -3,3 +3,4 @@
 pub(crate) mod backoff;
 pub(crate) mod concurrency;
 pub(crate) mod overlap;
+pub(crate) mod polling;

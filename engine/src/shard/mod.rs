@@ -42,6 +42,7 @@ use crate::{
         time::Instant,
     },
     config::dial::Dial,
+    policy::polling::Polling,
     proto::{
         event::{Sink, Why},
         exchange::Exchange,
@@ -100,6 +101,8 @@ pub(crate) struct Shard {
     /// Some line has more on stderr than it was allowed to bring in one turn.
     stderr_more: bool,
     spin: Duration,
+    /// Whether polling pays: for callers while no call is in flight, and for answers.
+    polling: [Polling; 2],
     close_grace: Duration,
     on_stderr: Option<SeeStderr>,
     /// Turns, and bytes read, since the poll was last looked at.
@@ -142,6 +145,15 @@ const LAST_READS_MAX: usize = 64;
 /// With so many lines what is known of each has left the cache by its next turn.
 const TOUCHED_LINES_MIN: usize = 512;
 
+/// What polling brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    Nothing,
+    Bytes,
+    /// Something else to be done.
+    Work,
+}
+
 /// With at most so many connections a spinning shard reads them directly instead of asking the poll.
 const SPIN_READS_MAX: usize = 4;
 
@@ -166,6 +178,7 @@ impl Shard {
             next_address_at: Instant::NEVER,
             stderr_more: false,
             spin,
+            polling: Default::default(),
             close_grace,
             on_stderr,
             unlooked_turns: 0,
@@ -238,14 +251,16 @@ impl Shard {
             return Ok(self.read_some(sink));
         }
         let mut has_work = self.has_work(sink);
-        if !self.spin.is_zero() && !has_work {
-            if self.spin_for_bytes(sink, gate)? {
+        let mut now = now;
+        let awaits = usize::from(!self.exchange.is_idle());
+        if !self.spin.is_zero() && !has_work && self.polling[awaits].is_due() {
+            if self.spin_for_bytes(wait_max, awaits, sink, gate)? {
                 return Ok(true);
             }
             has_work = self.has_work(sink);
+            // Else the turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
+            now = self.clock.now();
         }
-        // The turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
-        let now = if self.spin.is_zero() { now } else { self.clock.now() };
         let until_deadline = self.next_deadline().since(now);
         let may_sleep = !has_work && gate.may_sleep();
         let wait = if may_sleep {
@@ -362,9 +377,35 @@ impl Shard {
         }
     }
 
-    /// Polls without sleeping until something was read, somebody pushed something, a deadline has come, or the spin is over.
-    fn spin_for_bytes(&mut self, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<bool> {
-        let until = self.clock.now().after(self.spin).min(self.next_deadline());
+    /// Polls without sleeping until something was read, somebody pushed something, a deadline has come, or the time for it is over. Says
+    /// whether anything was read. `awaits`: for answers, or for callers alone.
+    fn spin_for_bytes(
+        &mut self,
+        wait_max: Duration,
+        awaits: usize,
+        sink: &mut impl Sink,
+        gate: &impl Gate,
+    ) -> io::Result<bool> {
+        if gate.has_news() {
+            // It would have been seen without any polling.
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        let spun_out = now.after(self.spin);
+        let until = spun_out.min(now.after(wait_max)).min(self.next_deadline());
+        let brought = self.poll_until(until, sink, gate)?;
+        let stats = self.exchange.stats_mut();
+        stats.spins += 1;
+        stats.spins_paid += u64::from(brought != Brought::Nothing);
+        if brought != Brought::Nothing {
+            self.polling[awaits].paid();
+        } else if until == spun_out {
+            self.polling[awaits].was_vain();
+        }
+        Ok(brought == Brought::Bytes)
+    }
+
+    fn poll_until(&mut self, until: Instant, sink: &mut impl Sink, gate: &impl Gate) -> io::Result<Brought> {
         // Of bytes a read tells, of all else only the poll.
         let awaits_more = self
             .lines
@@ -373,7 +414,7 @@ impl Shard {
             .any(|line| line.connecting || line.awaits_room || line.transport.has_unsent());
         loop {
             if gate.has_news() {
-                return Ok(false);
+                return Ok(Brought::Work);
             }
             if self.lines.len() <= SPIN_READS_MAX && !awaits_more {
                 for at in 0..self.lines.len() as u32 {
@@ -386,21 +427,21 @@ impl Shard {
                         self.keep_readable(at);
                     }
                     if drained != Drained::Nothing {
-                        return Ok(true);
+                        return Ok(Brought::Bytes);
                     }
                 }
             } else {
                 self.look(Duration::ZERO, sink)?;
                 if self.read_some(sink) {
-                    return Ok(true);
+                    return Ok(Brought::Bytes);
                 }
                 // What the poll told of may have been room to write, and whoever waits for that is told after the turn.
                 if self.exchange.has_work() || self.exchange.has_changed() {
-                    return Ok(false);
+                    return Ok(Brought::Work);
                 }
             }
             if self.clock.now() >= until {
-                return Ok(false);
+                return Ok(Brought::Nothing);
             }
             std::hint::spin_loop();
         }

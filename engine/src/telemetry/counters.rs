@@ -133,6 +133,10 @@ counters! {
     refusals,
     /// Times that one of several connections was left alone for a while, because it refused or failed calls in a row.
     rests,
+    /// Times that a shard polled before it slept, as [`ConfigBuilder::spin`](crate::ConfigBuilder::spin) asks for.
+    spins,
+    /// Of those, the ones that brought something.
+    spins_paid,
     /// Bytes read.
     bytes_in,
     /// Bytes written.
