@@ -226,3 +226,41 @@ fn a_connection_that_is_silent_to_many_calls_is_retired() {
         books_balance(&client).await;
     });
 }
+
+/// The server answers its opening and then reads nothing more. Calls time out, few of them as they are long, so the connection was not suspect; but
+/// its output was full, and no further call was ever put there: those of a bulk job, which have no time until they are, waited for ever.
+#[test]
+fn a_connection_whose_output_stands_still_is_retired() {
+    const CALLS: u64 = 400;
+    story(async {
+        let server = ByteServer::tcp("modern", |number, peer| {
+            if number == 0 {
+                peer.next_call();
+                std::thread::park();
+            }
+            peer.answer_all();
+        });
+        let client =
+            connect(server.endpoint(), |config| config.in_flight(1024).timeout(Duration::from_secs(2))).await;
+        let mut outcomes = client.bulk((0..CALLS).map(|n| long_echo(n, 100_000)));
+        let (mut answered, mut timed_out) = (0, 0);
+        while let Some((n, outcome)) = outcomes.next().await {
+            match outcome {
+                Ok(_) => answered += 1,
+                Err(error) => {
+                    assert_eq!(
+                        (error.kind(), error.fate()),
+                        (ErrorKind::Timeout, Fate::Unknown),
+                        "{n}: {error}"
+                    );
+                    timed_out += 1;
+                }
+            }
+        }
+        assert_eq!(answered + timed_out, CALLS);
+        let stats = books_balance(&client).await;
+        assert_eq!((stats.retired, stats.connects, stats.timed_out), (1, 2, timed_out), "{stats:?}");
+        assert!(timed_out > 0 && timed_out <= 512, "few enough to be no suspicion: {timed_out}");
+        client.close().await;
+    });
+}

@@ -330,10 +330,10 @@ impl<T> Unpin for BatchAnswers<T> {}
 
 impl<T> Drop for BatchAnswers<T> {
     fn drop(&mut self) {
-        if let Way::Job { shard, job } = &self.way {
-            if job.leave() {
-                self.engine.handles[*shard].announce_claim();
-            }
+        if let Way::Job { shard, job } = &self.way
+            && job.leave()
+        {
+            self.engine.handles[*shard].announce_claim();
         }
     }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     /// When to try again, in `Backoff`.
     pub(crate) retry_at: Instant,
     pub(crate) backoff: Backoff,
+    /// How much of its output had left when it was first seen to be clogged, and when that was, or `NEVER`.
+    clogged: (u64, Instant),
 }
 
 impl Connection {
@@ -131,6 +133,7 @@ impl Connection {
             is_forgiven: false,
             retry_at: Instant::NEVER,
             backoff,
+            clogged: (0, Instant::NEVER),
             attempts: 0,
             dialling: false,
             listed: false,
@@ -204,6 +207,25 @@ impl Connection {
         since.map_or(Instant::NEVER, |since| since.max(self.last_heard).after(silence))
     }
 
+    /// Is it a stream that takes no more calls, as its output is full, and on which no call is left?
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.state == State::Ready
+            && self.http.is_none()
+            && self.outbox_room() == 0
+            && self.window.calls() == 0
+    }
+
+    /// Looks whether anything of a clogged output has left since it was looked at last. `true`: nothing, for so long.
+    pub(crate) fn stands_still(&mut self, now: Instant, silence: Duration) -> bool {
+        let left = self.outbox.end() - self.outbox.waiting().len() as u64;
+        if !self.is_clogged() {
+            self.clogged = (left, Instant::NEVER);
+        } else if self.clogged.1 == Instant::NEVER || self.clogged.0 != left {
+            self.clogged = (left, now);
+        }
+        self.clogged.1.after(silence) <= now
+    }
+
     /// The next moment at which this connection wants to be looked at.
     pub(crate) fn next_deadline(
         &self,
@@ -215,6 +237,7 @@ impl Connection {
             State::Backoff => self.retry_at,
             State::Starting if self.dialling => self.attempt_deadline,
             State::Probing | State::Initializing => self.opening_deadline,
+            State::Ready => self.clogged.1.after(silence),
             _ => Instant::NEVER,
         };
         let own = match &self.http {
@@ -261,6 +284,7 @@ impl Connection {
         self.dirty = false;
         self.busy_retries = 0;
         self.write_again_at = Instant::NEVER;
+        self.clogged = (0, Instant::NEVER);
         let unsent = self.notes.len() as u64;
         self.notes.clear();
         unsent

@@ -154,6 +154,10 @@ enum Brought {
     Work,
 }
 
+/// Even if it reads its lines directly a spinning shard asks the poll once in so many times: what a child has to say on stderr, or an opening's answer, no
+/// such read brings.
+const ROUNDS_PER_LOOK: u32 = 64;
+
 /// With at most so many connections a spinning shard reads them directly instead of asking the poll.
 const SPIN_READS_MAX: usize = 4;
 
@@ -251,7 +255,7 @@ impl Shard {
             return Ok(self.read_some(sink));
         }
         let mut has_work = self.has_work(sink);
-        let mut now = now;
+        let (mut now, mut wait_max) = (now, wait_max);
         let awaits = usize::from(!self.exchange.is_idle());
         if !self.spin.is_zero() && !has_work && self.polling[awaits].is_due() {
             if self.spin_for_bytes(wait_max, awaits, sink, gate)? {
@@ -260,6 +264,7 @@ impl Shard {
             has_work = self.has_work(sink);
             // Else the turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
             now = self.clock.now();
+            wait_max = wait_max.saturating_sub(now.since(self.turned_at));
         }
         let until_deadline = self.next_deadline().since(now);
         let may_sleep = !has_work && gate.may_sleep();
@@ -412,11 +417,13 @@ impl Shard {
             .iter()
             .flatten()
             .any(|line| line.connecting || line.awaits_room || line.transport.has_unsent());
+        let mut round = 0;
         loop {
+            round = (round + 1) % ROUNDS_PER_LOOK;
             if gate.has_news() {
                 return Ok(Brought::Work);
             }
-            if self.lines.len() <= SPIN_READS_MAX && !awaits_more {
+            if self.lines.len() <= SPIN_READS_MAX && !awaits_more && round != 0 {
                 for at in 0..self.lines.len() as u32 {
                     if !self.exchange.expects(at) {
                         continue;

@@ -33,6 +33,10 @@ pub(super) const PROBES_MAX: u32 = 2;
 /// Between two looks at all lines lies at least so much for each of them: 1 ms for a thousand.
 const CARE_NS_PER_LINE: u64 = 1_000;
 
+/// A connection that ended with no call on it and has been silent for so long ended because nobody used it: proxies do that. It counts as no
+/// failure.
+const IDLE_BEFORE_ITS_END: Duration = Duration::from_secs(5);
+
 impl Exchange {
     // What it is told.
 
@@ -520,7 +524,10 @@ impl Exchange {
         if event == Event::Lost {
             self.down_why = Why::Unreachable;
         }
-        let was_ready = self.connections[connection as usize].state() == State::Ready;
+        let conn = &self.connections[connection as usize];
+        let was_ready = conn.state() == State::Ready;
+        let was_idle =
+            was_ready && conn.window.calls() == 0 && now.since(conn.last_heard) >= IDLE_BEFORE_ITS_END;
         self.leave_ready(now, connection, event == Event::Lost);
         self.count_noise(connection);
         self.end_calls_on(now, connection, None, sink);
@@ -534,6 +541,11 @@ impl Exchange {
         }
         let conn = &mut self.connections[connection as usize];
         conn.counted = (0, 0);
+        if was_idle {
+            // It did nothing wrong, nor would a further one.
+            conn.attempts = 0;
+            conn.backoff.reset();
+        }
         let never_proven = conn.attempts > 0;
         conn.inbox.clear(&mut self.pool);
         self.stats.notifications_unsent += conn.forget_transport(frame_bytes_max);
@@ -684,17 +696,22 @@ impl Exchange {
         false
     }
 
-    /// Retires a connection on which many calls have timed out and nothing at all was heard. A single time-out never does.
+    /// Retires a connection on which many calls have timed out and nothing at all was heard. A single time-out never does, unless it was that of
+    /// the last call on a connection whose output is full and which the server has stopped to read: no other would ever be put there.
     fn suspect(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         let silence = self.settings.silence;
-        let conn = &self.connections[connection as usize];
-        if conn.suspect_at(silence) <= now {
+        let conn = &mut self.connections[connection as usize];
+        let reason = if conn.suspect_at(silence) <= now {
             let bound = conn.silent_calls_max();
-            self.stats.retired += 1;
-            self.unwanted.push_back(connection);
-            let reason =
-                format!("the server answered none of more than {bound} calls and was silent for {silence:?}");
-            self.handle_lost(now, connection, &reason, sink);
-        }
+            format!("the server answered none of more than {bound} calls and was silent for {silence:?}")
+        } else if conn.stands_still(now, silence) {
+            let bytes = conn.outbox.waiting().len();
+            format!("the server read nothing of {bytes} bytes for {silence:?}")
+        } else {
+            return;
+        };
+        self.stats.retired += 1;
+        self.unwanted.push_back(connection);
+        self.handle_lost(now, connection, &reason, sink);
     }
 }

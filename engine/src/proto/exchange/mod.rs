@@ -480,7 +480,10 @@ impl Exchange {
     /// Ends a call that may be on a connection without an answer: the server is told, and the window remembers.
     fn abort(&mut self, now: Instant, key: Key, why: Why, reason: &str, sink: &mut impl Sink) {
         let Some(&row) = self.correlation.get(key) else { return };
+        let silence = self.settings.silence;
         if row.connection == NO_CONNECTION {
+            // Perhaps no connection takes any more, and will not.
+            self.next_care = self.next_care.min(now.after(silence));
             self.fail(now, key, why, Fate::NotSent, sink);
             return;
         }
@@ -503,7 +506,8 @@ impl Exchange {
             self.left_unanswered(now, row.connection);
         }
         let conn = &mut self.connections[row.connection as usize];
-        self.next_care = self.next_care.min(now.after(self.settings.orphan_debt));
+        let look_at = if conn.is_clogged() { now } else { conn.suspect_at(silence) };
+        self.next_care = self.next_care.min(now.after(self.settings.orphan_debt)).min(look_at);
         if conn.outbox.waiting().len() < OUTBOX_BYTES_MAX {
             conn.outbox.borrow(&mut self.spares);
             encode::cancelled(conn.outbox.bytes(), key, reason);
