@@ -226,7 +226,7 @@ fn begin_job(engine: &Engine, shard: usize, calls: Vec<(u64, Body, Patience)>) -
         claim.calls.push((index, claim.bodies.len()));
     }
     job.claims.push(claim);
-    job.is_whole_now();
+    job.mark_whole();
     // The claims first: the shard finds all of them in the turn in which it meets the job.
     let handle = &engine.handles[shard];
     handle.command(Command::Job(Arc::clone(&job)));

@@ -367,7 +367,7 @@ impl Desk {
                 (job.unwoken, job.held, job.is_told) = (0, 0, false);
                 if job.is_over() {
                     // Its consumer may hold what came of it for as long as it likes, and others wait for a place.
-                    job.shared.is_over_now();
+                    job.shared.mark_over();
                     self.over.push(*place);
                 }
                 job.shared.wake();

@@ -204,7 +204,7 @@ impl JobShared {
     }
 
     /// No further claim will come.
-    pub(crate) fn is_whole_now(&self) {
+    pub(crate) fn mark_whole(&self) {
         self.whole.store(true, Ordering::Release);
     }
 
@@ -225,7 +225,7 @@ impl JobShared {
         self.whole.load(Ordering::Acquire)
     }
 
-    pub(crate) fn is_over_now(&self) {
+    pub(crate) fn mark_over(&self) {
         self.over.store(true, Ordering::Release);
     }
 
