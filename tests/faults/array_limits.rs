@@ -226,3 +226,30 @@ fn a_refusal_after_answers_sends_nothing_again() {
         adds_up(&client.stats());
     });
 }
+
+/// The same in one response: a 400 whose events answer some calls of the array. It was read as one JSON text, found to name none of them, and all were
+/// executed again.
+#[test]
+fn a_refusal_in_events_that_name_calls_sends_nothing_again() {
+    story_alone(async {
+        let executions = Executions::default();
+        let server = server(&executions, |peer, elements, executions| {
+            let answers: Vec<Value> = elements.iter().map(|call| executions.run(call)).collect();
+            let events: String =
+                answers.into_iter().take(10).map(|answer| format!("data: {answer}\n\n")).collect();
+            peer.respond("400 Bad Request", "Content-Type: text/event-stream\r\n", &events);
+            Then::Keep
+        });
+        let client = client_with(&server, |config| config.in_flight(128)).await;
+        let outcomes = in_an_array(&client).await;
+        executions.are_right(&outcomes);
+        for (n, (_, outcome)) in outcomes.iter().enumerate() {
+            match outcome {
+                Ok(_) => assert!(n < 10, "{n}"),
+                Err(error) => assert!(n >= 10 && error.fate() == Fate::Unknown, "{n}: {error}"),
+            }
+        }
+        client.close().await;
+        adds_up(&client.stats());
+    });
+}

@@ -2,6 +2,7 @@
 //! when there never was one.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use volley::{Client, ConfigBuilder};
 use volley_tests::{
     calls::{books_balance, echo, first_text, message},
@@ -208,6 +210,63 @@ fn a_stream_that_is_not_found_any_more_is_the_end_of_its_session() {
             client.close().await;
             assert_eq!((sessions.newest(), server.count(is_get)), (expected, gets));
         }
+    });
+}
+
+/// A gateway gave each session its stream, ended it, and knew neither it nor the session at the next GET; calls went well. A client that only listened
+/// opened one session after the other until it took the server for unreachable, and a call that was under way all the time ended with that.
+#[test]
+fn a_stream_that_is_never_found_again_ends_no_call() {
+    story_alone(async {
+        let sessions = Arc::new(Sessions::default());
+        let goes_on = Arc::new(AtomicU64::new(0));
+        let may_answer = Arc::clone(&goes_on);
+        let streams = Mutex::new(HashSet::new());
+        let server = sessions.serve(move |_, peer, request, named| {
+            if is_get(request) && streams.lock().insert(named) {
+                peer.begin_events();
+                peer.chunk("retry: 50\n\n");
+                peer.end_chunks();
+            } else if is_get(request) {
+                peer.respond("404 Not Found", "", "");
+            } else {
+                peer.begin_events();
+                until_blocking("it may be answered", || may_answer.load(Ordering::SeqCst) == 1);
+                peer.chunk(&format!("data: {}\n\n", request.answer()));
+                peer.end_chunks();
+            }
+            Then::Keep
+        });
+        let client = client(&server, |config| config.listen(true).attempts_max(3)).await;
+        let long = client.call(echo(1));
+        // The longest wait is 20 ms here, so that the stream is believed to be gone each time.
+        until("it has lost more streams than attempts", || server.count(is_get) >= 16).await;
+        goes_on.store(1, Ordering::SeqCst);
+        assert_eq!(first_text(&long.await.expect("it was under way")), message(1));
+        client.close().await;
+        assert!(sessions.newest() > 3, "{} sessions", sessions.newest());
+    });
+}
+
+/// A page for people stood where a stream of events was looked for, and was fetched each second for ever.
+#[test]
+fn a_page_is_no_stream() {
+    story_alone(async {
+        let sessions = Arc::new(Sessions::default());
+        let server = sessions.serve(|_, peer, request, _| {
+            if is_get(request) {
+                peer.respond("200 OK", "Content-Type: text/html\r\n", "<h1>Welcome</h1>");
+            } else {
+                peer.echo(request);
+            }
+            Then::Keep
+        });
+        let client = client(&server, |config| config.listen(true)).await;
+        until("it has asked", || server.count(is_get) == 1).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        answered(&client, 1).await;
+        client.close().await;
+        assert_eq!(server.count(is_get), 1);
     });
 }
 

@@ -212,3 +212,112 @@ fn calls_end_once_whatever_is_broken() {
     core.abandon(4);
     assert!(core.take_told().is_empty());
 }
+
+const BODY: &[u8] = b"\"method\":\"m\",\"params\":{";
+
+/// Whether a connection of a modern server, or of a plain one, came to stand says nothing of what is behind it: it is `Ready` unheard. Its end was
+/// excused as that of one that had been idle for long, since its last transport had been: a proxy whose server was down was dialled
+/// without end and without a pause, and a command that had begun to crash was started so.
+#[test]
+fn a_door_that_opens_on_nobody_is_knocked_at_a_few_times() {
+    const ATTEMPTS: u32 = 5;
+    let config = Config::builder()
+        .plain_json_rpc()
+        .attempts_max(ATTEMPTS)
+        .in_flight(4)
+        .seed(1)
+        .build()
+        .expect("valid");
+    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    assert_eq!(core.poll_dial(now), Some(0));
+    core.handle_opened(now, 0);
+    let id = core.submit(now, 0, WAIT, BODY).expect("room");
+    said(&mut core);
+    answer_on(&mut core, 0, now, &json!({"id": id}), json!({"result": {}}));
+    now += 60_000_000_000;
+    let (began, mut dials) = (now, 0);
+    while dials <= 2 * ATTEMPTS {
+        core.handle_lost(now, 0, "closed");
+        while let Some(connection) = core.poll_hang_up() {
+            core.handle_gone(connection);
+        }
+        if core.refuses(now) {
+            break;
+        }
+        now = core.poll_deadline().max(now);
+        core.handle_time(now);
+        assert_eq!(core.poll_dial(now), Some(0));
+        core.handle_opened(now, 0);
+        dials += 1;
+    }
+    assert_eq!(dials, ATTEMPTS - 1, "the idle one's end is the first attempt");
+    assert!(now - began > 100_000_000, "with pauses: {} ns", now - began);
+}
+
+/// A server that hangs takes connections and calls, and answers none. When the calls had timed out nothing was in flight and nothing had been
+/// heard for long, so each such connection's end was excused as an idle one's, and calls never came to fail at once.
+#[test]
+fn a_server_that_swallows_calls_is_given_up() {
+    const ATTEMPTS: u32 = 4;
+    let config = Config::builder()
+        .plain_json_rpc()
+        .attempts_max(ATTEMPTS)
+        .in_flight(4)
+        .seed(1)
+        .build()
+        .expect("valid");
+    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    let mut dials = 0;
+    while !core.refuses(now) {
+        if dials > 0 {
+            now = core.poll_deadline().max(now);
+            core.handle_time(now);
+        }
+        assert_eq!(core.poll_dial(now), Some(0));
+        dials += 1;
+        assert!(dials <= 2 * ATTEMPTS, "it is dialled for ever");
+        core.handle_opened(now, 0);
+        let wait = Wait { timeout: Duration::from_secs(1), ..WAIT };
+        core.submit(now, dials.into(), wait, BODY).expect("room");
+        said(&mut core);
+        now += 20_000_000_000;
+        core.handle_time(now);
+        said(&mut core);
+        assert!(core.is_idle(), "it has timed out");
+        core.handle_lost(now, 0, "closed by what stands in between");
+        while let Some(connection) = core.poll_hang_up() {
+            core.handle_gone(connection);
+        }
+    }
+    assert_eq!(dials, ATTEMPTS);
+}
+
+/// The output of a connection was full and its server read no more, but one call was in flight still, whose answer came. From then on nothing was
+/// in flight, nobody looked again, and calls that have no deadline before they are put on a connection waited for ever.
+#[test]
+fn a_full_output_that_stands_still_is_looked_at_after_the_last_answer() {
+    let config = Config::builder().plain_json_rpc().in_flight(1024).seed(1).build().expect("valid");
+    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    assert_eq!(core.poll_dial(now), Some(0));
+    core.handle_opened(now, 0);
+    let patient = core.submit(now, 0, WAIT, BODY).expect("room");
+    said(&mut core);
+    let long = [BODY, b"\"a\":\"", &[b'x'; 100_000], b"\""].concat();
+    let hasty = Wait { timeout: Duration::from_secs(1), ..WAIT };
+    while core.submit(now, 1, hasty, &long).is_some() {}
+    let answers_at = now + 25_000_000_000;
+    while core.poll_deadline() < answers_at {
+        now = core.poll_deadline().max(now);
+        core.handle_time(now);
+        assert_eq!(core.submit(now, 2, WAIT, BODY), None, "the output is full");
+    }
+    now = answers_at;
+    answer_on(&mut core, 0, now, &json!({"id": patient}), json!({"result": {}}));
+    assert!(core.is_idle() && core.submit(now, 3, WAIT, BODY).is_none());
+    while core.stats().retired == 0 {
+        let at = core.poll_deadline();
+        assert!(at < now + 60_000_000_000, "nobody looks");
+        now = at.max(now);
+        core.handle_time(now);
+    }
+}

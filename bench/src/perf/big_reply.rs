@@ -1,7 +1,8 @@
 //! A long reply among short ones: what it does to the latency of small calls on the same shard.
 //!
 //! Small calls keep a window of [`SMALL_IN_FLIGHT`] full on each connection of one inline engine, one shard. A round is
-//! run twice: without, and with one call after the other whose reply is long, a pause between them. Two figures come of
+//! run twice: without, and with one call after the other whose reply is long, a pause between them. (On two connections one small call is soon
+//! stuck behind the long reply, so without one there is one fewer: what is compared has as many under way.) Two figures come of
 //! the second: all small calls of the run, and those alone whose time overlaps that of a long reply. On one stream the
 //! reply is in the way of those behind it, whatever a client does; on two, those of the other one show whether the shard
 //! goes on serving: of each long reply the longest of the calls that overlap it is left out, which is the one that stands behind it, unless
@@ -233,7 +234,9 @@ impl Seen {
 
 /// Small calls for so long, or until the last long one has ended; at least one of these if there are to be any.
 fn calls(plan: &Plan, client: &mut impl Client, with: bool) -> Result<Seen, Failure> {
-    let small_max = SMALL_IN_FLIGHT * plan.course.connections;
+    // Without long replies there are as many as go on beside one: what is stuck behind it waits for the whole of it.
+    let connections = if with { plan.course.connections } else { (plan.course.connections - 1).max(1) };
+    let small_max = SMALL_IN_FLIGHT * connections;
     let mut seen = Seen {
         all: Latencies::new(),
         meanwhile: Latencies::new(),

@@ -32,7 +32,24 @@ pub struct Plan {
     pub drive: Drive,
     /// How often both take turns.
     pub rounds: u32,
+    /// Bursts only, for whoever looks at where their time goes.
+    #[serde(default)]
+    pub alone: bool,
 }
+
+impl Plan {
+    /// Bursts and nothing else, enough of them to be looked into.
+    pub fn alone(&self) -> Self {
+        Self { alone: true, rounds: ROUNDS_ALONE, ..*self }
+    }
+
+    fn one_at_a_time(&self) -> usize {
+        if self.alone { 0 } else { self.course.calls_in_flight() }
+    }
+}
+
+/// A second or two.
+const ROUNDS_ALONE: u32 = 2_000;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -102,7 +119,7 @@ fn inline(plan: &Plan, place: &Place) -> Result<Vec<(f64, f64)>, Failure> {
     let mut rounds = Vec::new();
     for _ in 0..=plan.rounds {
         let begun = Instant::now();
-        for _ in 0..calls {
+        for _ in 0..plan.one_at_a_time() {
             at_once(1)?;
         }
         let between = Instant::now();
@@ -122,7 +139,7 @@ async fn client(plan: &Plan, place: &Place) -> Result<Vec<(f64, f64)>, Failure> 
     let mut rounds = Vec::new();
     for _ in 0..=plan.rounds {
         let begun = Instant::now();
-        for _ in 0..calls {
+        for _ in 0..plan.one_at_a_time() {
             one(&client).await?;
         }
         let between = Instant::now();
@@ -160,7 +177,12 @@ mod tests {
 
     #[test]
     fn what_a_burst_saves() {
-        let plan = Plan { course: Course { in_flight: 100, ..course() }, drive: Drive::Inline, rounds: 3 };
+        let plan = Plan {
+            course: Course { in_flight: 100, ..course() },
+            drive: Drive::Inline,
+            rounds: 3,
+            alone: false,
+        };
         let outcome = Outcome { plan, rounds: vec![(1000.0, 50.0), (900.0, 60.0), (2000.0, 40.0)] };
         assert_eq!(outcome.medians(), Some((1000.0, 50.0)));
         assert_eq!((outcome.saved(), outcome.round_trips()), (Some(0.95), Some(5.0)));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::curve::{Curve, curves};
 use super::document::{Report, Section};
+use super::plan::ROUNDS_OF_WIDE_ROWS;
 use super::profile::Owner;
 use super::verdict::{Bar, Line, Standing, Unit, memory_of_a_connection, verdict};
 use crate::contestant::{Cores, Course, Kind};
@@ -123,6 +124,13 @@ fn verdicts(text: &mut String, report: &Report) {
             "Rows were run fewer than {ROUNDS_FOR_A_CLAIM} times: this is a look, and no line of it a claim.\n"
         );
     }
+    if let Some(rounds) = report.rounds() {
+        let _ = writeln!(
+            text,
+            "Rows of the matrix were run {rounds} times; those of memory, of the curves and of 10,000 connections {} times, and counts once.\n",
+            rounds.min(ROUNDS_OF_WIDE_ROWS as usize)
+        );
+    }
     let _ = writeln!(
         text,
         "| what | where | must | goal | reached | floor | peer | |\n|---|---|---|---|---|---|---|---|"
@@ -167,7 +175,7 @@ fn profiles(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## Where the time goes in what is missed\n");
     let _ = writeln!(
         text,
-        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing. Waiting is in none of them. Beside long replies a floor takes turns with the engine: what it does itself is the benchmark's, and its part of the kernel is among the kernel's. Lines about bytes, blocks, decoding and bursts have no run that samples explain; docs/performance.md says what is known of them.\n"
+        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing. Waiting is in none of them. Beside long replies a floor takes turns with the engine: what it does itself is the benchmark's, and its part of the kernel is among the kernel's. Bursts are looked into without the calls one at a time. Lines about bytes, blocks and decoding have no run that samples explain; docs/performance.md says what is known of them.\n"
     );
     let owners = Owner::ALL.map(Owner::name).join(" | ");
     let _ = writeln!(text, "| what was run | what it explains | {owners} | most samples in |");
@@ -540,7 +548,7 @@ fn big_replies(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## A long reply among small calls\n");
     let _ = writeln!(
         text,
-        "One inline engine, {} small call in flight on each connection, and in turns with it a floor that reads 32 KiB at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
+        "One inline engine, {} small call in flight on each connection (without a long reply one fewer on two, since with it one is stuck behind it), and in turns with it a floor that reads 32 KiB at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
         super::big_reply::SMALL_IN_FLIGHT
     );
     let _ = writeln!(

@@ -112,7 +112,7 @@ fn bursts(
             [(burst::Drive::Inline, "volley inline"), (burst::Drive::Client, "volley client")]
         {
             let course = settings.course(transport, Cores::Free, BURST);
-            let plan = burst::Plan { course, drive, rounds: BURST_ROUNDS };
+            let plan = burst::Plan { course, drive, rounds: BURST_ROUNDS, alone: false };
             let is_there = |outcome: &burst::Outcome| {
                 outcome.plan.drive == drive && outcome.plan.course.is_row_of(&course)
             };

@@ -148,7 +148,12 @@ impl Settings {
             };
             let names = ["volley inline", "volley client, tasks, current-thread", "rmcp, current-thread"];
             if self.over(Transport::Unix) {
-                rows.push(self.row(Section::Memory, course, names.to_vec(), self.rounds.min(3)));
+                rows.push(self.row(
+                    Section::Memory,
+                    course,
+                    names.to_vec(),
+                    self.rounds.min(ROUNDS_OF_WIDE_ROWS),
+                ));
             }
         }
         rows
@@ -165,7 +170,12 @@ impl Settings {
                         || name.starts_with("volley inline")
                         || *name == "volley client, bulk"
                 });
-                rows.push(self.row(Section::InFlight, course, names.collect(), self.rounds.min(3)));
+                rows.push(self.row(
+                    Section::InFlight,
+                    course,
+                    names.collect(),
+                    self.rounds.min(ROUNDS_OF_WIDE_ROWS),
+                ));
             }
         }
         rows
@@ -184,7 +194,12 @@ impl Settings {
                     ..self.course(transport, Cores::Free, 1)
                 };
                 let names = ["floor epoll", "floor epoll, spin", "volley inline", "volley inline, spin 50us"];
-                rows.push(self.row(Section::Connections, course, names.to_vec(), self.rounds.min(3)));
+                rows.push(self.row(
+                    Section::Connections,
+                    course,
+                    names.to_vec(),
+                    self.rounds.min(ROUNDS_OF_WIDE_ROWS),
+                ));
             }
         }
         rows
@@ -200,7 +215,7 @@ impl Settings {
             ..self.course(Transport::Unix, Cores::Free, 1)
         };
         let names = registry::able(&course).into_iter().filter(|name| !name.contains("spin"));
-        let row = self.row(Section::Many, course, names.collect(), self.rounds.min(3));
+        let row = self.row(Section::Many, course, names.collect(), self.rounds.min(ROUNDS_OF_WIDE_ROWS));
         if self.over(Transport::Unix) { vec![row] } else { Vec::new() }
     }
 
@@ -287,6 +302,9 @@ pub const SHARDS: [&str; 2] = ["volley client, jobs, one shard", "volley client,
 
 /// Two shards, as many threads of the target, and as many that take the answers.
 pub const SHARDS_CORES_MIN: usize = 6;
+
+/// Rows that say how things grow, with thousands of connections to open each time.
+pub const ROUNDS_OF_WIDE_ROWS: u32 = 3;
 
 /// Counting needs no long runs.
 const COUNTED_SECONDS: f64 = 0.3;

@@ -42,8 +42,8 @@ pub(crate) struct Concurrency {
     answers: u32,
     /// Calls in flight, added up over the answers of this epoch.
     places: u64,
-    /// When the last answer came, and how many were in flight before those that came with it.
-    heard_at: Instant,
+    /// The turn of the last answer, and how many were in flight before those that came in it: what they leave is filled up after it.
+    heard_in: Instant,
     heard_of: u32,
     /// Answers at which something is to be done next.
     due: u32,
@@ -202,7 +202,7 @@ impl Concurrency {
             phase: Phase::Rise { best: 0.0, at: min, misses: 0 },
             answers: 0,
             places: 0,
-            heard_at: Instant::NEVER,
+            heard_in: Instant::NEVER,
             heard_of: 0,
             due: 0,
             settling: true,
@@ -237,13 +237,13 @@ impl Concurrency {
         }
     }
 
-    /// A call was answered well; `in_flight` were under way, this one included. What changed, if anything did.
+    /// A call was answered well, in the turn that began at `turn`; `in_flight` were under way, this one included. What changed, if anything did.
     #[inline]
-    pub(crate) fn answered(&mut self, now: Instant, in_flight: u32) -> Option<Change> {
+    pub(crate) fn answered(&mut self, now: Instant, turn: Instant, in_flight: u32) -> Option<Change> {
         self.answers += 1;
         self.answers_in_hand = (self.answers_in_hand + 1).min(ANSWERS_IN_HAND_MAX);
-        if now != self.heard_at {
-            (self.heard_at, self.heard_of) = (now, in_flight);
+        if turn != self.heard_in {
+            (self.heard_in, self.heard_of) = (turn, in_flight);
         }
         self.heard_of = self.heard_of.max(in_flight);
         self.places += u64::from(self.heard_of);
@@ -539,7 +539,7 @@ mod tests {
         for _ in 0..answers {
             *now += (1e9 / rate(law.limit())) as u64;
             let window = law.limit();
-            law.answered(Instant::from_ns(*now), window);
+            law.answered(Instant::from_ns(*now), Instant::from_ns(*now), window);
         }
         law.limit()
     }
@@ -593,7 +593,7 @@ mod tests {
         let before = law.settled;
         for _ in 0..20_000 {
             now += 1_000_000;
-            law.answered(Instant::from_ns(now), 2);
+            law.answered(Instant::from_ns(now), Instant::from_ns(now), 2);
         }
         assert_eq!(law.settled, before);
     }
@@ -608,7 +608,7 @@ mod tests {
             law.begun(Instant::from_ns(now));
             for left in (1..=window).rev() {
                 now += 1_000_000 / u64::from(window);
-                law.answered(Instant::from_ns(now), left);
+                law.answered(Instant::from_ns(now), Instant::from_ns(now), left);
             }
             now += 50_000_000;
         }
@@ -669,7 +669,7 @@ mod tests {
         assert!(law.pushed_back(Instant::from_ns(0), Pushback::TimedOut).is_some(), "a second one does");
     }
 
-    /// Of a window that is answered by one array, half seemed to be in use, and it was never raised.
+    /// Of a window that is answered by one array, or by as many sockets in one turn, half seemed to be in use, and it was never raised.
     #[test]
     fn a_window_that_is_answered_all_together_was_all_in_use() {
         let (mut law, mut now) = (Concurrency::new(8, 256), 0);
@@ -679,7 +679,9 @@ mod tests {
             law.begun(Instant::from_ns(now));
             now += 10_000_000;
             for left in (1..=window).rev() {
-                law.answered(Instant::from_ns(now), left);
+                // Each on a socket of its own, and read a little later than the one before.
+                let read_at = Instant::from_ns(now + u64::from(window - left));
+                law.answered(read_at, Instant::from_ns(now), left);
             }
         }
         assert_eq!(law.settled, 256, "each place pays");
@@ -770,7 +772,7 @@ mod tests {
                     }
                     3..=5 => {
                         for _ in 0..in_flight.min(1 + (wait % 64) as u32) {
-                            law.answered(at, in_flight);
+                            law.answered(at, at, in_flight);
                             in_flight -= 1;
                         }
                     }

@@ -215,6 +215,13 @@ impl Connection {
             && self.window.calls() == 0
     }
 
+    /// Was everything sent, and every call answered or given up by its caller? One that timed out is owed until anything is answered.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.window.calls() == 0
+            && self.orphans.more_timed_out_at(0).is_none()
+            && self.outbox.waiting().is_empty()
+    }
+
     /// Looks whether anything of a clogged output has left since it was looked at last. `true`: nothing, for so long.
     pub(crate) fn stands_still(&mut self, now: Instant, silence: Duration) -> bool {
         let left = self.outbox.end() - self.outbox.waiting().len() as u64;

@@ -113,6 +113,8 @@ pub(crate) struct Shard {
     pub(crate) turned_at: Instant,
     /// The poll has been looked at in this turn.
     has_looked: bool,
+    /// And told that somebody rang, in this turn: it does not tell twice.
+    woken: bool,
 }
 
 /// A transport in use: one cache line, as there may be ten thousand.
@@ -190,6 +192,7 @@ impl Shard {
             slices: Slices::new(lines),
             turned_at: Instant::default(),
             has_looked: false,
+            woken: false,
         })
     }
 
@@ -223,7 +226,7 @@ impl Shard {
     ) -> io::Result<bool> {
         let now = self.clock.now();
         self.turned_at = now;
-        self.has_looked = false;
+        (self.has_looked, self.woken) = (false, false);
         if now >= self.exchange.poll_deadline() {
             self.exchange.handle_time(now, sink);
         }
@@ -283,7 +286,11 @@ impl Shard {
     /// Is there anything to be done without waiting? Calls that ended in this turn, by their time or with their connection, have callers
     /// who are told after it.
     fn has_work(&mut self, sink: &impl Sink) -> bool {
-        self.exchange.take_changed() || sink.owes() || self.exchange.has_work() || self.stderr_more
+        self.woken
+            || self.exchange.take_changed()
+            || sink.owes()
+            || self.exchange.has_work()
+            || self.stderr_more
     }
 
     /// Waits for readiness and notes it.
@@ -302,6 +309,7 @@ impl Shard {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKE {
+                self.woken = true;
                 continue;
             }
             let (at, stream) = transport::of_token(event.token());
@@ -442,8 +450,8 @@ impl Shard {
                 if self.read_some(sink) {
                     return Ok(Brought::Bytes);
                 }
-                // What the poll told of may have been room to write, and whoever waits for that is told after the turn.
-                if self.exchange.has_work() || self.exchange.has_changed() {
+                // What the poll told of may have been room to write, or that somebody rang, and whoever waits for that is told after the turn.
+                if self.woken || self.exchange.has_work() || self.exchange.has_changed() {
                     return Ok(Brought::Work);
                 }
             }
@@ -645,6 +653,8 @@ impl Shard {
         let now = self.clock.now();
         self.write_all(now, sink);
         self.exchange.close(now, why, sink);
+        // Nobody waits for an answer any more.
+        self.spin = Duration::ZERO;
     }
 
     /// Is any connection open or being opened?

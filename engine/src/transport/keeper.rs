@@ -75,8 +75,11 @@ enum Stage {
 /// How often leaving children are looked at. Only while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A child that survives SIGKILL this long (in an uninterruptible sleep) is let go of, so that nobody waits for ever.
+/// For a child that survives SIGKILL this long (in an uninterruptible sleep) nobody waits any more.
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// How often those are looked at: when they die they must not stand there as zombies for as long as this process lives.
+const LOOK_AT_STUCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts a child. Blocks for the fork and exec.
 pub(super) fn start(command: &Command, household: Household) -> io::Result<Started> {
@@ -123,10 +126,11 @@ fn keeper() -> Sender<Order> {
 fn keep(inbox: &Receiver<Order>) {
     let mut children: HashMap<u32, (Child, Household)> = HashMap::new();
     let mut leaving: Vec<Leaving> = Vec::new();
+    let mut stuck: Vec<Leaving> = Vec::new();
     let mut waiting: Vec<(Household, Sender<()>)> = Vec::new();
     let mut look_at = Instant::now();
     loop {
-        let order = if leaving.is_empty() && waiting.is_empty() {
+        let order = if leaving.is_empty() && waiting.is_empty() && stuck.is_empty() {
             inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             inbox.recv_timeout(look_at.saturating_duration_since(Instant::now()))
@@ -144,6 +148,7 @@ fn keep(inbox: &Receiver<Order>) {
                 let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
                 if let (Some((child, household)), Some(group)) = (children.remove(&pid), group) {
                     let since = Instant::now();
+                    look_at = look_at.min(since + LOOK_EVERY);
                     leaving.push(Leaving {
                         child: Some(child),
                         household,
@@ -155,7 +160,10 @@ fn keep(inbox: &Receiver<Order>) {
                     });
                 }
             }
-            Ok(Order::Settled { household, settled }) => waiting.push((household, settled)),
+            Ok(Order::Settled { household, settled }) => {
+                waiting.push((household, settled));
+                look_at = look_at.min(Instant::now() + LOOK_EVERY);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -164,7 +172,10 @@ fn keep(inbox: &Receiver<Order>) {
             continue;
         }
         leaving.retain_mut(|child| !child.has_left());
-        look_at = Instant::now() + LOOK_EVERY;
+        stuck.extend(leaving.extract_if(.., |child| child.is_stuck()));
+        stuck.retain_mut(|child| !child.has_left());
+        let all_are_stuck = leaving.is_empty() && waiting.is_empty();
+        look_at = Instant::now() + if all_are_stuck { LOOK_AT_STUCK_EVERY } else { LOOK_EVERY };
         waiting.retain(|(household, settled)| {
             let settling = leaving.iter().any(|child| child.household == *household);
             if !settling {
@@ -193,6 +204,11 @@ impl Leaving {
         });
     }
 
+    /// Was it killed, and has not died of it?
+    fn is_stuck(&self) -> bool {
+        self.stage == Stage::Killed && self.since.elapsed() >= UNKILLABLE_AFTER
+    }
+
     /// Looks once, and goes on to the next stage when it is time.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own, which no turn and no call waits for")]
     fn has_left(&mut self) -> bool {
@@ -217,8 +233,7 @@ impl Leaving {
             // The leader has gone and left others behind: they get no grace of their own.
             Stage::Asked if waited >= self.grace || self.child.is_none() => (Signal::TERM, Stage::Terminated),
             Stage::Terminated if waited >= self.grace => (Signal::KILL, Stage::Killed),
-            Stage::Killed => return waited >= UNKILLABLE_AFTER,
-            Stage::Asked | Stage::Terminated => return false,
+            Stage::Asked | Stage::Terminated | Stage::Killed => return false,
         };
         // The group may have emptied since we looked; then there is nobody to signal.
         let _ = kill_process_group(self.group, signal);

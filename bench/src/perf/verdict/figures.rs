@@ -1,5 +1,7 @@
 //! The figures of the verdict: each found in a report, with its place and the run that shows what it is made of.
 
+use std::cmp::Ordering;
+
 use super::line::Reading;
 use crate::contestant::{Cores, Kind};
 use crate::link::Transport;
@@ -146,23 +148,28 @@ pub(super) fn bursts(report: &Report, figure: impl Fn(&burst::Outcome) -> Option
         figure: figure(burst).ok_or_else(|| "no rounds".to_owned()),
         floor: None,
         peer: None,
-        // Nearly all of its time goes into the calls one at a time that it is compared with.
-        job: None,
+        job: Some(Job::Burst(burst.plan.alone())),
     };
     report.bursts.iter().map(one).collect()
 }
 
 pub(super) fn allocations(report: &Report, transport: Transport, name: &str) -> Reading {
     let rows = report.section(Section::Counts).filter(|row| row.course.transport == transport);
-    let row = rows.max_by_key(|row| row.course.calls_in_flight());
+    let counted = |row: &Row| {
+        let entry = row.entries.iter().find(|entry| entry.name == name);
+        entry.and_then(|entry| entry.counts.as_ref()).and_then(|counts| counts.allocations)
+    };
+    // The worst of them; one that was not counted is worse.
+    let row = rows.max_by(|one, other| {
+        let [one, other] = [one, other].map(|row| counted(row).unwrap_or(f64::INFINITY));
+        one.total_cmp(&other)
+    });
     let ours = |entry: &Entry| entry.name == name;
     let mut reading = of_row(transport.to_string(), row, ours, |row| {
-        let counts =
-            row.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.counts.as_ref());
-        counts.and_then(|counts| counts.allocations).ok_or_else(|| format!("{name} was not counted"))
+        counted(row).ok_or_else(|| format!("{name} was not counted"))
     });
     if let Some(row) = row {
-        reading.place = format!("{transport}, {} in flight", row.course.calls_in_flight());
+        reading.place = format!("{transport}, {} in flight, the worst", row.course.calls_in_flight());
     }
     // Samples say nothing of blocks.
     reading.job = None;
@@ -196,16 +203,33 @@ pub(super) fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f6
     }
 }
 
-pub(super) fn many(report: &Report, figure: fn(&Row, Kind) -> Option<(f64, &Entry)>) -> Vec<Reading> {
+/// Is it one of those?
+type Ours = fn(&Entry) -> bool;
+
+/// Of the engine on the caller's thread and of the shared client, whose caller awaits as the peer's does; each by the peer's best.
+pub(super) fn many(
+    report: &Report,
+    figure: fn(&Entry) -> Option<f64>,
+    better: fn(&f64, &f64) -> Ordering,
+) -> Vec<Reading> {
     let Some(row) = report.section(Section::Many).next() else {
         return vec![missing("", "no such row was run")];
     };
-    let place = format!("unix, {} connections", row.course.connections);
-    let best = figure(row, Kind::Volley);
-    let ours = |entry: &Entry| best.is_some_and(|(_, best)| entry.name == best.name);
-    vec![of_row(place, Some(row), ours, |row| {
-        Ok(best.ok_or("the engine has no figure")?.0 / figure(row, Kind::Rmcp).ok_or("rmcp has no figure")?.0)
-    })]
+    let of_peer = || row.entries.iter().filter(|entry| entry.kind == Kind::Rmcp);
+    let peers: Option<Vec<_>> = of_peer().map(|entry| Some((figure(entry)?, entry))).collect();
+    let peer = peers.and_then(|all| all.into_iter().max_by(|one, other| better(&one.0, &other.0)));
+    let engines: [(&str, Ours); 2] = [("inline", |entry| entry.name == INLINE), ("tasks", is_tasks)];
+    let reading = |(who, ours): (&str, Ours)| {
+        let place = format!("unix, {} connections, {who}", row.course.connections);
+        let mut reading = of_row(place, Some(row), ours, |row| {
+            // Of the fastest, also where it is not about how fast it is.
+            let own = row.best(ours).and_then(figure).ok_or("the engine has no figure")?;
+            Ok(own / peer.ok_or("rmcp has no figure")?.0)
+        });
+        reading.peer = peer.and_then(|(_, entry)| Some((entry.name.clone(), entry.median()?)));
+        reading
+    };
+    engines.into_iter().map(reading).collect()
 }
 
 /// On two connections, those that overlap the long reply. On one they wait behind it, whatever a client does; and the p99 over all of a run

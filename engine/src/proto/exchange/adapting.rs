@@ -73,12 +73,13 @@ impl Exchange {
             self.push_back(now, connection, Pushback::Refused { wait: None });
             return;
         }
+        let turn = self.last_now;
         let conn = &mut self.connections[connection as usize];
         conn.pacing.failed_in_a_row = 0;
         let calls = conn.window.calls();
         let Some(law) = &mut conn.pacing.law else { return };
         let before = law.limit();
-        if let Some(change) = law.answered(now, calls) {
+        if let Some(change) = law.answered(now, turn, calls) {
             self.apply(now, connection, change, before);
         }
     }

@@ -55,6 +55,8 @@ impl Exchange {
             return;
         }
         conn.dialling = false;
+        // What the last transport said is no word of this one.
+        conn.last_heard = now;
         // For this transport only, or a server that is found to want the probe would never get it; and never where a modern revision is insisted on.
         let skips_probe = std::mem::take(&mut conn.skip_probe) && self.settings.revision.is_none();
         if self.settings.is_plain {
@@ -526,8 +528,7 @@ impl Exchange {
         }
         let conn = &self.connections[connection as usize];
         let was_ready = conn.state() == State::Ready;
-        let was_idle =
-            was_ready && conn.window.calls() == 0 && now.since(conn.last_heard) >= IDLE_BEFORE_ITS_END;
+        let was_idle = was_ready && conn.owes_nothing() && now.since(conn.last_heard) >= IDLE_BEFORE_ITS_END;
         self.leave_ready(now, connection, event == Event::Lost);
         self.count_noise(connection);
         self.end_calls_on(now, connection, None, sink);

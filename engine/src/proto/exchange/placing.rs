@@ -20,6 +20,14 @@ use crate::{
 const ENDED_IN_LINE_MAX: usize = 64;
 
 impl Exchange {
+    /// Nobody takes a call. If that is so for good, since an output that is full stands still, somebody has to look: such calls have no deadline
+    /// yet, and no event may ever come.
+    #[cold]
+    pub(super) fn no_room(&mut self, now: Instant) -> Full {
+        self.next_care = self.next_care.min(now.after(self.settings.silence));
+        Full
+    }
+
     /// Puts a call of the exchange's own keys on a connection at once, or says that none has room.
     #[inline]
     pub(crate) fn submit(
@@ -30,7 +38,7 @@ impl Exchange {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Key, Full> {
         self.last_now = now;
-        let connection = self.pick().ok_or(Full)?;
+        let connection = self.pick().ok_or_else(|| self.no_room(now))?;
         let key = self.magazine.take().ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
@@ -56,7 +64,7 @@ impl Exchange {
             return self.submit(now, tag(0), patience, |out| body(0, out)).map(|_| 1);
         }
         self.last_now = now;
-        let connection = self.pick().ok_or(Full)?;
+        let connection = self.pick().ok_or_else(|| self.no_room(now))?;
         let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
         let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
         row.connection = connection;

@@ -381,6 +381,7 @@ impl Pool {
         (self.found, self.refusal, self.listing) = (None, None, None);
         (self.pending_opening, self.pages) = (None, 0);
         self.retry = RETRY_DEFAULT;
+        self.errand_refusals = 0;
     }
 }
 

@@ -2,10 +2,11 @@
 //! the server starts to the porter.
 //!
 //! Jobs stand in numbered places, which are used again; there may be tens of thousands for a while (a batch is one). A turn looks at those that
-//! have outcomes; at all that are open only if a claim has been announced, or some are left that found no room, and then only until the room is full.
+//! have outcomes, and until the room is full at those that have claims; at all that are open only if a claim of a job that stood here was announced,
+//! or that somebody left.
 //!
 //! Owner: the shard's thread. Wakes are gathered during a turn and done at its end in one go. Always: `open` has each place with a job
-//! once, `vacant` the others, `told` those with outcomes that their consumers have not been woken for.
+//! once, `vacant` the others, `told` those with outcomes that their consumers have not been woken for, `ready` those with claims that were seen.
 
 use std::{
     collections::VecDeque,
@@ -66,6 +67,7 @@ struct Job {
     /// Turns since the first of them.
     held: u32,
     is_told: bool,
+    is_ready: bool,
     /// Where it stands among those that are open.
     at: u32,
 }
@@ -73,16 +75,27 @@ struct Job {
 impl Job {
     fn new(shared: Arc<JobShared>, at: u32) -> Self {
         let batch = Batch::default();
-        Self { shared, claim: None, batch, in_flight: 0, unwoken: 0, held: 0, is_told: false, at }
+        Self {
+            shared,
+            claim: None,
+            batch,
+            in_flight: 0,
+            unwoken: 0,
+            held: 0,
+            is_told: false,
+            is_ready: false,
+            at,
+        }
+    }
+
+    /// Has it calls that are not yet in flight?
+    fn has_claims(&self) -> bool {
+        self.claim.is_some() || !self.shared.claims.is_empty()
     }
 
     /// Will nothing come of it any more?
     fn is_over(&self) -> bool {
-        self.in_flight == 0
-            && self.claim.is_none()
-            && self.batch.is_empty()
-            && self.shared.is_whole()
-            && self.shared.claims.is_empty()
+        self.in_flight == 0 && self.batch.is_empty() && self.shared.is_whole() && !self.has_claims()
     }
 }
 
@@ -107,12 +120,10 @@ pub(crate) struct Desk {
     over: Vec<u32>,
     /// Jobs that wait for a place.
     waiting: VecDeque<Arc<JobShared>>,
-    /// Whose turn it is, of those that are open.
-    next_job: usize,
-    /// How many claims had been announced when the jobs were looked at; none if one was opened since.
-    claims_seen: Option<u64>,
-    /// Some job may have a claim.
-    has_claims: bool,
+    /// Those that may have claims, the next one in front.
+    ready: VecDeque<u32>,
+    /// How many claims had been announced when all jobs were looked at.
+    claims_seen: u64,
     /// Notifications of the caller that wait for a ready connection.
     notes: Vec<Note>,
     notifications_dropped: u64,
@@ -144,9 +155,8 @@ impl Desk {
             told: Vec::new(),
             over: Vec::new(),
             waiting: VecDeque::new(),
-            next_job: 0,
-            claims_seen: None,
-            has_claims: false,
+            ready: VecDeque::new(),
+            claims_seen: 0,
             notes: Vec::new(),
             notifications_dropped: 0,
             draining: false,
@@ -169,9 +179,17 @@ impl Desk {
                 self.jobs[place as usize] = Some(Job::new(shared, self.open.len() as u32));
                 self.open.push(place);
                 // What its consumer has announced may have been seen before it stood here.
-                self.claims_seen = None;
+                self.make_ready(place);
             }
             None => self.waiting.push_back(shared),
+        }
+    }
+
+    fn make_ready(&mut self, place: u32) {
+        if let Some(job) = &mut self.jobs[place as usize]
+            && !std::mem::replace(&mut job.is_ready, true)
+        {
+            self.ready.push_back(place);
         }
     }
 
@@ -186,56 +204,62 @@ impl Desk {
             return;
         }
         // Whoever leaves announces that as well.
-        let claims = Some(self.handle.claims());
+        let claims = self.handle.claims();
         if std::mem::replace(&mut self.claims_seen, claims) != claims {
-            self.has_claims = true;
             self.close_left_jobs(now, exchange);
+            for n in 0..self.open.len() {
+                let place = self.open[n];
+                if self.jobs[place as usize].as_ref().is_some_and(Job::has_claims) {
+                    self.make_ready(place);
+                }
+            }
         }
-        if !self.has_claims {
+        if self.ready.is_empty() && self.waiting.is_empty() {
             return;
         }
         if let Some(why) = exchange.refuses_own(now) {
             self.fail_claims(Failure { why, fate: Fate::NotSent });
-            self.has_claims = false;
             return;
         }
-        loop {
-            let mut any = false;
-            for n in 0..self.open.len() {
-                // A claim at a time from each, and where the room ends the next one begins when there is some again: so a long job
-                // does not starve a short one.
-                let turn = (self.next_job + n) % self.open.len();
-                let place = self.open[turn] as usize;
-                let Some(job) = &mut self.jobs[place] else { continue };
-                let mut took = false;
-                if job.claim.is_none() {
-                    job.claim = job.shared.claims.pop();
-                }
-                let Some(claim) = &mut job.claim else { continue };
-                job.batch.make_room(claim.calls.len());
-                let together = exchange.may_gather(now, claim.together);
-                while claim.left() > 0 {
-                    let Ok(taken) = submit_some(now, exchange, place, claim, together) else {
-                        self.next_job = turn + usize::from(took);
-                        return;
-                    };
-                    claim.taken += taken;
-                    job.in_flight += taken as u64;
-                    (any, took) = (true, true);
-                }
-                if let Some(mut claim) = job.claim.take() {
-                    claim.clear();
-                    job.shared.spare_claims.push(claim);
-                }
+        while let Some(place) = self.ready.pop_front() {
+            let Some(job) = &mut self.jobs[place as usize] else { continue };
+            if job.claim.is_none() {
+                job.claim = job.shared.claims.pop();
             }
-            if !any {
-                self.has_claims = false;
-                return;
+            // What is handed in from here on is announced, and will have been since the claims were counted.
+            job.is_ready = false;
+            let Some(claim) = &mut job.claim else { continue };
+            job.batch.make_room(claim.calls.len());
+            let together = exchange.may_gather(now, claim.together);
+            let mut took = false;
+            while claim.left() > 0 {
+                let Ok(taken) = submit_some(now, exchange, place as usize, claim, together) else {
+                    // A claim at a time from each, and where the room ends the next one begins when there is some again: so a long job does
+                    // not starve a short one.
+                    job.is_ready = true;
+                    if took {
+                        self.ready.push_back(place);
+                    } else {
+                        self.ready.push_front(place);
+                    }
+                    return;
+                };
+                claim.taken += taken;
+                job.in_flight += taken as u64;
+                took = true;
+            }
+            if let Some(mut claim) = job.claim.take() {
+                claim.clear();
+                job.shared.spare_claims.push(claim);
+            }
+            if job.has_claims() {
+                self.make_ready(place);
             }
         }
     }
 
     fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
+        self.waiting.retain(|shared| !shared.has_left());
         let of_place = |place: &u32| self.jobs[*place as usize].as_ref();
         let has_left = |place: &u32| of_place(place).is_some_and(|job| job.shared.has_left());
         let mut left: Vec<u32> = self.open.iter().copied().filter(has_left).collect();
@@ -243,13 +267,15 @@ impl Desk {
             return;
         }
         left.sort_unstable();
+        let stays = |place: &u32| left.binary_search(place).is_err();
         // Jobs stay in their places while their calls are cancelled, so that the outcomes have somewhere to go. Most have none left: a
         // batch is over when all its calls are. All calls of the shard are looked at, so once for all that have left.
         if left.iter().filter_map(of_place).any(|job| job.in_flight > 0) {
             let is_left = |tag: u64| left.binary_search(&((tag >> INDEX_BITS) as u32)).is_ok();
             exchange.cancel_owned(now, |owner| owner.kind == OwnerKind::Drawn && is_left(owner.tag), self);
         }
-        self.told.retain(|place| left.binary_search(place).is_err());
+        self.told.retain(stays);
+        self.ready.retain(stays);
         left.into_iter().for_each(|place| self.close_job(place));
         self.fill_places();
     }
@@ -271,9 +297,13 @@ impl Desk {
     fn fill_places(&mut self) {
         if self.open.is_empty() && self.jobs.len() > PLACES_KEPT {
             (self.jobs, self.vacant, self.open) = (Vec::new(), Vec::new(), Vec::new());
+            self.ready = VecDeque::new();
         }
-        for _ in 0..self.waiting.len().min(JOBS_MAX - self.open.len()) {
-            if let Some(shared) = self.waiting.pop_front() {
+        while self.open.len() < JOBS_MAX
+            && let Some(shared) = self.waiting.pop_front()
+        {
+            // Whoever has left meanwhile must not have a call sent.
+            if !shared.has_left() {
                 self.open_job(shared);
             }
         }
@@ -286,12 +316,15 @@ impl Desk {
                 for &(index, _) in &claim.calls[claim.taken..] {
                     job.batch.fail(index, failure);
                 }
-                if !std::mem::replace(&mut job.is_told, true) {
-                    self.told.push(*place);
-                }
             }
             job.shared.refuse_claims(failure);
+            job.is_ready = false;
+            // It may be over with this.
+            if !std::mem::replace(&mut job.is_told, true) {
+                self.told.push(*place);
+            }
         }
+        self.ready.clear();
         self.waiting.iter().for_each(|shared| shared.refuse_claims(failure));
     }
 
@@ -310,12 +343,12 @@ impl Desk {
             contained(|| shared.abandon(why));
         }
         (self.open, self.vacant, self.told) = (Vec::new(), Vec::new(), Vec::new());
+        self.ready.clear();
     }
 
     /// Has no job a call that is not yet in flight?
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.iter().all(|shared| shared.claims.is_empty())
-            && self.open_jobs().all(|job| job.claim.is_none() && job.shared.claims.is_empty())
+        self.waiting.iter().all(|shared| shared.claims.is_empty()) && !self.open_jobs().any(Job::has_claims)
     }
 
     // Notifications of the caller.

@@ -159,10 +159,9 @@ impl Runner {
         // Drained, it closes after this turn, and nothing else may come that would end its sleep.
         let has_drained = self.draining && self.shard.exchange.is_idle() && self.desk.is_idle();
         let wait = match self.closing {
-            _ if has_drained => Duration::ZERO,
             // The end is an event like others, or a deadline; what is neither is looked for now and then.
-            true if sleeps => CLOSING_WAIT_MAX,
-            true => Duration::ZERO,
+            true => CLOSING_WAIT_MAX,
+            false if has_drained => Duration::ZERO,
             false => self.look_after_relayed(now),
         };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
@@ -296,6 +295,13 @@ impl Runner {
         self.handle.refuse();
         self.desk.fail_claims(Failure { why: Why::Closed, fate: Fate::NotSent });
         self.shard.close(Why::Closed, &mut self.desk);
+    }
+
+    /// When a turn of a task is due even if nothing happens.
+    #[cfg(feature = "tokio")]
+    fn next_deadline(&self, now: Instant) -> Instant {
+        let latest = if self.closing { now.after(CLOSING_WAIT_MAX) } else { Instant::NEVER };
+        self.shard.next_deadline().min(latest)
     }
 
     fn is_finished(&self) -> bool {

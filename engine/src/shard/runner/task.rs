@@ -116,7 +116,8 @@ impl Task {
                 return Poll::Pending;
             }
         }
-        post.set_timer(runner.shard.next_deadline(), runner.shard.clock.now());
+        let now = runner.shard.clock.now();
+        post.set_timer(runner.next_deadline(now), now);
         if post.set_for == Instant::NEVER {
             // A timer that has gone off and was not set again is ready whenever it is asked.
             return Poll::Pending;

@@ -32,6 +32,7 @@ use crate::{
         exchange::{Exchange, Parked},
         framing::newline::Oversized,
         http::{
+            head::Media,
             lane::{Load, Socket, Together},
             pool::Dialect,
         },
@@ -84,6 +85,7 @@ impl Exchange {
         let is_on_it = place.load == load;
         if is_on_it && load == Load::Array {
             place.array.keys.extend(elements.iter().map(|element| element.key));
+            place.array.keys.sort_unstable();
             place.array.live = elements.len();
         }
         for element in elements {
@@ -112,14 +114,15 @@ impl Exchange {
         place.array.live > 0
     }
 
-    /// The rows of an array's calls that have not ended.
+    /// The rows of an array's calls that have not ended, in their order.
     fn array_rows(&mut self, line: u32) -> Vec<Row> {
         let (connection, lane) = self.of_line(line);
         let keys = std::mem::take(&mut self.lane(line).array.keys);
         let is_here = |row: &&Row| row.lane == lane as u32;
         let rows =
             keys.iter().filter_map(|key| self.correlation.find(*key, connection).filter(is_here).copied());
-        let rows = rows.collect();
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_unstable_by_key(|row| row.start);
         self.lane(line).array.keys = keys;
         rows
     }
@@ -128,7 +131,8 @@ impl Exchange {
     fn is_of_array(&mut self, line: u32, key: Key) -> bool {
         let (connection, lane) = self.of_line(line);
         let row = self.correlation.find(key, connection);
-        row.is_some_and(|row| row.lane == lane as u32) || self.lane(line).array.keys.contains(&key)
+        row.is_some_and(|row| row.lane == lane as u32)
+            || self.lane(line).array.keys.binary_search(&key).is_ok()
     }
 
     /// Every call of the array is dealt with; the rest of its response may still come.
@@ -155,10 +159,11 @@ impl Exchange {
 
     /// An array that cannot be put on any lane: its calls wait again, each by itself.
     pub(super) fn array_unplaced(&mut self, connection: u32, array: &Together, body: &[u8]) {
-        for key in &array.keys {
-            if let Some(row) = self.correlation.find(*key, connection).copied() {
-                self.park(connection, row.key, text_of(&row, body));
-            }
+        let rows = array.keys.iter().filter_map(|key| self.correlation.find(*key, connection).copied());
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_unstable_by_key(|row| row.start);
+        for row in rows {
+            self.park(connection, row.key, text_of(&row, body));
         }
     }
 
@@ -172,7 +177,14 @@ impl Exchange {
     // Responses.
 
     /// What is the body good for that answers an array or a probe?
-    pub(super) fn array_want(&mut self, connection: u32, status: u16, load: Load, by_media: Want) -> Want {
+    pub(super) fn array_want(
+        &mut self,
+        connection: u32,
+        head: (u16, Media),
+        load: Load,
+        by_media: Want,
+    ) -> Want {
+        let (status, media) = head;
         if is_ok(status) {
             // Over HTTP+SSE the answers come on the stream of events and nowhere else.
             let comes_elsewhere = self.http(connection).dialect == Dialect::Events;
@@ -181,7 +193,11 @@ impl Exchange {
         // Calls go again if this names none of them, so it is looked at whatever it says that it is: many a server's error is JSON by another
         // name, or by none.
         let is_looked_at = load == Load::Array && is_refusal_of_arrays(status);
-        if is_looked_at { Want::Json } else { by_media }
+        match media {
+            Media::EventStream if is_looked_at => Want::Events,
+            _ if is_looked_at => Want::Json,
+            _ => by_media,
+        }
     }
 
     /// One message of a successful response.
@@ -260,7 +276,9 @@ impl Exchange {
     ) {
         let (connection, _) = self.of_line(line);
         let (status, again) = (self.lane(line).status, self.lane(line).again);
-        let (calls, answered) = (self.lane(line).array.keys.len(), self.lane(line).array.answered > 0);
+        let together = &self.lane(line).array;
+        // Named in an event before the end of a refusal: as good as answered, it is about these calls.
+        let (calls, answered) = (together.keys.len(), together.answered > 0 || together.named);
         let has_session = self.lane(line).session.is_some();
         let named = frame.map_or(Named::None, |frame| self.names(line, frame.bytes()));
         if named == Named::Others {
@@ -295,7 +313,7 @@ impl Exchange {
         } else {
             self.heed_refusal(now, connection, status, wait_s);
         }
-        let answered = self.lane(line).array.answered > 0;
+        let answered = answered || self.lane(line).array.answered > 0;
         let rows = self.array_rows(line);
         let why = Why::Http { status, retry_after_s: self.lane(line).retry_after_s };
         self.array_is_over(line);

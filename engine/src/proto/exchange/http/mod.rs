@@ -264,7 +264,15 @@ impl Exchange {
                 self.http_begin(now, connection);
                 return None;
             }
-            let lane = pool.free_lane()?;
+            let Some(lane) = pool.free_lane() else {
+                // All are loaded, with what is to end by itself: another attempt, and no failed one.
+                let conn = &mut self.connections[connection as usize];
+                conn.dialling = false;
+                conn.step(Event::Lost);
+                conn.retry_at = now.after(conn.backoff.next());
+                self.next_care = self.next_care.min(conn.retry_at);
+                return None;
+            };
             pool.set_socket(lane, Socket::Dialling);
             line = self.line_of(connection, lane);
         }

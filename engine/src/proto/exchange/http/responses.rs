@@ -191,7 +191,9 @@ impl Exchange {
                 Want::Nothing
             }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
-            Load::Array | Load::ArrayProbe => self.array_want(connection, head.status, load, by_media),
+            Load::Array | Load::ArrayProbe => {
+                self.array_want(connection, (head.status, head.media), load, by_media)
+            }
             Load::Resumed(_) | Load::Events | Load::Listening => {
                 if load == Load::Listening && by_media == Want::Events {
                     let pool = self.http(connection);

@@ -52,12 +52,11 @@ impl Exchange {
         let (status, again, has_session) = (lane.status, lane.again, lane.session.is_some());
         let told = Duration::from_secs(lane.retry_after_s.unwrap_or(0).into());
         let pool = self.http(connection);
-        if is_ok(status) || again {
+        if again || (is_ok(status) && pool.has_listened) {
             self.listen_again(now, connection);
         } else if status == 404 && has_session && pool.has_listened {
             // Many a server without such a stream has no better word for that than 404. Where there was one it is about the session.
-            pool.listening = Listening::Off;
-            self.end_session(now, line, sink);
+            self.stream_not_found(now, line, sink);
         } else if (status == 408 || busy::is_ailing_status(status))
             && (pool.has_listened || pool.listening_refusals < LISTENING_REFUSALS_MAX)
         {
@@ -66,9 +65,26 @@ impl Exchange {
             let wait = (self.retry_wait(connection) * doubled).max(told).min(RETRY_MAX);
             self.listen_at(now.after(wait), connection);
         } else {
-            // 405: it has no such stream. That is no error.
+            // 405, or a page for people: it has no such stream. That is no error.
             pool.listening = Listening::Off;
         }
+    }
+
+    /// The server has forgotten the session, it says. One that says so of each new session as well, of which nothing else is known yet, is not
+    /// believed more often than the longest wait: calls under way would end for it, and those to come find out for themselves.
+    fn stream_not_found(&mut self, now: Instant, line: u32, sink: &mut impl Sink) {
+        let (connection, _) = self.of_line(line);
+        self.http(connection).listening = Listening::Off;
+        let cap = self.settings.backoff_cap;
+        let conn = &mut self.connections[connection as usize];
+        let believed_at = conn.retry_at.after(cap);
+        if conn.attempts > 0 && now < believed_at {
+            self.listen_at(believed_at, connection);
+            return;
+        }
+        conn.attempts = 0;
+        conn.backoff.reset();
+        self.end_session(now, line, sink);
     }
 
     /// The stream for what the server starts has ended.
