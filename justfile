@@ -136,13 +136,14 @@ perf *args:
     cargo build --release -p volley-bench --bins
     target/release/perf {{args}}
 
-# Where one contestant's time goes, by samples of the processor's clock; needs `perf` (Debian: linux-perf).
-profile contestant="volley inline" transport="tcp" in_flight="1024" cores="one" seconds="4":
+# Where one contestant's time goes, by samples of the processor's clock over all its threads; needs `perf` (Debian: linux-perf).
+profile contestant="volley inline" transport="tcp" in_flight="1024" cores="one" connections="1" array="1" seconds="4":
     cargo build --release -p volley-bench --bin perf --bin fast-target
     perf record -q -e cpu-clock -F 5000 -o target/profile.data target/release/perf cell \
-        '{"run":{"contestant":"{{contestant}}","course":{"transport":"{{transport}}","era":"modern","cores":"{{cores}}","connections":1,"in_flight":{{in_flight}},"array":1,"seconds":{{seconds}},"latency":false}}}'
-    perf report -i target/profile.data --comm perf --sort dso --stdio 2>/dev/null | grep -v '^#' | head -6
-    perf report -i target/profile.data --comm perf --sort sym --stdio 2>/dev/null | grep -v '^#' | head -40
+        '{"run":{"contestant":"{{contestant}}","course":{"transport":"{{transport}}","era":"modern","cores":"{{cores}}","connections":{{connections}},"in_flight":{{in_flight}},"array":{{array}},"seconds":{{seconds}},"latency":false}}}'
+    # `fast-target` and `connection` are the threads of the target.
+    perf report -i target/profile.data --sort comm,dso --stdio 2>/dev/null | grep -vE '^#|% +(fast-target|connection) ' | head -12
+    perf report -i target/profile.data --sort comm,sym --stdio 2>/dev/null | grep -vE '^#|% +(fast-target|connection) ' | head -40
 
 # A view of `just perf`: tables of the floor, the engine and the peer over streams, unpinned. `--one-core` pins both sides.
 hot-path *args:

@@ -253,3 +253,30 @@ fn a_refusal_in_events_that_name_calls_sends_nothing_again() {
         adds_up(&client.stats());
     });
 }
+
+/// Events of a refusal that name calls of nobody's here: the socket is out of step and says nothing of these. They were all sent again.
+#[test]
+fn a_refusal_in_events_that_name_others_sends_nothing_again() {
+    story_alone(async {
+        let executions = Executions::default();
+        let server = server(&executions, |peer, elements, executions| {
+            elements.iter().for_each(|call| drop(executions.run(call)));
+            let event = "data: {\"jsonrpc\":\"2.0\",\"id\":999999999,\"result\":{\"content\":[]}}\n\n";
+            peer.respond("400 Bad Request", "Content-Type: text/event-stream\r\n", event);
+            Then::Keep
+        });
+        let client = client_with(&server, |config| config.in_flight(128)).await;
+        let outcomes = in_an_array(&client).await;
+        executions.are_right(&outcomes);
+        for (n, outcome) in &outcomes {
+            let error = outcome.as_ref().unwrap_err();
+            assert_eq!(
+                (error.kind(), error.fate()),
+                (ErrorKind::ConnectionLost, Fate::Unknown),
+                "{n}: {error}"
+            );
+        }
+        client.close().await;
+        adds_up(&client.stats());
+    });
+}

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -245,6 +245,41 @@ fn a_stream_that_is_never_found_again_ends_no_call() {
         assert_eq!(first_text(&long.await.expect("it was under way")), message(1));
         client.close().await;
         assert!(sessions.newest() > 3, "{} sessions", sessions.newest());
+    });
+}
+
+/// The same with a longest wait that is longer than the server's `retry`: the stream is looked for once more after it, and only then is its
+/// absence believed.
+#[test]
+fn a_stream_that_is_never_found_is_not_believed_to_be_gone_each_time() {
+    const CAP: Duration = Duration::from_millis(500);
+    story_alone(async {
+        let sessions = Arc::new(Sessions::default());
+        let streams = Mutex::new(HashSet::new());
+        let server = sessions.serve(move |_, peer, request, named| {
+            if is_get(request) && streams.lock().insert(named) {
+                peer.begin_events();
+                peer.chunk("retry: 50\n\n");
+                peer.end_chunks();
+            } else if is_get(request) {
+                peer.respond("404 Not Found", "", "");
+            } else {
+                peer.echo(request);
+            }
+            Then::Keep
+        });
+        let began = Instant::now();
+        let client = connect(server.endpoint(), |config| {
+            config.listen(true).attempts_max(3).backoff(Duration::from_millis(1), CAP)
+        })
+        .await;
+        until("some sessions have been lost", || sessions.newest() == 5).await;
+        // The second is opened at once, each of the others a longest wait after the one before.
+        assert!(began.elapsed() >= 3 * CAP, "{:?}", began.elapsed());
+        answered(&client, 1).await;
+        client.close().await;
+        // Of each session but the last: the stream, and the look in vain; of those in the middle a second look.
+        assert!(server.count(is_get) >= 11, "{}", server.count(is_get));
     });
 }
 

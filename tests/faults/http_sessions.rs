@@ -67,7 +67,7 @@ impl Sessions {
 }
 
 /// Ways to say that a session is gone.
-const REFUSALS: [(&str, &str, &str); 4] = [
+const REFUSALS: [(&str, &str, &str); 5] = [
     ("404 Not Found", "", ""),
     (
         "404 Not Found",
@@ -79,6 +79,11 @@ const REFUSALS: [(&str, &str, &str); 4] = [
         "400 Bad Request",
         "application/json",
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no such session"}}"#,
+    ),
+    (
+        "404 Not Found",
+        "text/event-stream",
+        "data: {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32001,\"message\":\"Session not found\"}}\n\n",
     ),
 ];
 
@@ -379,5 +384,30 @@ fn a_renewal_that_is_refused_once_takes_nothing_with_it() {
         assert_eq!((server.count_rpc("initialize"), client.stats().sessions_lost), (3, 1));
         client.close().await;
         books_balance(&client).await;
+    });
+}
+
+/// Whatever the status says, a call whose result comes with it was executed. As JSON it was read; in an event it was not, and the call was executed
+/// once more in a session of its own.
+#[test]
+fn a_result_in_an_event_of_a_404_is_a_result() {
+    story_alone(async {
+        let sessions = Arc::new(Sessions::default());
+        let server = sessions.serve(|sessions, peer, request, _| {
+            if request.text() == message(1) {
+                *sessions.times.lock().entry(message(1)).or_default() += 1;
+                let event = format!("data: {}\n\n", request.answer());
+                peer.respond("404 Not Found", "Content-Type: text/event-stream\r\n", &event);
+            } else {
+                sessions.execute(peer, request);
+            }
+            Then::Keep
+        });
+        let client = connect(server.endpoint(), |config| config).await;
+        assert_eq!(first_text(&client.call(echo(1)).await.expect("its result")), message(1));
+        assert_eq!(first_text(&client.call(echo(2)).await.expect("an answer")), message(2));
+        client.close().await;
+        assert_eq!(sessions.times.lock().get(&message(1)), Some(&1));
+        assert_eq!(server.count_rpc("initialize"), 1);
     });
 }

@@ -548,7 +548,7 @@ fn big_replies(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## A long reply among small calls\n");
     let _ = writeln!(
         text,
-        "One inline engine, {} small call in flight on each connection (without a long reply one fewer on two, since with it one is stuck behind it), and in turns with it a floor that reads 32 KiB at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it.\n",
+        "One inline engine, {} small call in flight on each connection (without a long reply one fewer on two, since with it one is stuck behind it), and in turns with it a floor that reads 32 KiB at a time, counts line feeds and forgets what it read; medians over rounds that run without and with a long reply. *Meanwhile* are the small calls that overlap one. On one stream those wait behind it, whatever a client does; on two connections the longest of each long reply is left out, which is the one behind it. (So it is *meanwhile* that compares like with like; between long replies all small calls have one more beside them.)\n",
         super::big_reply::SMALL_IN_FLIGHT
     );
     let _ = writeln!(

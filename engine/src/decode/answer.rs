@@ -19,7 +19,10 @@ use serde::{
 use super::{common, simd};
 pub(crate) use crate::model::answer::RawAnswer;
 use crate::{
-    base::{json, limits::DECODE_SIMD_BYTES_MAX},
+    base::{
+        json,
+        limits::{DECODE_SIMD_BYTES_MAX, REASON_BYTES_MAX},
+    },
     error::{Error, RpcError},
     model::tool::ToolResult,
 };
@@ -136,7 +139,16 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], what: &str) -> Result<T, Err
         Err(_) => serde_json::from_slice(bytes),
     };
     read.map_err(|error| {
-        Error::decode(format!("{what} of {length} bytes cannot be read: {error}")).because(error)
+        let why = error.to_string();
+        if why.len() <= REASON_BYTES_MAX {
+            return Error::decode(format!("{what} of {length} bytes cannot be read: {why}")).because(error);
+        }
+        // It quotes what the server wrote, which may be as long as an answer, and longer with its escapes.
+        let (begin, line, column) =
+            (&why[..why.floor_char_boundary(REASON_BYTES_MAX)], error.line(), error.column());
+        Error::decode(format!(
+            "{what} of {length} bytes cannot be read: {begin}... at line {line} column {column}"
+        ))
     })
 }
 

@@ -1,7 +1,7 @@
 //! How a shard's lines begin and end: dialling, the next address when one is silent, hanging up, and the reason when a line is
 //! lost.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use super::{Line, Shard, show};
 use crate::{base::time::Instant, config::dial::Dial, proto::event::Sink, transport::Transport};
@@ -20,22 +20,16 @@ impl Shard {
         }
         while let Some(at) = self.exchange.poll_dial(now) {
             let dial = Arc::clone(&self.dial);
-            let (opened, more) = match &*dial {
+            let mut more = VecDeque::new();
+            let opened = match &*dial {
                 Dial::Net(net) => {
-                    let mut more: VecDeque<SocketAddr> = net.addresses.iter().copied().collect();
-                    // Each attempt begins with another address, so that none that is silent is the only one ever tried.
-                    more.rotate_left(
-                        self.exchange.connection(self.exchange.connection_of(at)).attempts as usize
-                            % net.addresses.len(),
-                    );
-                    let first = more.pop_front();
-                    let none = || io::ErrorKind::AddrNotAvailable.into();
-                    (first.ok_or_else(none).and_then(|address| Transport::net(address, net)), more)
+                    let attempts = self.exchange.connection(self.exchange.connection_of(at)).attempts;
+                    more = in_turn(net.addresses.len(), self.stood, attempts);
+                    // The first of them, like any other.
+                    Err(io::ErrorKind::AddrNotAvailable.into())
                 }
-                Dial::Unix(path) => (Transport::unix(path), VecDeque::new()),
-                Dial::Stdio(command, household) => {
-                    (Transport::stdio(command, *household, self.close_grace), VecDeque::new())
-                }
+                Dial::Unix(path) => Transport::unix(path),
+                Dial::Stdio(command, household) => Transport::stdio(command, *household, self.close_grace),
             };
             let connecting = matches!(*dial, Dial::Net(_));
             self.install(at, opened, more, connecting, sink);
@@ -46,11 +40,11 @@ impl Shard {
         &mut self,
         at: u32,
         opened: io::Result<Transport>,
-        mut more: VecDeque<SocketAddr>,
+        mut more: VecDeque<u8>,
         connecting: bool,
         sink: &mut impl Sink,
     ) {
-        let mut opened = opened;
+        let (mut opened, mut address) = (opened, 0);
         loop {
             let registered = opened.and_then(|mut transport| {
                 transport.register(self.poll.registry(), at)?;
@@ -67,6 +61,7 @@ impl Shard {
                     self.lines[at as usize] = Some(Line {
                         transport,
                         connecting,
+                        address,
                         more,
                         next_address_at,
                         readable: false,
@@ -84,7 +79,9 @@ impl Shard {
                     return;
                 }
                 Err(error) => match (&*self.dial, more.pop_front()) {
-                    (Dial::Net(net), Some(next)) => opened = Transport::net(next, net),
+                    (Dial::Net(net), Some(next)) => {
+                        (opened, address) = (Transport::net(net.addresses[usize::from(next)], net), next);
+                    }
                     _ => {
                         let now = self.clock.now();
                         self.exchange.handle_lost(now, at, &format!("connecting failed: {error}"), sink);
@@ -98,9 +95,14 @@ impl Shard {
     pub(super) fn finish_connecting(&mut self, at: u32, sink: &mut impl Sink) {
         let Some(line) = self.lines[at as usize].as_mut() else { return };
         match line.transport.is_connected() {
+            Ok(false) if line.transport.has_reached() => {
+                // Somebody is there: what follows has the whole attempt.
+                line.next_address_at = Instant::NEVER;
+            }
             Ok(false) => {}
             Ok(true) => {
                 (line.connecting, line.writable) = (false, true);
+                self.stood = line.address;
                 let is_h2 = line.transport.is_h2();
                 let now = self.clock.now();
                 self.exchange.handle_opened(now, at, is_h2);
@@ -157,5 +159,33 @@ impl Shard {
             reason = format!("{reason}; its last words on stderr: {words}");
         }
         Some(reason)
+    }
+}
+
+/// So many addresses in the order in which an attempt tries them: the one that stood last in front, but each attempt in a row begins with another,
+/// so that none that is silent is the only one ever tried.
+fn in_turn(addresses: usize, stood: u8, attempts: u32) -> VecDeque<u8> {
+    // Nobody has more, and a line has one byte to remember which it uses.
+    let mut order: VecDeque<u8> = (0..=u8::MAX).take(addresses).collect();
+    if !order.is_empty() {
+        order.rotate_left((usize::from(stood) + attempts as usize) % order.len());
+    }
+    order
+}
+
+#[cfg(all(test, not(any(volley_loom, volley_shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Of a host whose first address was dead each new socket waited two seconds there before it tried the one that all others stood on.
+    #[test]
+    fn the_address_that_stood_comes_first_and_no_attempt_begins_as_the_last_did() {
+        assert_eq!(in_turn(3, 0, 0), [0, 1, 2]);
+        assert_eq!(in_turn(3, 1, 0), [1, 2, 0]);
+        assert_eq!(in_turn(3, 1, 1), [2, 0, 1]);
+        assert_eq!(in_turn(3, 1, 2), [0, 1, 2]);
+        assert_eq!(in_turn(3, 0, 4), [1, 2, 0]);
+        assert!(in_turn(0, 0, 7).is_empty());
+        assert_eq!(in_turn(1_000, 0, 0).len(), 256);
     }
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::{
     arrays::ArrayMemory,
@@ -44,6 +45,27 @@ struct Finding {
     events_only: bool,
     /// What it said of itself, to a client that nobody vouched for: what it says to others may be for them alone.
     info: Option<Arc<ServerInfo>>,
+}
+
+/// What a server said of itself is shared if it takes no more than this.
+const SHARED_INFO_BYTES_MAX: usize = 16 * 1024;
+
+/// Does a value take no more than so many bytes, each of its parts at least 16? Of a longer one no more is looked at.
+fn fits(value: &Value, left: &mut usize) -> bool {
+    let own = 16 + value.as_str().map_or(0, str::len);
+    if own > *left {
+        return false;
+    }
+    *left -= own;
+    match value {
+        Value::Array(values) => values.iter().all(|value| fits(value, left)),
+        Value::Object(members) => members.iter().all(|(name, value)| {
+            let room = name.len() <= *left;
+            *left = left.saturating_sub(name.len());
+            room && fits(value, left)
+        }),
+        _ => true,
+    }
 }
 
 /// Addresses remembered in one process; beyond this the first of the alphabet is forgotten.
@@ -131,7 +153,8 @@ impl Memory {
         let finding = findings.entry(address.clone()).or_default();
         (finding.revision, finding.events_only) = (revision, self.events_only.load(Ordering::Acquire));
         if self.is_anonymous {
-            finding.info = self.info();
+            // A long one stays with its client: this process has it for good, of as many servers as it meets.
+            finding.info = self.info().filter(|info| fits(&info.result, &mut { SHARED_INFO_BYTES_MAX }));
         }
     }
 

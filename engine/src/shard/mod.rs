@@ -26,7 +26,6 @@ mod slices;
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -98,6 +97,8 @@ pub(crate) struct Shard {
     unwritten: Vec<u32>,
     /// When a connecting line wants its next address; `NEVER` if none does.
     next_address_at: Instant,
+    /// The address on which a line stood last.
+    stood: u8,
     /// Some line has more on stderr than it was allowed to bring in one turn.
     stderr_more: bool,
     spin: Duration,
@@ -117,13 +118,15 @@ pub(crate) struct Shard {
     woken: bool,
 }
 
-/// A transport in use: one cache line, as there may be ten thousand.
+/// A transport in use: two cache lines, as there may be ten thousand.
 #[repr(align(64))]
 struct Line {
     transport: Transport,
     connecting: bool,
+    /// Which address is in use, where there are several.
+    address: u8,
     /// Addresses still to be tried by this attempt, after the one in use.
-    more: VecDeque<SocketAddr>,
+    more: VecDeque<u8>,
     /// When the address in use has had its share of the attempt, while there are more.
     next_address_at: Instant,
     readable: bool,
@@ -137,6 +140,8 @@ struct Line {
     /// There was more on stderr than one turn takes.
     stderr_more: bool,
 }
+
+const _: () = assert!(size_of::<Line>() == 128);
 
 /// Pieces of 4 KiB of one child's stderr that one turn reads.
 const STDERR_PIECES_PER_TURN: usize = 16;
@@ -182,6 +187,7 @@ impl Shard {
             readable: VecDeque::with_capacity(lines.min(1024)),
             unwritten: Vec::new(),
             next_address_at: Instant::NEVER,
+            stood: 0,
             stderr_more: false,
             spin,
             polling: Default::default(),

@@ -85,7 +85,7 @@ const LOOK_AT_STUCK_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start(command: &Command, household: Household) -> io::Result<Started> {
     let (started, answer) = bounded(1);
     let gone = || io::Error::other("the keeper thread is gone");
-    keeper()
+    keeper()?
         .send(Order::Start { command: Box::new(command.clone()), household, started })
         .map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
@@ -95,29 +95,29 @@ pub(super) fn start(command: &Command, household: Household) -> io::Result<Start
 /// block, is read and dropped.
 pub(super) fn end(pid: u32, grace: Duration, pipes: Vec<OwnedFd>) {
     // If the keeper is gone the process is going down, and its children with it.
-    let _ = keeper().send(Order::End { pid, grace, pipes });
+    if let Ok(keeper) = keeper() {
+        let _ = keeper.send(Order::End { pid, grace, pipes });
+    }
 }
 
 /// Waits until every child of the household that is being ended has ended, at most `wait`. `true` if so.
 pub(crate) fn wait_until_settled(household: Household, wait: Duration) -> bool {
     let (settled, answer) = bounded(1);
-    keeper().send(Order::Settled { household, settled }).is_ok() && answer.recv_timeout(wait).is_ok()
+    keeper().is_ok_and(|keeper| keeper.send(Order::Settled { household, settled }).is_ok())
+        && answer.recv_timeout(wait).is_ok()
 }
 
 /// The keeper of this process. After a `fork` the child has the memory of the parent's and none of its threads, so it gets its own.
-fn keeper() -> Sender<Order> {
+fn keeper() -> io::Result<Sender<Order>> {
     static KEEPER: Mutex<Option<(u32, Sender<Order>)>> = Mutex::new(None);
     let mut keeper = KEEPER.lock();
     match &*keeper {
-        Some((pid, orders)) if *pid == process::id() => orders.clone(),
+        Some((pid, orders)) if *pid == process::id() => Ok(orders.clone()),
         _ => {
             let (orders, inbox) = unbounded();
-            thread::Builder::new()
-                .name("volley-keeper".to_owned())
-                .spawn(move || keep(&inbox))
-                .expect("the system can start one more thread");
+            thread::Builder::new().name("volley-keeper".to_owned()).spawn(move || keep(&inbox))?;
             *keeper = Some((process::id(), orders.clone()));
-            orders
+            Ok(orders)
         }
     }
 }

@@ -49,6 +49,15 @@ impl Link {
         }
     }
 
+    /// Is somebody there, handshakes aside?
+    pub(super) fn has_reached(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.peer_addr().is_ok(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.has_reached(),
+        }
+    }
+
     /// Did the server choose HTTP/2?
     pub(super) fn is_h2(&self) -> bool {
         match self {

@@ -104,6 +104,16 @@ impl Transport {
         }
     }
 
+    /// Is somebody there, handshakes aside?
+    pub(crate) fn has_reached(&self) -> bool {
+        match self {
+            Self::Net(link) => link.has_reached(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.has_reached(),
+            Self::Unix(_) | Self::Stdio(_) => true,
+        }
+    }
+
     /// Did the two sides agree on HTTP/2 in their TLS handshake?
     pub(crate) fn is_h2(&self) -> bool {
         match self {

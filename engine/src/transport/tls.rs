@@ -66,6 +66,11 @@ impl Tls {
         &mut self.socket
     }
 
+    /// Is somebody there?
+    pub(super) fn has_reached(&self) -> bool {
+        self.established
+    }
+
     /// Goes on with connecting and the handshake. `Ok(false)`: not there yet.
     pub(super) fn is_connected(&mut self) -> io::Result<bool> {
         if !self.established {

@@ -33,8 +33,8 @@ pub(super) const PROBES_MAX: u32 = 2;
 /// Between two looks at all lines lies at least so much for each of them: 1 ms for a thousand.
 const CARE_NS_PER_LINE: u64 = 1_000;
 
-/// A connection that ended with no call on it and has been silent for so long ended because nobody used it: proxies do that. It counts as no
-/// failure.
+/// A connection that ended with no call on it, and was opened and heard last so long ago, ended because nobody used it: proxies do that. It counts
+/// as no failure. One that ends sooner does, each time, until a call is answered: of a server that opens and ends at once nothing else tells.
 const IDLE_BEFORE_ITS_END: Duration = Duration::from_secs(5);
 
 impl Exchange {

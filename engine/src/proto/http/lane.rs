@@ -112,7 +112,7 @@ pub(crate) struct Lane {
 /// The calls of one array.
 #[derive(Debug, Default)]
 pub(crate) struct Together {
-    /// All of them, as they were sent.
+    /// All of them, sorted.
     pub(crate) keys: Vec<Key>,
     /// Those that have not ended.
     pub(crate) live: usize,
@@ -122,6 +122,10 @@ pub(crate) struct Together {
     pub(crate) refused: bool,
     /// It has named one of them in an answer, whether or not anybody waited for that still.
     pub(crate) named: bool,
+    /// A message of its response answered something else.
+    pub(crate) strayed: bool,
+    /// The server has complained of something, and not of the message.
+    pub(crate) complained: bool,
     /// One of its answers was longer than the bound, and it is not known whose.
     pub(crate) oversized: Option<Why>,
 }
@@ -130,6 +134,7 @@ impl Together {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         (self.live, self.answered, self.refused, self.named) = (0, 0, false, false);
+        (self.strayed, self.complained) = (false, false);
         self.oversized = None;
     }
 }

@@ -82,8 +82,8 @@ pub(crate) struct Pool {
     pub(crate) found: Option<(Revision, Value)>,
     /// A request of the opening that waits for a lane.
     pub(crate) pending_opening: Option<(Vec<u8>, Load)>,
-    /// Pages of the list of tools read so far.
-    pub(crate) pages: usize,
+    /// Pages of the list of tools read so far, and their bytes.
+    pub(crate) pages: (usize, usize),
     /// Why `initialize` was refused, while HTTP+SSE is tried.
     pub(crate) refusal: Option<String>,
     /// The list of tools, while it is being read; no calls meanwhile.
@@ -160,7 +160,7 @@ impl Pool {
             stage: Stage::Discover,
             found: None,
             pending_opening: None,
-            pages: 0,
+            pages: (0, 0),
             refusal: None,
             listing: None,
             plans: None,
@@ -379,7 +379,7 @@ impl Pool {
         self.resumes.clear();
         (self.listening, self.has_listened, self.listening_refusals) = (Listening::Off, false, 0);
         (self.found, self.refusal, self.listing) = (None, None, None);
-        (self.pending_opening, self.pages) = (None, 0);
+        (self.pending_opening, self.pages) = (None, (0, 0));
         self.retry = RETRY_DEFAULT;
         self.errand_refusals = 0;
     }

@@ -167,6 +167,11 @@ impl Desk {
     // Bulk jobs.
 
     pub(crate) fn open_job(&mut self, shared: Arc<JobShared>) {
+        if shared.has_left() {
+            // Nothing of it has been sent, nor will be; that it left may have been announced before it stood here.
+            forget(shared);
+            return;
+        }
         let place = self.vacant.pop().or_else(|| {
             let next = self.jobs.len();
             (next < JOBS_MAX).then(|| {
@@ -218,7 +223,12 @@ impl Desk {
             return;
         }
         if let Some(why) = exchange.refuses_own(now) {
-            self.fail_claims(Failure { why, fate: Fate::NotSent });
+            let failure = Failure { why, fate: Fate::NotSent };
+            if self.ready.is_empty() {
+                self.refuse_waiting(failure);
+            } else {
+                self.fail_claims(failure);
+            }
             return;
         }
         while let Some(place) = self.ready.pop_front() {
@@ -259,7 +269,11 @@ impl Desk {
     }
 
     fn close_left_jobs(&mut self, now: Instant, exchange: &mut Exchange) {
-        self.waiting.retain(|shared| !shared.has_left());
+        if self.waiting.iter().any(|shared| shared.has_left()) {
+            let (left, wait) = self.waiting.drain(..).partition::<VecDeque<_>, _>(|shared| shared.has_left());
+            self.waiting = wait;
+            left.into_iter().for_each(forget);
+        }
         let of_place = |place: &u32| self.jobs[*place as usize].as_ref();
         let has_left = |place: &u32| of_place(place).is_some_and(|job| job.shared.has_left());
         let mut left: Vec<u32> = self.open.iter().copied().filter(has_left).collect();
@@ -289,8 +303,7 @@ impl Desk {
             moved.at = job.at;
         }
         self.vacant.push(place);
-        // The last to know it, it may be, and with it a waker of somebody's.
-        contained(|| drop(job));
+        forget(job);
     }
 
     /// After jobs were closed.
@@ -302,10 +315,7 @@ impl Desk {
         while self.open.len() < JOBS_MAX
             && let Some(shared) = self.waiting.pop_front()
         {
-            // Whoever has left meanwhile must not have a call sent.
-            if !shared.has_left() {
-                self.open_job(shared);
-            }
+            self.open_job(shared);
         }
     }
 
@@ -325,6 +335,10 @@ impl Desk {
             }
         }
         self.ready.clear();
+        self.refuse_waiting(failure);
+    }
+
+    fn refuse_waiting(&self, failure: Failure) {
         self.waiting.iter().for_each(|shared| shared.refuse_claims(failure));
     }
 
@@ -336,8 +350,7 @@ impl Desk {
     pub(crate) fn abandon_jobs(&mut self, why: Why) {
         for job in self.jobs.drain(..).flatten() {
             contained(|| job.shared.abandon(why));
-            // As above.
-            contained(|| drop(job));
+            forget(job);
         }
         for shared in self.waiting.drain(..) {
             contained(|| shared.abandon(why));
@@ -474,6 +487,11 @@ impl Desk {
     }
 }
 
+/// Lets go of a job: its last owner, it may be, and with it a waker of somebody's, which may panic as it goes.
+fn forget<J>(job: J) {
+    contained(|| drop(job));
+}
+
 /// Reads a long answer on a worker and hands the value over. The chunk is free before the caller has it.
 fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
     // Nobody reads for a caller that has gone: the delivery finds that out and buries the call.
@@ -568,5 +586,83 @@ impl Drop for Desk {
         // Nobody may sleep on a shard that is gone.
         self.handle.status.ready.store(0, Ordering::Release);
         self.wakers.drain(..).chain(self.blocked.drain(..)).for_each(wake);
+    }
+}
+
+#[cfg(all(test, not(any(volley_loom, volley_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{
+        base::sync::Mutex,
+        config::Config,
+        queue::{completion::Cell, room::Room},
+        shard::{
+            inbox::Standing,
+            memory::{Memory, ShardMemory},
+        },
+        slab::{Slab, key::KeyLayout},
+    };
+
+    const NOW: Instant = Instant::from_ns(1);
+
+    /// A desk and an exchange with one connection that is ready, for four calls.
+    fn shard() -> (Arc<ShardHandle>, Desk, Exchange) {
+        const CALLS: u32 = 4;
+        let config = Config::builder().plain_json_rpc().in_flight(CALLS).build().expect("valid");
+        let layout = KeyLayout::for_slots(1 + CALLS, 0, 1);
+        let slab = Slab::new(layout, 1 + CALLS, Cell::new);
+        drop(slab.draw(1));
+        let magazine = slab.draw(CALLS);
+        let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
+        let handle = Arc::new(ShardHandle::new(slab, 1 + CALLS, standing, Arc::new(Room::new())));
+        let memory = Arc::new(ShardMemory { memory: Arc::new(Memory::default()), may_probe: true });
+        let mut exchange = Exchange::new(config.settings(0, 7), memory, layout, 1 + CALLS, magazine);
+        assert_eq!(exchange.poll_dial(NOW), Some(0));
+        exchange.handle_opened(NOW, 0, false);
+        let porter = Arc::new(Porter::new(None, None).expect("no thread without a handler"));
+        let pool = Pool::new(0).expect("no thread");
+        let desk = Desk::new(Arc::clone(&handle), porter, pool, usize::MAX, false);
+        (handle, desk, exchange)
+    }
+
+    /// A job that has handed in a call.
+    fn job() -> Arc<JobShared> {
+        let body = br#""method":"m","params":{"#;
+        let shared = Arc::new(JobShared::default());
+        shared.claims.push(Claim { bodies: body.to_vec(), calls: vec![(0, body.len())], ..Claim::default() });
+        shared
+    }
+
+    /// Its leaving had been counted in the turn before the shard heard of it. So nobody looked for it any more, and its calls were sent.
+    #[test]
+    fn a_job_that_left_before_it_stood_has_nothing_sent() {
+        let (handle, mut desk, mut exchange) = shard();
+        desk.open_job(job());
+        desk.feed(NOW, &mut exchange);
+        assert_eq!(exchange.stats().submitted, 1);
+        let dropped = job();
+        assert!(dropped.leave());
+        handle.announce_claim();
+        desk.feed(NOW, &mut exchange);
+        desk.open_job(Arc::clone(&dropped));
+        desk.feed(NOW, &mut exchange);
+        assert_eq!(exchange.stats().submitted, 1);
+        assert_eq!(Arc::strong_count(&dropped), 1, "it is forgotten");
+    }
+
+    /// A claim each while there is room; whoever found none goes first when there is some again.
+    #[test]
+    fn jobs_take_turns() {
+        let (_handle, mut desk, mut exchange) = shard();
+        let jobs: Vec<_> = (0..6).map(|_| job()).collect();
+        jobs.iter().for_each(|job| desk.open_job(Arc::clone(job)));
+        desk.feed(NOW, &mut exchange);
+        let in_flight: Vec<_> = desk.open_jobs().map(|job| job.in_flight).collect();
+        assert_eq!(in_flight, [1, 1, 1, 1, 0, 0]);
+        assert_eq!(desk.ready, [4, 5]);
+        jobs[0].claims.push(jobs[5].claims.pop().expect("not taken yet"));
+        desk.handle.announce_claim();
+        desk.feed(NOW, &mut exchange);
+        assert_eq!(desk.ready, [4, 5, 0], "behind those that waited");
     }
 }

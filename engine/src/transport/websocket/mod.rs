@@ -81,6 +81,11 @@ impl WebSocket {
         self.link.socket()
     }
 
+    /// Is somebody there, handshakes aside?
+    pub(super) fn has_reached(&self) -> bool {
+        self.link.has_reached()
+    }
+
     /// Goes on with connecting, TLS and the upgrade. `Ok(false)`: not there yet.
     pub(super) fn is_connected(&mut self) -> io::Result<bool> {
         self.is_linked = self.is_linked || self.link.is_connected()?;

@@ -210,21 +210,22 @@ impl Exchange {
     ) {
         let envelope = envelope::scan(frame.bytes());
         let is_nameless = envelope.kind == Kind::Error && matches!(envelope.id, Id::Missing | Id::Null);
-        if is_nameless {
-            let error = serde_json::from_slice::<Nameless>(frame.bytes());
-            if error.is_ok_and(|said| matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR)) {
+        if is_nameless && let Ok(said) = serde_json::from_slice::<Nameless>(frame.bytes()) {
+            let together = &mut self.lane(line).array;
+            if matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR) {
                 // Of the array, or of one element: what else comes tells.
-                self.lane(line).array.refused = true;
+                together.refused = true;
                 return;
             }
+            together.complained |= said.error.code != INVALID_PARAMS;
         }
         if let Id::Number(id) = envelope.id
             && let Some(key) = Key::from_wire(id)
         {
             if self.is_of_array(line, key) {
                 self.lane(line).array.named = true;
-            } else {
-                self.is_anothers(line, Key::NONE, &envelope);
+            } else if self.is_anothers(line, Key::NONE, &envelope) {
+                self.lane(line).array.strayed = true;
             }
         }
         self.handle_scanned(now, line, frame, envelope, sink);
@@ -279,20 +280,30 @@ impl Exchange {
         let together = &self.lane(line).array;
         // Named in an event before the end of a refusal: as good as answered, it is about these calls.
         let (calls, answered) = (together.keys.len(), together.answered > 0 || together.named);
+        // Without a text at its end it may have come in events, which have been heard.
+        let (strayed, complained) = (together.strayed && !together.named, together.complained);
         let has_session = self.lane(line).session.is_some();
-        let named = frame.map_or(Named::None, |frame| self.names(line, frame.bytes()));
+        let named = match frame {
+            Some(frame) => self.names(line, frame.bytes()),
+            None if strayed => Named::Others,
+            None => Named::None,
+        };
         if named == Named::Others {
             // No word on these calls, and the socket is out of step.
             self.lane(line).keep_alive = false;
             let rows = self.array_rows(line);
             self.array_is_over(line);
             self.let_rest_come(now, line);
-            self.stats.unknown += 1;
+            // (In events it was counted as it came.)
+            self.stats.unknown += u64::from(frame.is_some());
             self.end_rows(now, &rows, Why::ConnectionLost, Fate::Unknown, sink);
             return;
         }
         let is_gone = status == 404 && has_session && named != Named::OwnWithResult;
-        let is_no_word = status == 400 && has_session && named == Named::None && is_no_word_on_arrays(frame);
+        let is_no_word = status == 400
+            && has_session
+            && named == Named::None
+            && frame.map_or(complained, is_no_word_on_arrays);
         // (Over HTTP+SSE an answer may have come on the stream of events before the status did: then the server was at work.)
         if !answered && (again || is_gone || is_no_word) {
             // (After a 400 the calls go again alone, and what that says of the session is theirs to find out.)
@@ -597,9 +608,9 @@ fn is_refusal_of_arrays(status: u16) -> bool {
 }
 
 /// Is this an error, and one about something else than the message? So some servers say that they have forgotten a session.
-fn is_no_word_on_arrays(frame: Option<FrameRef<'_>>) -> bool {
-    let said = frame.and_then(|frame| serde_json::from_slice::<Nameless>(frame.bytes()).ok());
-    said.is_some_and(|said| !matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR | INVALID_PARAMS))
+fn is_no_word_on_arrays(frame: FrameRef<'_>) -> bool {
+    let said = serde_json::from_slice::<Nameless>(frame.bytes());
+    said.is_ok_and(|said| !matches!(said.error.code, INVALID_REQUEST | PARSE_ERROR | INVALID_PARAMS))
 }
 
 /// A call's own text in that of its array.

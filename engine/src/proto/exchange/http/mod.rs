@@ -38,6 +38,9 @@ use crate::{
     slab::key::Key,
 };
 
+/// How often it is looked whether there is a lane for an opening.
+const LANE_WAIT: Duration = Duration::from_millis(20);
+
 /// What is left of a response after its answer may take this long; then the socket is given up instead.
 const REST_OF_RESPONSE: Duration = Duration::from_secs(1);
 
@@ -269,7 +272,7 @@ impl Exchange {
                 let conn = &mut self.connections[connection as usize];
                 conn.dialling = false;
                 conn.step(Event::Lost);
-                conn.retry_at = now.after(conn.backoff.next());
+                conn.retry_at = now.after(LANE_WAIT);
                 self.next_care = self.next_care.min(conn.retry_at);
                 return None;
             };

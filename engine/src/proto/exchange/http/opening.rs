@@ -39,8 +39,9 @@ use super::responses::is_ok;
 const INITIALIZED: &str = r#""method":"notifications/initialized""#;
 const INITIALIZE: &str = r#""method":"initialize""#;
 
-/// Pages of the list of tools that an opening reads.
+/// Pages of the list of tools that an opening reads, and their bytes: nobody has asked for them, and what they want mirrored is kept.
 const PAGES_MAX: usize = 1_000;
+const PAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl Exchange {
     /// A first socket stands (or still stands): the connection is opened.
@@ -162,7 +163,7 @@ impl Exchange {
                 let pool = self.http(connection);
                 if pool.found.as_ref().is_some_and(|found| found.1.is_null()) {
                     // What this process remembers of the server may be wrong by now: ask it.
-                    (pool.found, pool.listing, pool.pages) = (None, None, 0);
+                    (pool.found, pool.listing, pool.pages) = (None, None, (0, 0));
                     self.memory.remember(None);
                     self.send_probe(now, connection, self.settings.revision.unwrap_or(Revision::LATEST));
                 } else {
@@ -220,15 +221,16 @@ impl Exchange {
     fn http_tools(&mut self, connection: u32, body: Option<&[u8]>) {
         let page = body.and_then(|body| json::from_slice::<Value>(body).ok()).unwrap_or_default();
         let pool = self.http(connection);
-        pool.pages += 1;
-        let pages = pool.pages;
+        let (pages, bytes) = pool.pages;
+        pool.pages = (pages + 1, bytes + body.map_or(0, <[u8]>::len));
+        let goes_on = pool.pages.0 < PAGES_MAX && pool.pages.1 < PAGES_BYTES_MAX;
         let revision =
             pool.found.as_ref().map(|found| found.0).or(self.connections[connection as usize].revision);
         let pool = self.http(connection);
         if let Some(listing) = &mut pool.listing
             && let Some(cursor) = plans::add_page(listing, &page["result"])
             && let Some(revision) = revision
-            && pages < PAGES_MAX
+            && goes_on
         {
             self.ask_for_tools(connection, revision, Some(&cursor));
             return;
@@ -239,7 +241,7 @@ impl Exchange {
             return;
         }
         let pool = self.http(connection);
-        pool.pages = 0;
+        pool.pages = (0, 0);
         let plans = std::sync::Arc::new(pool.listing.take().unwrap_or_default());
         pool.plans = Some(std::sync::Arc::clone(&plans));
         self.memory.set_plans(plans);
@@ -263,7 +265,7 @@ impl Exchange {
     /// The tools are not listed anew after all.
     pub(super) fn end_listing(&mut self, connection: u32) {
         let pool = self.http(connection);
-        (pool.listing, pool.pages) = (None, 0);
+        (pool.listing, pool.pages) = (None, (0, 0));
         self.connections[connection as usize].opening = Key::NONE;
         self.list_unasked(connection);
     }

@@ -190,6 +190,10 @@ impl Exchange {
             Load::Call(_) | Load::Orphan(_) if ok && self.http(connection).dialect == Dialect::Events => {
                 Want::Nothing
             }
+            // After these the call may go again, unless its result has come with them.
+            Load::Call(_) if matches!(head.status, 400 | 404) && head.media == Media::EventStream => {
+                Want::Events
+            }
             Load::Call(_) | Load::Orphan(_) | Load::Answered => by_media,
             Load::Array | Load::ArrayProbe => {
                 self.array_want(connection, (head.status, head.media), load, by_media)
@@ -251,6 +255,10 @@ impl Exchange {
             Load::Call(key) => {
                 let envelope = envelope::scan(frame.bytes());
                 self.is_anothers(line, key, &envelope);
+                if envelope.kind != Kind::Result && !is_ok(self.lane(line).status) {
+                    // An event of a refusal, which says the same.
+                    return;
+                }
                 if envelope.kind == Kind::Error {
                     // The request's own response may leave out the id of an error. An id that is none of ours is another's.
                     let names_none = matches!(envelope.id, Id::Missing | Id::Null);
