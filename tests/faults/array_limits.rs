@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use volley::{Client, ErrorKind, Fate, Revision, Window};
+use volley::{Client, Error, ErrorKind, Fate, Revision, ToolResult, Window};
 use volley_tests::{
     http_server::{HttpServer, Peer, Request, Then},
     patience::until_blocking,
@@ -162,6 +162,16 @@ fn an_event_that_is_too_long_costs_no_other_call_of_an_array() {
     });
 }
 
+/// The first ten have their answers, and of the others nobody knows.
+fn ten_are_answered(outcomes: &[(String, Result<ToolResult, Error>)]) {
+    for (n, (_, outcome)) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(_) => assert!(n < 10, "{n}"),
+            Err(error) => assert!(n >= 10 && error.fate() == Fate::Unknown, "{n}: {error}"),
+        }
+    }
+}
+
 /// Over HTTP+SSE answers come on a stream of their own, and a few had come when the request as a whole was refused: the server was at
 /// work. The others were sent again, those included that it was executing.
 #[test]
@@ -216,12 +226,7 @@ fn a_refusal_after_answers_sends_nothing_again() {
         assert!(asked.set(client.clone()).is_ok(), "once");
         let outcomes = in_an_array(&client).await;
         executions.are_right(&outcomes);
-        for (n, (_, outcome)) in outcomes.iter().enumerate() {
-            match outcome {
-                Ok(_) => assert!(n < 10, "{n}"),
-                Err(error) => assert!(n >= 10 && error.fate() == Fate::Unknown, "{n}: {error}"),
-            }
-        }
+        ten_are_answered(&outcomes);
         client.close().await;
         adds_up(&client.stats());
     });
@@ -243,12 +248,7 @@ fn a_refusal_in_events_that_name_calls_sends_nothing_again() {
         let client = client_with(&server, |config| config.in_flight(128)).await;
         let outcomes = in_an_array(&client).await;
         executions.are_right(&outcomes);
-        for (n, (_, outcome)) in outcomes.iter().enumerate() {
-            match outcome {
-                Ok(_) => assert!(n < 10, "{n}"),
-                Err(error) => assert!(n >= 10 && error.fate() == Fate::Unknown, "{n}: {error}"),
-            }
-        }
+        ten_are_answered(&outcomes);
         client.close().await;
         adds_up(&client.stats());
     });

@@ -62,6 +62,26 @@ impl Sessions {
             Then::Keep
         })
     }
+
+    /// Each session has its stream once, which ends, and is not found after that.
+    fn serve_and_lose_streams(
+        self: &Arc<Self>,
+        answer: impl Fn(&mut Peer, &Request) + Send + Sync + 'static,
+    ) -> HttpServer {
+        let streams = Mutex::new(HashSet::new());
+        self.serve(move |_, peer, request, named| {
+            if is_get(request) && streams.lock().insert(named) {
+                peer.begin_events();
+                peer.chunk("retry: 50\n\n");
+                peer.end_chunks();
+            } else if is_get(request) {
+                peer.respond("404 Not Found", "", "");
+            } else {
+                answer(peer, request);
+            }
+            Then::Keep
+        })
+    }
 }
 
 fn is_get(request: &Request) -> bool {
@@ -221,21 +241,11 @@ fn a_stream_that_is_never_found_again_ends_no_call() {
         let sessions = Arc::new(Sessions::default());
         let goes_on = Arc::new(AtomicU64::new(0));
         let may_answer = Arc::clone(&goes_on);
-        let streams = Mutex::new(HashSet::new());
-        let server = sessions.serve(move |_, peer, request, named| {
-            if is_get(request) && streams.lock().insert(named) {
-                peer.begin_events();
-                peer.chunk("retry: 50\n\n");
-                peer.end_chunks();
-            } else if is_get(request) {
-                peer.respond("404 Not Found", "", "");
-            } else {
-                peer.begin_events();
-                until_blocking("it may be answered", || may_answer.load(Ordering::SeqCst) == 1);
-                peer.chunk(&format!("data: {}\n\n", request.answer()));
-                peer.end_chunks();
-            }
-            Then::Keep
+        let server = sessions.serve_and_lose_streams(move |peer, request| {
+            peer.begin_events();
+            until_blocking("it may be answered", || may_answer.load(Ordering::SeqCst) == 1);
+            peer.chunk(&format!("data: {}\n\n", request.answer()));
+            peer.end_chunks();
         });
         let client = client(&server, |config| config.listen(true).attempts_max(3)).await;
         let long = client.call(echo(1));
@@ -255,18 +265,8 @@ fn a_stream_that_is_never_found_is_not_believed_to_be_gone_each_time() {
     const CAP: Duration = Duration::from_millis(500);
     story_alone(async {
         let sessions = Arc::new(Sessions::default());
-        let streams = Mutex::new(HashSet::new());
-        let server = sessions.serve(move |_, peer, request, named| {
-            if is_get(request) && streams.lock().insert(named) {
-                peer.begin_events();
-                peer.chunk("retry: 50\n\n");
-                peer.end_chunks();
-            } else if is_get(request) {
-                peer.respond("404 Not Found", "", "");
-            } else {
-                peer.echo(request);
-            }
-            Then::Keep
+        let server = sessions.serve_and_lose_streams(|peer, request| {
+            peer.echo(request);
         });
         let began = Instant::now();
         let client = connect(server.endpoint(), |config| {

@@ -53,11 +53,16 @@ fn answer_on(core: &mut Core, connection: u32, now: u64, asked: &Value, mut answ
     core.handle_received(now, connection, format!("{answer}\n").as_bytes());
 }
 
-/// Lets time pass until the first connection is dialled again.
-fn dial_again(core: &mut Core, now: &mut u64) {
+/// Shuts the transports that are to be shut.
+fn hang_up(core: &mut Core) {
     while let Some(connection) = core.poll_hang_up() {
         core.handle_gone(connection);
     }
+}
+
+/// Lets time pass until the first connection is dialled again.
+fn dial_again(core: &mut Core, now: &mut u64) {
+    hang_up(core);
     *now = core.poll_deadline().max(*now);
     core.handle_time(*now);
     assert_eq!(core.poll_dial(*now), Some(0));
@@ -213,6 +218,12 @@ fn calls_end_once_whatever_is_broken() {
     assert!(core.take_told().is_empty());
 }
 
+/// A core for a peer without MCP, whose connection is ready unheard.
+fn plain(attempts_max: u32) -> Core {
+    let config = Config::builder().plain_json_rpc().attempts_max(attempts_max).in_flight(4).seed(1);
+    Core::new(&config.build().expect("valid"), 1)
+}
+
 const BODY: &[u8] = b"\"method\":\"m\",\"params\":{";
 
 /// Whether a connection of a modern server, or of a plain one, came to stand says nothing of what is behind it: it is `Ready` unheard. Its end was
@@ -221,14 +232,7 @@ const BODY: &[u8] = b"\"method\":\"m\",\"params\":{";
 #[test]
 fn a_door_that_opens_on_nobody_is_knocked_at_a_few_times() {
     const ATTEMPTS: u32 = 5;
-    let config = Config::builder()
-        .plain_json_rpc()
-        .attempts_max(ATTEMPTS)
-        .in_flight(4)
-        .seed(1)
-        .build()
-        .expect("valid");
-    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    let (mut core, mut now) = (plain(ATTEMPTS), 1);
     assert_eq!(core.poll_dial(now), Some(0));
     core.handle_opened(now, 0);
     let id = core.submit(now, 0, WAIT, BODY).expect("room");
@@ -238,9 +242,7 @@ fn a_door_that_opens_on_nobody_is_knocked_at_a_few_times() {
     let (began, mut dials) = (now, 0);
     while dials <= 2 * ATTEMPTS {
         core.handle_lost(now, 0, "closed");
-        while let Some(connection) = core.poll_hang_up() {
-            core.handle_gone(connection);
-        }
+        hang_up(&mut core);
         if core.refuses(now) {
             break;
         }
@@ -259,14 +261,7 @@ fn a_door_that_opens_on_nobody_is_knocked_at_a_few_times() {
 #[test]
 fn a_server_that_swallows_calls_is_given_up() {
     const ATTEMPTS: u32 = 4;
-    let config = Config::builder()
-        .plain_json_rpc()
-        .attempts_max(ATTEMPTS)
-        .in_flight(4)
-        .seed(1)
-        .build()
-        .expect("valid");
-    let (mut core, mut now) = (Core::new(&config, 1), 1);
+    let (mut core, mut now) = (plain(ATTEMPTS), 1);
     let mut dials = 0;
     while !core.refuses(now) {
         if dials > 0 {
@@ -285,9 +280,7 @@ fn a_server_that_swallows_calls_is_given_up() {
         said(&mut core);
         assert!(core.is_idle(), "it has timed out");
         core.handle_lost(now, 0, "closed by what stands in between");
-        while let Some(connection) = core.poll_hang_up() {
-            core.handle_gone(connection);
-        }
+        hang_up(&mut core);
     }
     assert_eq!(dials, ATTEMPTS);
 }

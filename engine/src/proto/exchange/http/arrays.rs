@@ -5,7 +5,7 @@
 //!
 //! | response | the calls that were not answered |
 //! |---|---|
-//! | 400, 404, 405, 413, 415, 422 whose body, read as JSON, names none of the calls, none of which has been answered; or nothing but an error -32600 or -32700 without an id | were not executed: each goes again, by itself |
+//! | 400, 404, 405, 413, 415, 422 whose body, read as JSON or as events, names none of the calls nor others, none of which has been answered; or nothing but an error -32600 or -32700 without an id | were not executed: each goes again, by itself |
 //! | 404 for a session, 401 while somebody brings another token, 400 for a session with an error that is none of -32600, -32602, -32700 | the same, and what the status means besides; no word on arrays |
 //! | another status | end as a single call with that status would |
 //! | a success that answers some, or none | `ConnectionLost`, `Unknown`; `Oversized` if some answer was too long for us |
