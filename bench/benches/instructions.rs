@@ -126,6 +126,15 @@ fn exchange((mut loopback, window): (Loopback, u32)) -> Loopback {
     loopback
 }
 
+// The same with calls that are handed over together.
+#[library_benchmark(setup = loopback)]
+#[bench::window_64(64)]
+#[bench::window_1024(1024)]
+fn together((mut loopback, window): (Loopback, u32)) -> Loopback {
+    assert_eq!(black_box(&mut loopback).round_together(), window as usize);
+    loopback
+}
+
 fn small(shape: &str) -> (Vec<u8>, usize) {
     let scenario = named(scenario::singles(), "one", &format!("{shape}/1KiB"));
     // The work buffers of the reader are this thread's and have their size by then.
@@ -202,7 +211,7 @@ fn call(mut client: HandOver) -> HandOver {
 
 library_benchmark_group!(
     name = counted,
-    benchmarks = [encode, split, envelope, receive, exchange, decode, http, call]
+    benchmarks = [encode, split, envelope, receive, exchange, together, decode, http, call]
 );
 
 main!(

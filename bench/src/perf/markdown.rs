@@ -594,14 +594,21 @@ fn soaks(text: &mut String, report: &Report) {
         let range = |spread: Spread| {
             format!("{} [{}..{}]", short(spread.median), short(spread.min), short(spread.max))
         };
+        let ends = |value: fn(&super::soak::Slice) -> f64| {
+            soak.ends(value).map_or_else(String::new, |(first, last)| {
+                format!(" (first minute {}, last {})", short(first), short(last))
+            })
+        };
         let _ =
             writeln!(text, "## Full speed for {:.0} s: {:?}, {course}\n", course.seconds, soak.plan.drive);
         let _ = writeln!(
             text,
-            "One engine from beginning to end, in {} slices that take turns with slices of the floor (sliced). Calls/s: engine {}, floor {}. The last minute by the first, each against the floor of its slices: {:.3}. Resident: {} after the first slice, {} at the end.\n",
+            "One engine from beginning to end, in {} slices that take turns with slices of the floor (sliced). Calls/s: engine {}{}, floor {}{}. The last minute by the first, each against the floor of its slices: {:.3}. Resident: {} after the first slice, {} at the end.\n",
             soak.slices.len(),
             range(engine),
+            ends(|slice| slice.engine),
             range(floor),
+            ends(|slice| slice.floor),
             soak.last_by_first().unwrap_or(f64::NAN),
             bytes(soak.rss_bytes.0 as f64),
             bytes(soak.rss_bytes.1 as f64)

@@ -80,13 +80,19 @@ impl Outcome {
     /// Engine by floor over the last minute, divided by the same over the first; the median of the slices of each. The
     /// first and the last quarter, if all of it was no four minutes long.
     pub fn last_by_first(&self) -> Option<f64> {
+        let (first, last) = self.ends(|slice| slice.engine / slice.floor)?;
+        Some(last / first)
+    }
+
+    /// The median of the slices' `value` over the first minute, and over the last.
+    pub fn ends(&self, value: fn(&Slice) -> f64) -> Option<(f64, f64)> {
         let length = self.plan.course.seconds.min(240.0) / 4.0;
         let (begin, end) = (self.slices.first()?.at_s, self.plan.course.seconds);
-        let ratio = |from: f64, to: f64| {
+        let median = |from: f64, to: f64| {
             let slices = self.slices.iter().filter(|slice| slice.at_s >= from && slice.at_s < to);
-            Spread::of(slices.map(|slice| slice.engine / slice.floor)).map(|spread| spread.median)
+            Spread::of(slices.map(value)).map(|spread| spread.median)
         };
-        Some(ratio(end - length, f64::MAX)? / ratio(begin, begin + length)?)
+        Some((median(begin, begin + length)?, median(end - length, f64::MAX)?))
     }
 
     /// How much the resident set grew.
@@ -214,8 +220,9 @@ fn take_turns(
     Ok((slices, (rss_first, rss_bytes()?)))
 }
 
-/// How long the engine runs before the floor has its turn, which is a quarter of this.
-const SLICE_S: f64 = 4.0;
+/// How long the engine runs before the floor has its turn, which is a quarter of this. A neighbour of this machine comes and goes within seconds:
+/// with slices of four, engine and floor each saw other ones, and the quotient of two minutes moved by a tenth.
+const SLICE_S: f64 = 0.4;
 
 #[cfg(test)]
 mod tests {

@@ -223,14 +223,13 @@ impl Inline {
         while taken < calls.len() {
             let rest = &calls[taken..];
             let tag = |n: usize| rest[n].1;
-            let body = |n: usize, out: &mut Vec<u8>| {
-                out.extend_from_slice(tool.head());
-                out.extend_from_slice(rest[n].0);
-            };
+            let body = |n: usize| [tool.head(), rest[n].0];
             let exchange = &mut self.shard.exchange;
             let submitted = if exchange.may_gather(now, true) {
                 let lengths = rest.iter().map(|(arguments, _)| tool.head().len() + arguments.len());
-                exchange.submit_together(now, &self.patience, lengths, tag, body)
+                let write =
+                    |n, out: &mut Vec<u8>| body(n).iter().for_each(|piece| out.extend_from_slice(piece));
+                exchange.submit_together(now, &self.patience, lengths, tag, write)
             } else {
                 exchange.submit_run(now, &self.patience, rest.len(), tag, body)
             };

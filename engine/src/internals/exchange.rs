@@ -177,9 +177,8 @@ impl Core {
         let mut taken = 0;
         while taken < calls.len() {
             let rest = &calls[taken..];
-            let put = |n: usize, out: &mut Vec<u8>| out.extend_from_slice(rest[n].1);
-            let run =
-                self.exchange.submit_run(Instant::from_ns(now), &wait.into(), rest.len(), |n| rest[n].0, put);
+            let (tag, body) = (|n: usize| rest[n].0, |n: usize| [rest[n].1, &[]]);
+            let run = self.exchange.submit_run(Instant::from_ns(now), &wait.into(), rest.len(), tag, body);
             let Ok(more) = run else { break };
             taken += more;
         }

@@ -184,6 +184,18 @@ impl EraMemory for KnownModern {
     fn introduce(&self, _info: ServerInfo) {}
 }
 
+const ARGUMENTS: &[u8] = br#"{"message":"hello, world"}"#;
+
+/// Where the id of a request begins.
+const ID_AT: usize = r#"{"jsonrpc":"2.0","id":"#.len();
+
+const PATIENCE: Patience = Patience {
+    timeout: Duration::from_secs(30),
+    at_most: Duration::from_secs(300),
+    progress: false,
+    standing: false,
+};
+
 struct Count(usize);
 
 impl Sink for Count {
@@ -235,22 +247,36 @@ impl Loopback {
     /// Fills the window, lets the peer answer all of it, and takes the answers in slices of 16 KiB. Returns how many calls
     /// were answered.
     pub fn round(&mut self) -> usize {
+        self.round_of(|exchange, now, tool, keys| {
+            while let Ok(key) = exchange.submit(now, 0, &PATIENCE, |out| {
+                out.extend_from_slice(tool.head());
+                out.extend_from_slice(ARGUMENTS);
+            }) {
+                keys.push(key);
+            }
+        })
+    }
+
+    /// The same with calls that are handed over together. (To know their ids, the peer reads what it is sent.)
+    pub fn round_together(&mut self) -> usize {
+        self.round_of(|exchange, now, tool, keys| {
+            let body = |_| [tool.head(), ARGUMENTS];
+            let Ok(_) = exchange.submit_run(now, &PATIENCE, usize::MAX, |_| 0, body) else { return };
+            let mut rest = exchange.transmit(0);
+            while let Some((_, from_id)) = rest.split_at_checked(ID_AT) {
+                let digits = from_id.iter().take_while(|byte| byte.is_ascii_digit());
+                keys.extend(Key::from_wire(digits.fold(0, |id, digit| 10 * id + u64::from(digit - b'0'))));
+                rest = memchr::memchr(b'\n', from_id).map_or(&[], |end| &from_id[end + 1..]);
+            }
+        })
+    }
+
+    fn round_of(&mut self, submit: impl Fn(&mut Exchange, Instant, &Tool, &mut Vec<Key>)) -> usize {
         self.now += 1000;
         let now = Instant::from_ns(self.now);
-        let patience = Patience {
-            timeout: Duration::from_secs(30),
-            at_most: Duration::from_secs(300),
-            progress: false,
-            standing: false,
-        };
         loop {
-            let (before, tool) = (self.keys.len(), &self.tool);
-            while let Ok(key) = self.exchange.submit(now, 0, &patience, |out| {
-                out.extend_from_slice(tool.head());
-                out.extend_from_slice(br#"{"message":"hello, world"}"#);
-            }) {
-                self.keys.push(key);
-            }
+            let before = self.keys.len();
+            submit(&mut self.exchange, now, &self.tool, &mut self.keys);
             if self.keys.len() == before {
                 break;
             }

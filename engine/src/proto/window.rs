@@ -31,11 +31,11 @@ impl Window {
         Self { in_flight: 0, debt: 0, limit: limit.get(), standing: 0 }
     }
 
-    /// Takes a credit; `false` while the window is full. Full is a state, not an error.
+    /// Takes so many credits, or none and says `false` if fewer are free. Full is a state, not an error.
     #[inline]
-    pub(crate) fn take(&mut self) -> bool {
-        let free = self.has_room();
-        self.in_flight += u32::from(free);
+    pub(crate) fn take(&mut self, requests: u32) -> bool {
+        let free = requests <= self.room();
+        self.in_flight += if free { requests } else { 0 };
         free
     }
 
@@ -82,6 +82,7 @@ impl Window {
     }
 
     /// Credits that are free.
+    #[inline]
     pub(crate) fn room(&self) -> u32 {
         self.limit.saturating_sub(self.in_flight + self.debt)
     }
@@ -129,7 +130,7 @@ mod tests {
                 match step {
                     0 => {
                         let room = live.len() + owed.len() < limit;
-                        prop_assert_eq!(window.take(), room);
+                        prop_assert_eq!(window.take(1), room);
                         if room { live.push(()); }
                     }
                     1 => if live.pop().is_some() { window.give_back() },
@@ -139,7 +140,7 @@ mod tests {
                         standing.push(());
                         window.widen();
                         let room = live.len() + owed.len() <= limit;
-                        prop_assert_eq!(window.take(), room, "it brings its own place");
+                        prop_assert_eq!(window.take(1), room, "it brings its own place");
                         if !room {
                             // The limit was lowered below what is taken meanwhile; the exchange does not pick such a one.
                             standing.pop();

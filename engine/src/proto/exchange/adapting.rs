@@ -44,12 +44,12 @@ impl Exchange {
             u64::from(self.settings.window_min.unwrap_or(max)) * self.connections.len() as u64;
     }
 
-    /// A call was put on a connection; it has taken its place in the window.
+    /// So many calls were put on a connection; they have taken their places in the window.
     #[inline]
-    pub(super) fn begin(&mut self, connection: u32) {
+    pub(super) fn begin(&mut self, connection: u32, calls: u32) {
         if self.learns {
             let conn = &mut self.connections[connection as usize];
-            if conn.window.calls() == 1
+            if conn.window.calls() == calls
                 && let Some(law) = &mut conn.pacing.law
             {
                 law.begun(self.last_now);

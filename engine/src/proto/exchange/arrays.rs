@@ -159,9 +159,9 @@ impl Exchange {
             self.mark_dirty(connection);
         }
         for _ in elements {
-            let had_room = self.connections[connection as usize].window.take();
+            let had_room = self.connections[connection as usize].window.take(1);
             debug_assert!(had_room, "an array of more calls than the window has room for");
-            self.begin(connection);
+            self.begin(connection, 1);
         }
         if elements.len() > 1 {
             self.stats.arrays_sent += 1;

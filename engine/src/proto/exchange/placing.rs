@@ -47,44 +47,48 @@ impl Exchange {
     }
 
     /// As [`Self::submit`], for up to so many `calls` at once: as many as find room on one connection. Returns how many those are, at least
-    /// one, or that no connection has room. `tag` and `body` are asked for the n-th call.
+    /// one, or that no connection has room. `tag` and `body`, which may be in two pieces, are asked for the n-th call.
     ///
     /// What does not change from call to call is done once. Among several connections each call has its own choice, so there a run is
     /// one call.
     #[inline]
-    pub(crate) fn submit_run(
+    pub(crate) fn submit_run<'a>(
         &mut self,
         now: Instant,
         patience: &Patience,
         calls: usize,
         tag: impl Fn(usize) -> u64,
-        body: impl Fn(usize, &mut Vec<u8>),
+        body: impl Fn(usize) -> [&'a [u8]; 2],
     ) -> Result<usize, Full> {
         if self.open.has_several() || self.settings.http.is_some() {
-            return self.submit(now, tag(0), patience, |out| body(0, out)).map(|_| 1);
+            let write = |out: &mut Vec<u8>| body(0).iter().for_each(|piece| out.extend_from_slice(piece));
+            return self.submit(now, tag(0), patience, write).map(|_| 1);
         }
         self.last_now = now;
         let connection = self.pick().ok_or_else(|| self.no_room(now))?;
         let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
         let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
         row.connection = connection;
-        self.connections[connection as usize].outbox.borrow(&mut self.spares);
+        let conn = &mut self.connections[connection as usize];
+        conn.outbox.borrow(&mut self.spares);
+        // What does not change from call to call is looked at once: there are places for so many, and the output ends there.
+        let places = calls.min(conn.window.room() as usize);
+        let full_at = conn.outbox.end() + conn.outbox_room() as u64;
         let (mut taken, mut ids) = (0, encode::Run::new());
-        while taken < calls {
-            let conn = &mut self.connections[connection as usize];
-            if taken > 0 && !(conn.window.has_room() && conn.outbox_room() > 0) {
-                break;
-            }
+        while taken < places && conn.outbox.end() < full_at {
             let Some(key) = self.magazine.take() else { break };
             (row.key, row.owner.tag, row.start) = (key, tag(taken), conn.outbox.end());
-            ids.request(conn.outbox.bytes(), key, &conn.tail, patience.progress, |out| body(taken, out));
+            ids.request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body(taken));
             row.len = (conn.outbox.end() - row.start) as u32;
             self.correlation.insert(row, deadline);
-            self.stats.submitted += 1;
-            self.take_place(connection);
             taken += 1;
         }
-        if taken > 0 { Ok(taken) } else { Err(Full) }
+        if taken == 0 {
+            return Err(Full);
+        }
+        self.stats.submitted += taken as u64;
+        self.take_places(connection, taken as u32);
+        Ok(taken)
     }
 
     /// Takes a call whose key is from the client's slab; it is put on a connection by [`Self::assign`].
@@ -251,9 +255,15 @@ impl Exchange {
     /// A call on a stream takes its place in the window, and its frame is to be written.
     #[inline]
     pub(super) fn take_place(&mut self, connection: u32) {
-        let had_room = self.connections[connection as usize].window.take();
+        self.take_places(connection, 1);
+    }
+
+    /// As [`Self::take_place`], for so many calls.
+    #[inline]
+    fn take_places(&mut self, connection: u32, calls: u32) {
+        let had_room = self.connections[connection as usize].window.take(calls);
         debug_assert!(had_room, "picked a connection without room");
-        self.begin(connection);
+        self.begin(connection, calls);
         self.mark_dirty(connection);
     }
 

@@ -110,11 +110,11 @@ impl Exchange {
                 Split::Frame { frame, consumed } => {
                     let frame = FrameRef { chunk, start: origin + at + frame.start, len: frame.len() };
                     at += consumed;
-                    match envelope::plain_answer(frame.bytes()) {
-                        Some((Kind::Result, id)) => {
+                    match envelope::plain_result(frame.bytes()) {
+                        Some(id) => {
                             self.handle_stream_answer(now, connection, id, Outcome::Result(frame), sink);
                         }
-                        _ => self.handle_frame(now, connection, frame, sink),
+                        None => self.handle_frame(now, connection, frame, sink),
                     }
                 }
                 Split::Oversized { line, consumed } => {
@@ -199,7 +199,11 @@ impl Exchange {
     }
 
     /// On a stream, where an answer is its call's if the connection is: this is the way of nearly every answer.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "in the loop over the frames of a read, whose registers it shares"
+    )]
     fn handle_stream_answer(
         &mut self,
         now: Instant,
@@ -214,9 +218,13 @@ impl Exchange {
             return;
         };
         self.learn(now, connection, &outcome);
-        self.connections[connection as usize].window.give_back();
+        let conn = &mut self.connections[connection as usize];
+        conn.window.give_back();
+        let was_listed = conn.listed;
         self.prove_alive(connection);
-        self.list(connection);
+        if !was_listed {
+            self.list(connection);
+        }
         self.tell(now, gone, outcome, sink);
     }
 

@@ -72,16 +72,29 @@ pub(crate) struct Envelope {
 pub(crate) fn scan(frame: &[u8]) -> Envelope {
     #[cfg(volley_planted_slowdown = "envelope")]
     crate::base::planted::spend::<5>();
-    if let Some((kind, id)) = plain_opening(frame) {
-        return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
+    if frame.starts_with(OPENING) {
+        let plain = plain_result(frame).map(|id| (Kind::Result, id)).or_else(|| plain_opening(frame));
+        if let Some((kind, id)) = plain {
+            return Envelope { kind, id: Id::Number(id), echo: Echo::Exact };
+        }
     }
     scan_other_shapes(frame)
 }
 
-/// As [`scan`], for an answer as nearly all servers write it, and for nothing else: the case that is worth a way of its own.
-#[inline]
-pub(crate) fn plain_answer(frame: &[u8]) -> Option<(Kind, u64)> {
-    plain_opening(frame)
+/// As [`scan`], for a result as nearly all servers write it, and for nothing else: the case that is worth a way of its own. Frames of less than
+/// [`PLAIN_BYTES`] are not looked at, so that all that is read here lies where it lies in all others.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "in the loop over the frames of a read, whose registers it shares")]
+pub(crate) fn plain_result(frame: &[u8]) -> Option<u64> {
+    let head: &[u8; PLAIN_BYTES] = frame.first_chunk()?;
+    if !head.starts_with(OPENING) {
+        return None;
+    }
+    let (high, low) = (word_at_start(&head[OPENING.len()..]), word_at_start(&head[OPENING.len() + 8..]));
+    let (id, digits) = number_in(high, low);
+    // At most sixteen digits: what follows them is in sight.
+    let is_id = (head[OPENING.len()] != b'0' || digits == 1) && digits > 0 && id <= ID_MAX;
+    (is_id && head[OPENING.len() + digits..].starts_with(RESULT)).then_some(id)
 }
 
 /// Finds the id in a line of which only the edges are known, if it is an answer. An id in quotes will do.
@@ -164,10 +177,10 @@ fn is_zero_fraction(text: &[u8]) -> bool {
 /// The opening as nearly all servers write it, to the byte.
 #[inline]
 fn plain_opening(frame: &[u8]) -> Option<(Kind, u64)> {
-    let rest = frame.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?;
+    let rest = frame.strip_prefix(OPENING)?;
     let (id, digits) = leading_number(rest)?;
     let rest = &rest[digits..];
-    if rest.starts_with(br#","result":"#) {
+    if rest.starts_with(RESULT) {
         Some((Kind::Result, id))
     } else if rest.starts_with(br#","error":{"#) {
         Some((Kind::Error, id))
@@ -270,20 +283,30 @@ fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
 #[inline]
 fn leading_number(bytes: &[u8]) -> Option<(u64, usize)> {
     let high = word_at_start(bytes);
+    let low = if not_digits(high) == 0 { word_at_start(&bytes[8..]) } else { 0 };
+    let (number, digits) = number_in(high, low);
+    if digits == 0 {
+        return None;
+    }
+    let has_zero_before = bytes[0] == b'0' && digits > 1;
+    let is_longer = digits == ID_DIGITS_MAX && bytes.get(ID_DIGITS_MAX).is_some_and(u8::is_ascii_digit);
+    (!has_zero_before && !is_longer && number <= ID_MAX).then_some((number, digits))
+}
+
+/// The number at the start of these sixteen bytes and how many digits it has, which may be none.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "two numbers come out, in registers")]
+fn number_in(high: u64, low: u64) -> (u64, usize) {
     let beyond = not_digits(high);
-    let (number, digits) = if beyond == 0 {
-        let low = word_at_start(&bytes[8..]);
+    if beyond == 0 {
         let digits = not_digits(low).trailing_zeros() / 8;
         let rest = low.checked_shl(64 - 8 * digits).map_or(0, joined);
         (joined(high) * POWERS_OF_TEN[digits as usize] + rest, 8 + digits as usize)
     } else {
         let digits = beyond.trailing_zeros() / 8;
-        // None at all: a shift by the whole word, which is none.
-        (joined(high.checked_shl(64 - 8 * digits)?), digits as usize)
-    };
-    let has_zero_before = bytes[0] == b'0' && digits > 1;
-    let is_longer = digits == ID_DIGITS_MAX && bytes.get(ID_DIGITS_MAX).is_some_and(u8::is_ascii_digit);
-    (!has_zero_before && !is_longer && number <= ID_MAX).then_some((number, digits))
+        // None at all: a shift by the whole word.
+        (high.checked_shl(64 - 8 * digits).map_or(0, joined), digits as usize)
+    }
 }
 
 /// The number at the end and what precedes it; `None` as for [`decimal`], or without sixteen bytes to read.
@@ -352,6 +375,14 @@ fn not_digits(word: u64) -> u64 {
     let values = word ^ ZEROS;
     (((values & !TOP_BITS) + 0x7676_7676_7676_7676) | values) & TOP_BITS
 }
+
+const OPENING: &[u8; 22] = br#"{"jsonrpc":"2.0","id":"#;
+const RESULT: &[u8; 10] = br#","result":"#;
+
+/// Shorter frames have no way of their own: the opening, sixteen digits and the key of the result fit in, and two words are read behind the
+/// opening.
+const PLAIN_BYTES: usize = 48;
+const _: () = assert!(OPENING.len() + 16 + RESULT.len() <= PLAIN_BYTES);
 
 /// The largest id: 2^53 - 1, the last whole number that every JSON library can hold.
 pub(crate) const ID_MAX: u64 = (1 << 53) - 1;

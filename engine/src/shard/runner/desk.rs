@@ -513,16 +513,13 @@ fn submit_some(
     together: bool,
 ) -> Result<usize, Full> {
     let tag = |n| (place as u64) << INDEX_BITS | claim.ahead(n).map_or(0, |(index, _)| index);
-    let body = |n, out: &mut Vec<u8>| {
-        if let Some((_, body)) = claim.ahead(n) {
-            out.extend_from_slice(body);
-        }
-    };
+    let body = |n| claim.ahead(n).map_or(&[][..], |(_, body)| body);
     if together {
         let lengths = (0..).map_while(|n| claim.ahead(n)).map(|(_, body)| body.len());
-        exchange.submit_together(now, &claim.patience, lengths, tag, body)
+        let write = |n, out: &mut Vec<u8>| out.extend_from_slice(body(n));
+        exchange.submit_together(now, &claim.patience, lengths, tag, write)
     } else {
-        exchange.submit_run(now, &claim.patience, claim.left(), tag, body)
+        exchange.submit_run(now, &claim.patience, claim.left(), tag, |n| [body(n), &[]])
     }
 }
 

@@ -137,9 +137,9 @@ impl Exchange {
                 self.connections[connection as usize].window.widen();
             }
         }
-        let had_room = self.connections[connection as usize].window.take();
+        let had_room = self.connections[connection as usize].window.take(1);
         debug_assert!(had_room, "picked a connection without room");
-        self.begin(connection);
+        self.begin(connection, 1);
     }
 
     /// Puts a POST of `json` on a free lane, which is opened if need be.
