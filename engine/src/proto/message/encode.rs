@@ -206,7 +206,7 @@ pub(crate) fn reply(out: &mut Vec<u8>, id: &str, member: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, prelude::*};
+    use proptest::{collection::vec, prelude::*, sample::select};
     use serde_json::{Value, json};
 
     use super::*;
@@ -267,30 +267,44 @@ mod tests {
     }
 
     proptest! {
-        /// What is written in one go is what is written piece by piece, wherever the output and the body end, and nothing else is touched.
+        /// What is written in one go is what is written piece by piece, for ids of any length, wherever the output and the body end, and nothing
+        /// else is touched.
         #[test]
         fn a_run_is_the_same_as_one_by_one(
-            first in 1..=WIRE_ID_MAX - 100,
-            steps in vec((prop_oneof![9 => Just(1_u64), 1 => 1_u64..5], 0_usize..5, any::<bool>()), 1..20),
-            room in 0_usize..400,
-            progress: bool,
+            (number, bits) in (1..=WIRE_ID_MAX, 0_u32..53),
+            steps in vec((id_step(), body(), any::<bool>(), 0_usize..400), 1..20),
+            progress in prop_oneof![4 => Just(false), 1 => Just(true)],
             modern: bool,
         ) {
             let revision = if modern { Revision::LATEST } else { Revision::LATEST_LEGACY };
             let tail = Tail::new(revision, r#"{"name":"n","version":"v"}"#, "{}");
-            let bodies = ["", "{", ",", r#""method":"m","params":{"name":"x""#, r#""method":"m","params":{"_meta":{"a":1,"#];
-            let (mut run, mut one_by_one) = (Vec::with_capacity(room), Vec::new());
-            let (mut ids, mut id) = (Run::new(), first);
-            for (step, body, cut) in steps {
+            let (mut run, mut one_by_one, mut ids) = (Vec::new(), Vec::new(), Run::new());
+            let mut id = (number >> bits).max(1);
+            for (step, body, cut, room) in steps {
                 let key = Key::from_wire(id).unwrap();
-                let body = bodies[body].as_bytes();
-                let pieces = body.split_at(if cut { body.len() / 2 } else { body.len() });
+                let pieces = body.as_bytes().split_at(if cut { body.len() / 2 } else { body.len() });
+                // Any room at all, the exact one among them.
+                run.shrink_to_fit();
+                run.reserve_exact(room);
                 ids.request(&mut run, key, &tail, progress, pieces.into());
-                request(&mut one_by_one, key, &tail, progress, |out| out.extend_from_slice(body));
+                request(&mut one_by_one, key, &tail, progress, |out| out.extend_from_slice(body.as_bytes()));
                 prop_assert_eq!(&run, &one_by_one);
-                id += step;
+                id = (id + step).min(WIRE_ID_MAX);
             }
         }
+    }
+
+    fn id_step() -> impl Strategy<Value = u64> {
+        prop_oneof![9 => Just(1_u64), 1 => 0_u64..5, 1 => Just(1 << 11)]
+    }
+
+    fn body() -> impl Strategy<Value = &'static str> {
+        let open = vec!["", "{", ",", r#""method":"m","params":{"_meta":{"a":1,"#];
+        prop_oneof![
+            4 => Just(r#""method":"m","params":{"name":"x""#),
+            1 => Just("}"),
+            1 => select(open),
+        ]
     }
 
     #[test]
