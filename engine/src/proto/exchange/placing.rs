@@ -50,7 +50,7 @@ impl Exchange {
     /// one, or that no connection has room. `tag` and `body`, which may be in two pieces, are asked for the n-th call.
     ///
     /// What does not change from call to call is done once. Among several connections each call has its own choice, so there a run is
-    /// one call.
+    /// one call. `tag` and `body` must not panic: the calls take their places together, after the last.
     #[inline]
     pub(crate) fn submit_run<'a>(
         &mut self,
