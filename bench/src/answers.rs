@@ -9,7 +9,8 @@ use std::fmt::Write;
 use volley::ToolResult;
 
 /// What an answer is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Content {
     /// One text without escapes.
     Plain,

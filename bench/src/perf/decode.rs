@@ -16,8 +16,11 @@ use crate::report::Spread;
 pub struct Plan {
     /// Its cores, and its seconds, of which each reader has a tenth for an answer.
     pub course: Course,
-    /// How often the readers take turns.
+    /// How many slices each reader has, in which they take turns.
     pub rounds: u32,
+    /// The engine's reader alone, on one answer, of so many bytes, and without a figure: what samples look into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<(Content, usize)>,
 }
 
 /// What was seen.
@@ -41,6 +44,12 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// What the engine's reader does there, alone.
+    pub fn alone(&self, plan: &Plan) -> Option<Plan> {
+        let content = Content::ALL.into_iter().find(|content| content.name() == self.content)?;
+        Some(Plan { alone: Some((content, self.bytes)), ..*plan })
+    }
+
     /// The engine's bytes a second, the median.
     pub fn rate(&self) -> Option<f64> {
         Some(Spread::of(self.rounds.iter().map(|round| round.0))?.median)
@@ -60,6 +69,13 @@ impl Measured {
 /// When the readers do not agree.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     let mut rows = Vec::new();
+    if let Some((content, bytes)) = plan.alone {
+        let (answer, mut taken) = (answers::answer(content, bytes), Duration::ZERO);
+        while taken < plan.course.duration() * plan.rounds {
+            taken += turn(&answer, |bytes| stages::decode(bytes).ok());
+        }
+        return Ok(Outcome { plan: *plan, rows });
+    }
     for bytes in SIZES {
         for content in Content::ALL {
             let answer = answers::answer(content, bytes);
@@ -116,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_size_has_its_rounds() {
-        let plan = Plan { course: Course { seconds: 0.001, ..course() }, rounds: 1 };
+        let plan = Plan { course: Course { seconds: 0.001, ..course() }, rounds: 1, alone: None };
         let rows: Vec<_> = [1 << 10, 4 << 10]
             .map(|bytes| Measured {
                 content: "plain".into(),
@@ -126,6 +142,10 @@ mod tests {
             .into();
         assert_eq!((rows[0].rate(), rows[0].ratio()), (Some(5.0), Some(2.0)), "of the medians 2.5");
         assert_eq!(Measured { rounds: Vec::new(), ..rows[0].clone() }.ratio(), None);
+        let alone = rows[1].alone(&plan).unwrap();
+        assert_eq!(alone, Plan { alone: Some((Content::Plain, 4 << 10)), ..plan });
+        assert_eq!(run(&alone).unwrap(), Outcome { plan: alone, rows: Vec::new() });
+        assert_eq!(Measured { content: "ink".into(), ..rows[1].clone() }.alone(&plan), None);
         let outcome = Outcome { plan, rows };
         let text = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);

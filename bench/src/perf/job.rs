@@ -95,6 +95,9 @@ impl fmt::Display for Job {
             Self::Soak(plan) => write!(f, "soak ({})", plan.course),
             Self::BigReply(plan) => write!(f, "replies of {} MiB ({})", plan.reply_bytes >> 20, plan.course),
             Self::Burst(plan) => write!(f, "bursts, {:?} ({})", plan.drive, plan.course),
+            Self::Decode(decode::Plan { alone: Some((content, bytes)), .. }) => {
+                write!(f, "decoding, {}, {} KiB, the engine alone", content.name(), bytes >> 10)
+            }
             Self::Decode(_) => f.write_str("decoding of all kinds"),
         }
     }

@@ -175,7 +175,7 @@ fn profiles(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## Where the time goes in what is missed\n");
     let _ = writeln!(
         text,
-        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing. Waiting is in none of them. Beside long replies a floor takes turns with the engine: what it does itself is the benchmark's, and its part of the kernel is among the kernel's. Bursts are looked into without the calls one at a time. Lines about bytes, blocks and decoding have no run that samples explain; docs/performance.md says what is known of them.\n"
+        "Samples of the processor's clock over all threads of the client, `perf record`, in a run apart from all timing. Waiting is in none of them. Beside long replies a floor takes turns with the engine: what it does itself is the benchmark's, and its part of the kernel is among the kernel's. Bursts are looked into without the calls one at a time. Decoding is looked into without the other reader. Lines about bytes and blocks have no run that samples explain; docs/performance.md says what is known of them.\n"
     );
     let owners = Owner::ALL.map(Owner::name).join(" | ");
     let _ = writeln!(text, "| what was run | what it explains | {owners} | most samples in |");
@@ -394,7 +394,7 @@ fn decodes(text: &mut String, report: &Report) {
     let _ = writeln!(text, "## Typed decoding\n");
     let _ = writeln!(
         text,
-        "Whole answers into `ToolResult`, the engine's reader and serde_json in turns, MB/s [range]; {}.\n",
+        "Whole answers into `ToolResult`, the engine's reader and serde_json in turns, MB/s [range]; {}. The last column is the median of the quotients of each round.\n",
         report.decodes[0].plan.course
     );
     let _ = writeln!(

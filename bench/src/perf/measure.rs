@@ -197,7 +197,7 @@ fn decodes(
 ) -> Result<(), Failure> {
     // No transport is in it; the course says on which cores, and for how long.
     let course = settings.course(Transport::Unix, Cores::One, 1);
-    let plan = decode::Plan { course, rounds: settings.rounds };
+    let plan = decode::Plan { course, rounds: settings.rounds, alone: None };
     if !settings.wants("decode") || resume && report.decodes.iter().any(|outcome| outcome.plan == plan) {
         return Ok(());
     }

@@ -214,7 +214,7 @@ pub(crate) const DECODE_SIMD_BYTES_MAX: usize = 1024 * 1024;
 /// Values inside one another in an answer, as serde_json has it.
 pub(crate) const DECODE_DEPTH_MAX: usize = 127;
 
-/// What a thread of the caller's keeps to read the next answer with: enough for any up to the offload bound. The tape of structured content is several
+/// What a thread of the caller's keeps to read the next answer with: enough for most up to the offload bound. The tape of structured content is several
 /// times as long as what it is made of; not kept, it makes the allocator tidy up for each answer, which takes as long as reading it.
 pub(crate) const DECODE_CALLER_BYTES_KEPT: usize = 1024 * 1024;
 

@@ -405,24 +405,26 @@ impl<'a> Reader<'a> {
             return Some(begin..self.at);
         }
         let mut depth = 0;
-        self.at = begin;
-        while self.at - begin < DECODE_PASSED_ON_BYTES_MAX {
-            match *self.bytes.get(self.at)? {
+        // No string in it is looked at beyond that either.
+        let end = self.bytes.len().min(begin + DECODE_PASSED_ON_BYTES_MAX);
+        let mut reader = Reader { bytes: &self.bytes[..end], at: begin };
+        loop {
+            match *reader.bytes.get(reader.at)? {
                 b'"' => {
-                    self.text()?;
-                    self.at -= 1;
+                    reader.text()?;
+                    reader.at -= 1;
                 }
                 b'{' | b'[' if depth < DEPTH_MAX => depth += 1,
                 b'{' | b'[' => return None,
                 b'}' | b']' => depth -= 1,
                 _ => {}
             }
-            self.at += 1;
+            reader.at += 1;
             if depth == 0 {
+                self.at = reader.at;
                 return Some(begin..self.at);
             }
         }
-        None
     }
 
     /// The value of what the first walk has found; `text` is the whole answer.
@@ -511,8 +513,20 @@ mod tests {
         };
         assert!(alike(deep(DEPTH_MAX).as_bytes()).is_some());
         assert_eq!(alike(deep(DEPTH_MAX + 1).as_bytes()), None);
+        // An escaped quote, and an end, at every place around the end of a piece of the search.
+        for before in PIECE_BYTES - 8..PIECE_BYTES + 8 {
+            let text = format!("\\n{}", "x".repeat(before));
+            for (end, more) in [("", 0), ("\\\\", 1), ("\\\"", 1), ("\\\\\\\"", 2)] {
+                let answer = COMMON[0].replace("hello", &format!("{text}{end}"));
+                assert_eq!(alike(answer.as_bytes()).map(|read| read.text().len()), Some(1 + before + more));
+            }
+            let answer = COMMON[0].replace("hello", &format!("{text}\\"));
+            assert_eq!(alike(answer.as_bytes()), None, "it does not end");
+            assert_eq!(alike(&answer.as_bytes()[..PIECE_BYTES]), None);
+        }
         let long = |text: &str| format!(r#"{{"result":{{"content":[],"structuredContent":["{text}"]}}}}"#);
         assert!(alike(long(&"x".repeat(DECODE_PASSED_ON_BYTES_MAX / 2)).as_bytes()).is_some());
+        assert_eq!(alike(long(&"\\n".repeat(DECODE_PASSED_ON_BYTES_MAX)).as_bytes()), None);
         let list = long(&"x\",\"".repeat(DECODE_PASSED_ON_BYTES_MAX / 4));
         assert_eq!(alike(list.as_bytes()), None, "that long, it is read in one go with what is around it");
         let text = COMMON[0].replace("hello", &"grüße, 世界 ".repeat(100_000));
@@ -628,7 +642,7 @@ mod tests {
             pieces in prop::collection::vec(prop::sample::select(&[
                 "{", "}", "[", "]", ":", ",", " ", "\n", "\"jsonrpc\"", "\"2.0\"", "\"id\"", "7", "0", "\"result\"", "\"content\"",
                 "\"type\"", "\"text\"", "\"isError\"", "true", "false", "\"resultType\"", "\"complete\"", "\"a\"", "null",
-                "\"structuredContent\":", "\"_meta\":", "-1.5", "\"\\n\"", "\"\\\\\"", "\"\\\"", "\\", "{\"type\":\"text\",\"text\":\"b\"}",
+                "\"structuredContent\":", "\"_meta\":", "-1.5", "\"\\n\"", "\"\\\\\"", "\"\\\"", "\\", "{\"type\":\"text\",\"text\":\"b\"}", "{\"type\":\"text\",\"text\":\"b\\n\\\"\\u00e9\"}",
                 "\"image\"", "\"data\"", "\"mimeType\"", "{\"type\":\"audio\",\"data\":\"b\",\"mimeType\":\"é\"}", "\"result\":{\"content\":[", "]}", "\"id\":1,", "{\"id\":1,\"result\":{",
             ][..]), 0..24),
         ) {

@@ -94,13 +94,16 @@ mod tests {
         })
     }
 
-    fn in_an_answer(text: &str) -> [String; 4] {
+    fn in_an_answer(text: &str) -> [String; 5] {
         [
             text.to_owned(),
             format!(
                 r#"{{"id":1,"result":{{"content":[{{"type":"text","text":"a"}}],"structuredContent":{text}}}}}"#
             ),
             format!(r#"{{"id":1,"result":{{"content":[{{"note":{text},"type":"text","text":{text}}}]}}}}"#),
+            format!(
+                r#"{{"id":1,"result":{{"content":[{{"type":"text","text":{text}}},{{"type":"text","text":"a"}}]}}}}"#
+            ),
             format!(r#"{{"result":{{"content":[],"isError":{text}}},"id":1,"jsonrpc":{text}}}"#),
         ]
     }

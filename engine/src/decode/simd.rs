@@ -2,7 +2,7 @@
 //!
 //! simd-json unescapes strings where they stand, and reads beyond the end with its vectors: it needs a copy of the bytes, with some
 //! room behind. So each thread that reads has a place for one, and for the index and the tape that are made of it; in the steady
-//! state reading allocates for the value alone. A caller's thread keeps little of that after a long answer, a decode worker
+//! state reading allocates for the value alone. A caller's thread keeps a bounded part of that, a decode worker
 //! more: there are few of them, and long answers are what they get.
 //!
 //! Unit: bytes. Cost: a copy of the answer, and its tape. Owner: the thread. Always: what a thread keeps is within its bound, as far
@@ -100,6 +100,12 @@ mod tests {
             assert!((1_000..DECODE_CALLER_BYTES_KEPT).contains(&warm), "{warm}");
             read::<String>(&text(900)).unwrap();
             assert_eq!(kept(), warm, "used again");
+            // Rows of structured content as long as what is read on the caller's thread at most.
+            let rows =
+                r#"{"id":7,"name":"user 7","score":7.25,"active":true,"tags":["a","bc"],"next":null},"#;
+            let rows = format!("[{}0]", rows.repeat((64 << 10) / rows.len()));
+            read::<Value>(rows.as_bytes()).unwrap();
+            assert!((2 * rows.len()..DECODE_CALLER_BYTES_KEPT).contains(&kept()), "{}", kept());
             read::<String>(&text(1 << 20)).unwrap();
             assert_eq!(kept(), 0);
         };

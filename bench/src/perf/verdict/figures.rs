@@ -257,22 +257,21 @@ pub(super) fn big_replies(report: &Report) -> Vec<Reading> {
 /// Of each size the kind of content that it is slowest with.
 pub(super) fn decodes(report: &Report, figure: fn(&decode::Measured) -> Option<f64>) -> Vec<Reading> {
     let Some(outcome) = report.decodes.first() else { return vec![missing("", "nothing was decoded")] };
-    let mut readings: Vec<(usize, &str, f64)> = Vec::new();
+    let mut readings: Vec<(&decode::Measured, f64)> = Vec::new();
     for row in &outcome.rows {
         let Some(value) = figure(row) else { continue };
-        match readings.iter_mut().find(|reading| reading.0 == row.bytes) {
-            Some(worst) if value < worst.2 => *worst = (row.bytes, &row.content, value),
+        match readings.iter_mut().find(|(worst, _)| worst.bytes == row.bytes) {
+            Some(worst) if value < worst.1 => *worst = (row, value),
             Some(_) => {}
-            None => readings.push((row.bytes, &row.content, value)),
+            None => readings.push((row, value)),
         }
     }
-    let one = |(bytes, content, value): (usize, &str, f64)| Reading {
-        place: format!("{} KiB, worst of all kinds: {content}", bytes >> 10),
+    let one = |(row, value): (&decode::Measured, f64)| Reading {
+        place: format!("{} KiB, worst of all kinds: {}", row.bytes >> 10, row.content),
         figure: Ok(value),
         floor: None,
         peer: None,
-        // It is of all kinds, and half of it the other reader's.
-        job: None,
+        job: row.alone(&outcome.plan).map(Job::Decode),
     };
     readings.into_iter().map(one).collect()
 }
