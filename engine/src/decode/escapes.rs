@@ -107,7 +107,7 @@ fn escape(bytes: &[u8], at: usize, written: usize, piece: &mut Piece) -> Option<
 #[inline]
 fn before_backslash(word: [u8; WORD_BYTES]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
-    let others = u64::from_le_bytes(word) ^ ONES * b'\\' as u64;
+    let others = u64::from_le_bytes(word) ^ (ONES * b'\\' as u64);
     // The highest bit of each byte that is zero; above the first of them, of some others too.
     let zeros = others.wrapping_sub(ONES) & !others & (ONES << 7);
     zeros.trailing_zeros() as usize / 8
