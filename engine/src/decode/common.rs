@@ -11,20 +11,23 @@
 //! no error. Proof: `what_is_read_is_what_serde_json_reads`, below, and `decode/naive.rs` with `just fuzz decode`. Follows: RFC 8259;
 //! ADR 0024.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr_iter, memchr2, memmem::Finder};
 use serde_json::Value;
 
 use super::escapes;
 use crate::{
-    base::{json, limits::DECODE_PASSED_ON_BYTES_MAX},
+    base::{
+        json,
+        limits::{DECODE_PASSED_ON_BYTES_MAX, DECODE_SIMD_BYTES_MAX},
+    },
     model::tool::{Content, Members, ToolResult},
 };
 
 /// Reads a response with such a result; `None` if it is not one.
 pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader { bytes, at: 0, has_escapes: false };
     let (mut version, mut id, mut result) = (None, None, None);
     let mut parts = Parts::default();
     reader.object([b"\"jsonrpc\":", b"\"id\":", b"\"result\":"], |reader, key| match key {
@@ -167,6 +170,17 @@ fn has_controls(bytes: &[u8]) -> bool {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// A text with escapes was met, and to go on was found worth while.
+    has_escapes: bool,
+}
+
+/// Inside a text its quotes have backslashes before them.
+static STRUCTURED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""structuredContent""#));
+
+/// Is structured content behind here that is too long to be handed on? Servers write it as a text as well, before. To have walked over such a text in vain takes
+/// a third of what the general reader takes for both.
+fn has_structured_content(rest: &[u8]) -> bool {
+    STRUCTURED.find(rest).is_some_and(|at| rest.len() - at > DECODE_PASSED_ON_BYTES_MAX)
 }
 
 impl<'a> Reader<'a> {
@@ -266,6 +280,13 @@ impl<'a> Reader<'a> {
         let mut end = self.end_or_escape()?;
         let has_escapes = self.bytes[end] == b'\\';
         if has_escapes {
+            if !self.has_escapes
+                && self.bytes.len() <= DECODE_SIMD_BYTES_MAX
+                && has_structured_content(&self.bytes[end..])
+            {
+                return None;
+            }
+            self.has_escapes = true;
             end = behind_escapes(self.bytes, end)?;
         }
         self.at = end + 1;
@@ -407,7 +428,7 @@ impl<'a> Reader<'a> {
         let mut depth = 0;
         // No string in it is looked at beyond that either.
         let end = self.bytes.len().min(begin + DECODE_PASSED_ON_BYTES_MAX);
-        let mut reader = Reader { bytes: &self.bytes[..end], at: begin };
+        let mut reader = Reader { bytes: &self.bytes[..end], at: begin, has_escapes: true };
         loop {
             match *reader.bytes.get(reader.at)? {
                 b'"' => {
@@ -527,6 +548,13 @@ mod tests {
         let long = |text: &str| format!(r#"{{"result":{{"content":[],"structuredContent":["{text}"]}}}}"#);
         assert!(alike(long(&"x".repeat(DECODE_PASSED_ON_BYTES_MAX / 2)).as_bytes()).is_some());
         assert_eq!(alike(long(&"\\n".repeat(DECODE_PASSED_ON_BYTES_MAX)).as_bytes()), None);
+        let twice = |text: &str| {
+            format!(
+                r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"structuredContent":["{text}"]}}}}"#
+            )
+        };
+        assert!(alike(twice(r#"\"structuredContent\""#).as_bytes()).is_some());
+        assert_eq!(alike(twice(&r"\n".repeat(DECODE_PASSED_ON_BYTES_MAX)).as_bytes()), None);
         let list = long(&"x\",\"".repeat(DECODE_PASSED_ON_BYTES_MAX / 4));
         assert_eq!(alike(list.as_bytes()), None, "that long, it is read in one go with what is around it");
         let text = COMMON[0].replace("hello", &"grüße, 世界 ".repeat(100_000));
