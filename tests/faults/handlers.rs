@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 
 use serde_json::json;
 use volley::Inbound;
+use volley_tests::byte_server::{ByteServer, answer};
 use volley_tests::calls::{books_balance, call, echoes_work, first_text};
 use volley_tests::target::{ERAS, Target};
 use volley_tests::wait::{story, until};
 
-use super::connect;
+use super::{MIB, RSS_BESIDES, connect, report_of_a_process};
 
 /// Each notification makes the handler panic. The next one is brought all the same.
 #[test]
@@ -72,6 +73,78 @@ fn a_request_that_nobody_takes_is_refused() {
         let result = client.call(call("request_client", json!({"method": "ping"}))).await.expect("an answer");
         assert!(first_text(&result).contains(r#""result":{}"#), "{}", result.text());
         books_balance(&client).await;
+        client.close().await;
+    });
+}
+
+/// 200 MiB of notifications, to a handler that never comes back and a stream that nobody reads: either keeps 16 MiB of them, as the table of bounds
+/// says, and the call behind them is answered.
+#[test]
+fn a_flood_of_notifications_takes_the_memory_of_the_table() {
+    const FLOOD: u64 = 20_000;
+    for era in ERAS {
+        let server = ByteServer::tcp(era, |_, peer| {
+            let text = "x".repeat(10 * 1024);
+            let note = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{text}"}}}}"#
+            );
+            while let Some(asked) = peer.next_call() {
+                for _ in 0..FLOOD {
+                    peer.say_line(&note);
+                }
+                peer.say_line(&answer(&asked.id, &asked.message));
+            }
+        });
+        let report = report_of_a_process(&["swamped", &server.endpoint().to_string()]);
+        let number = |name: &str| report["stats"][name].as_u64().expect("a number");
+        assert_eq!(number("notifications"), FLOOD, "{report}");
+        // Each of the two queues takes 1,024 messages at most, whatever their bytes.
+        assert!(number("notifications_dropped") >= 2 * FLOOD - 2 * 1024 - 1, "{report}");
+        let rss_bytes = report["rss_bytes"].as_u64().expect("a number");
+        assert!(rss_bytes < 2 * 16 * MIB + RSS_BESIDES, "{} MiB", rss_bytes / MIB);
+    }
+}
+
+/// A server that asks more than the handler answers is told so, request by request, and none is kept beyond the queue.
+#[test]
+fn requests_beyond_the_queue_of_a_slow_handler_are_refused() {
+    const REQUESTS: u64 = 3_000;
+    story(async {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let answers = Arc::new(std::sync::Mutex::new((0_u64, 0_u64)));
+        let counts = Arc::clone(&answers);
+        let server = ByteServer::tcp("legacy", move |_, peer| {
+            let Some(asked) = peer.next_call() else { return };
+            for n in 0..REQUESTS {
+                peer.say_line(&format!(r#"{{"jsonrpc":"2.0","id":"ask-{n}","method":"roots/list"}}"#));
+            }
+            peer.say_line(&answer(&asked.id, &asked.message));
+            while let Some(message) = peer.next_message() {
+                let mut counts = counts.lock().expect("no panic");
+                match message["error"]["code"].as_i64() {
+                    Some(-32603) => counts.1 += 1,
+                    None => counts.0 += 1,
+                    code => panic!("{code:?}"),
+                }
+            }
+        });
+        let client = connect(server.endpoint(), |config| {
+            config.on_request(move |_| {
+                let _ = wait.lock().expect("no panic").recv();
+                Ok(json!({"roots": []}))
+            })
+        })
+        .await;
+        echoes_work(&client, 0..1).await;
+        // One in the handler's hands and 1,024 in its queue.
+        let seen = || *answers.lock().expect("no panic");
+        until("all that did not fit are refused", || seen().1 >= REQUESTS - 1_025).await;
+        drop(go);
+        until("all are answered", || seen().0 + seen().1 == REQUESTS).await;
+        assert!((1_024..=1_025).contains(&seen().0), "{:?}", seen());
+        let stats = books_balance(&client).await;
+        assert_eq!(stats.server_requests, REQUESTS);
         client.close().await;
     });
 }

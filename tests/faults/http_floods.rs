@@ -1,18 +1,14 @@
 //! A gibibyte where an answer should be: as one body of a length, as chunks, as one event, as a refusal, as a page that nobody
 //! asked for, as a head. The client takes its bound and no more, in a process of its own so that its memory can be read.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use volley_tests::calls::message;
 use volley_tests::http_server::{HttpServer, Peer, Then};
 use volley_tests::target::ERAS;
 
-const MIB: u64 = 1 << 20;
-const FRAME_BYTES_MAX: u64 = 4 * MIB;
+use super::{MIB, RSS_BESIDES, report_of_a_process};
 
-/// What a client may take beside the frames it may take: chunks, threads, and what its allocator keeps.
-const RSS_BESIDES: u64 = 24 * MIB;
+const FRAME_BYTES_MAX: u64 = 4 * MIB;
 
 /// Has a client in a process of its own make a call of `flood`, which is answered by `flood`, among 200 of `echo`.
 fn flooded(era: &'static str, timeout_s: u64, flood: impl Fn(&mut Peer) + Send + Sync + 'static) -> Value {
@@ -28,13 +24,9 @@ fn flooded(era: &'static str, timeout_s: u64, flood: impl Fn(&mut Peer) + Send +
         };
         Then::Keep
     });
-    let output = Command::new(env!("CARGO_BIN_EXE_fault-client"))
-        .args(["flood", &server.url(), &FRAME_BYTES_MAX.to_string(), &timeout_s.to_string()])
-        .args(["flood", &json!({"message": message(0)}).to_string()])
-        .output()
-        .expect("the client can be started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let [bound, timeout_s] = [FRAME_BYTES_MAX, timeout_s].map(|number| number.to_string());
+    let arguments = json!({"message": message(0)}).to_string();
+    let report = report_of_a_process(&["flood", &server.url(), &bound, &timeout_s, "flood", &arguments]);
     assert_eq!((&report["right"], &report["others"]), (&json!(200), &json!([])), "{report}");
     // The buffer doubles until the bound is passed, and what was received and what is put together stand side by side.
     let rss_bytes = report["rss_bytes"].as_u64().expect("a number");

@@ -1,6 +1,5 @@
 //! Lines that are longer than allowed, longer than sensible, or cut where it hurts.
 
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,22 +10,13 @@ use volley_tests::calls::{all_ends, books_balance, call, echo, echoes_work, firs
 use volley_tests::target::{ERAS, Target};
 use volley_tests::wait::{story, until_blocking};
 
-use super::connect;
-
-const MIB: u64 = 1 << 20;
-
-/// What a client may take beside the frame it may take: chunks, threads, and what its allocator keeps.
-const RSS_BESIDES: u64 = 24 * MIB;
+use super::{MIB, RSS_BESIDES, connect, report_of_a_process};
 
 /// Has a client in a process of its own make a call of this tool among 200 of `echo`, and gives its report.
 fn flood(endpoint: &Endpoint, frame_bytes_max: u64, timeout_s: u64, tool: &str, arguments: &Value) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_fault-client"))
-        .args(["flood", &endpoint.to_string(), &frame_bytes_max.to_string(), &timeout_s.to_string()])
-        .args([tool, &arguments.to_string()])
-        .output()
-        .expect("the client can be started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("a report")
+    let [frame_bytes_max, timeout_s] = [frame_bytes_max, timeout_s].map(|number| number.to_string());
+    let (endpoint, arguments) = (endpoint.to_string(), arguments.to_string());
+    report_of_a_process(&["flood", &endpoint, &frame_bytes_max, &timeout_s, tool, &arguments])
 }
 
 /// 17 MiB, with the id in front or at the end: its own call fails, the others do not notice.

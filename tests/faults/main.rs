@@ -32,7 +32,25 @@ mod silence;
 mod stderr;
 mod unreachable;
 
+use std::process::Command;
+
+use serde_json::Value;
 use volley::{Client, Config, ConfigBuilder, Endpoint, Error};
+
+const MIB: u64 = 1 << 20;
+
+/// What a client may take beside what a test allows it: chunks, threads, and what its allocator keeps.
+const RSS_BESIDES: u64 = 24 * MIB;
+
+/// Runs a client in a process of its own, whose memory is nobody else's, and gives its report.
+fn report_of_a_process(words: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_fault-client"))
+        .args(words)
+        .output()
+        .expect("the client can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
 
 /// Connects with these settings, or says why not.
 async fn try_connect(

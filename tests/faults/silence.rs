@@ -10,7 +10,7 @@ use volley_tests::calls::{
 use volley_tests::target::{ERAS, Target};
 use volley_tests::wait::{story, until};
 
-use super::{connect, try_connect};
+use super::{MIB, RSS_BESIDES, connect, report_of_a_process, try_connect};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -76,6 +76,23 @@ fn a_connection_that_is_not_read_harms_no_other() {
             books_balance(&client).await;
         }
     });
+}
+
+/// An endless job to a server that has stopped to read: no more is pulled than the job's buffer holds, and the memory is that of the table of bounds.
+#[test]
+fn a_server_that_reads_nothing_takes_the_memory_of_the_table() {
+    let server = ByteServer::tcp("modern", |_, peer| {
+        let asked = peer.next_call().expect("the first call");
+        peer.say_line(&answer(&asked.id, &asked.message));
+        std::thread::park();
+    });
+    let report = report_of_a_process(&["unread", &server.endpoint().to_string()]);
+    let number = |name: &str| report[name].as_u64().expect("a number");
+    assert!(number("timed_out") > 0, "{report}");
+    // The job's buffer, and a claim that is being filled.
+    assert!(number("pulled") <= number("timed_out") + 256 + 128, "{report}");
+    // The output's mark, and 256 bodies in claims.
+    assert!(number("rss_bytes") < 8 * MIB + RSS_BESIDES, "{report}");
 }
 
 /// A bulk job went by its own time-out alone once, and forgot those of its calls.

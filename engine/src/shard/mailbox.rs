@@ -204,4 +204,24 @@ mod tests {
             prop_assert_eq!(missed, refused);
         }
     }
+
+    /// Long ones are bounded by their bytes, and one that is longer than the bound is taken where nothing else waits.
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        const MIB: usize = 1 << 20;
+        let mailbox = Arc::new(Mailbox::new());
+        let mut reader = Notifications { mailbox: Arc::clone(&mailbox), listener: None };
+        let post = |bytes| {
+            let message = Frame::from_vec(vec![b'x'; bytes]);
+            mailbox.post(Notification { method: "n".into(), message })
+        };
+        assert!((0..INBOUND_BYTES_MAX / MIB).all(|_| post(MIB)));
+        assert!(!post(MIB) && !post(1), "full");
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(reader.poll_next_item(&mut cx), Poll::Ready(Some(Inbound::Missed(2)))));
+        assert!(matches!(reader.poll_next_item(&mut cx), Poll::Ready(Some(Inbound::Notification(_)))));
+        assert!(post(MIB) && !post(1), "a place for one");
+        while let Poll::Ready(Some(_)) = reader.poll_next_item(&mut cx) {}
+        assert!(post(INBOUND_BYTES_MAX + 1) && !post(1), "alone");
+    }
 }

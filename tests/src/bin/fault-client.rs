@@ -3,6 +3,9 @@
 //! `fault-client hold COMMAND ARGS` starts a stdio server, makes a call, says `ready` and waits to be killed.
 //! `fault-client flood ENDPOINT FRAME_BYTES_MAX TIMEOUT_S TOOL ARGS` puts one call of a tool among many of `echo`, and says as JSON
 //! how each ended and how much memory it took.
+//! `fault-client swamped ENDPOINT` has a handler that never comes back and a stream that it never reads, makes a call, and says how much
+//! memory it took until that was answered.
+//! `fault-client unread ENDPOINT` makes calls of 16 KB for two seconds, as many as the engine will have, and says how much memory they took.
 
 #![forbid(unsafe_code)]
 
@@ -10,8 +13,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::json;
-use volley::{Call, Client, Command, Config, Error, ToolCall};
-use volley_tests::calls::{books_balance, echo, first_text, message};
+use volley::{Call, Client, Command, Config, Error, ErrorKind, ToolCall};
+use volley_tests::calls::{books_balance, echo, first_text, long_echo, message};
 use volley_tests::processes::{peak_rss_bytes, rss_bytes_now};
 
 #[tokio::main]
@@ -23,7 +26,11 @@ async fn main() {
             let large = ToolCall::raw(tool, args).expect("arguments");
             flood(endpoint, frame_bytes_max, timeout_s, large).await;
         }
-        _ => panic!("usage: hold COMMAND ARGS | flood ENDPOINT FRAME_BYTES_MAX TIMEOUT_S TOOL ARGS"),
+        ["swamped", endpoint] => swamped(endpoint).await,
+        ["unread", endpoint] => unread(endpoint).await,
+        _ => panic!(
+            "usage: hold COMMAND ARGS | flood ENDPOINT FRAME_BYTES_MAX TIMEOUT_S TOOL ARGS | swamped ENDPOINT | unread ENDPOINT"
+        ),
     }
 }
 
@@ -36,6 +43,47 @@ async fn hold(program: &str, args: &[&str]) {
     println!("ready");
     // Held open by the test, so this ends only by a signal.
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+async fn swamped(endpoint: &str) {
+    let config = Config::builder().on_notification(|_| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let client = Client::connect(endpoint, config.build().expect("a configuration")).await.expect("a server");
+    let stream = client.notifications();
+    let before = peak_rss_bytes();
+    let result = client.call(echo(0)).await.expect("an answer");
+    assert_eq!(first_text(&result), message(0));
+    let rss_bytes = peak_rss_bytes() - before;
+    println!("{}", json!({"rss_bytes": rss_bytes, "stats": books_balance(&client).await}));
+    drop(stream);
+    // Closing would wait for the handler.
+    std::process::exit(0);
+}
+
+async fn unread(endpoint: &str) {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let config = Config::builder().build().expect("the defaults fit");
+    let client = Client::connect(endpoint, config).await.expect("a server");
+    client.call(echo(0)).await.expect("an answer");
+    let before = peak_rss_bytes();
+    let pulled = std::cell::Cell::new(0_u64);
+    let mut bulk = client.bulk((0..).map(|n| {
+        pulled.set(n);
+        long_echo(n, 16_000).timeout(PATIENCE)
+    }));
+    let (mut timed_out, until) = (0_u64, std::time::Instant::now() + Duration::from_secs(2));
+    while std::time::Instant::now() < until {
+        let (_, outcome) = bulk.next().await.expect("it is endless");
+        assert_eq!(outcome.expect_err("nobody reads them").kind(), ErrorKind::Timeout);
+        timed_out += 1;
+    }
+    let rss_bytes = peak_rss_bytes() - before;
+    drop(bulk);
+    client.close().await;
+    println!("{}", json!({"rss_bytes": rss_bytes, "pulled": pulled.get(), "timed_out": timed_out}));
 }
 
 async fn flood(endpoint: &str, frame_bytes_max: &str, timeout_s: &str, large: ToolCall) {

@@ -592,6 +592,7 @@ mod tests {
     use crate::{
         base::sync::Mutex,
         config::Config,
+        proto::event::Patience,
         queue::{completion::Cell, room::Room},
         shard::{
             inbox::Standing,
@@ -601,25 +602,99 @@ mod tests {
     };
 
     const NOW: Instant = Instant::from_ns(1);
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
     /// A desk and an exchange with one connection that is ready, for four calls.
     fn shard() -> (Arc<ShardHandle>, Desk, Exchange) {
+        shard_with(Pool::new(0).expect("no thread"), usize::MAX)
+    }
+
+    fn shard_with(pool: Pool, offload_bytes: usize) -> (Arc<ShardHandle>, Desk, Exchange) {
         const CALLS: u32 = 4;
+        // What nobody has drawn is there for single calls.
+        const SLOTS: u32 = 1 + 2 * CALLS;
         let config = Config::builder().plain_json_rpc().in_flight(CALLS).build().expect("valid");
-        let layout = KeyLayout::for_slots(1 + CALLS, 0, 1);
-        let slab = Slab::new(layout, 1 + CALLS, Cell::new);
+        let layout = KeyLayout::for_slots(SLOTS, 0, 1);
+        let slab = Slab::new(layout, SLOTS, Cell::new);
         drop(slab.draw(1));
         let magazine = slab.draw(CALLS);
         let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
-        let handle = Arc::new(ShardHandle::new(slab, 1 + CALLS, standing, Arc::new(Room::new())));
+        let handle = Arc::new(ShardHandle::new(slab, SLOTS, standing, Arc::new(Room::new())));
         let memory = Arc::new(ShardMemory { memory: Arc::new(Memory::default()), may_probe: true });
-        let mut exchange = Exchange::new(config.settings(0, 7), memory, layout, 1 + CALLS, magazine);
+        let mut exchange = Exchange::new(config.settings(0, 7), memory, layout, SLOTS, magazine);
         assert_eq!(exchange.poll_dial(NOW), Some(0));
         exchange.handle_opened(NOW, 0, false);
         let porter = Arc::new(Porter::new(None, None).expect("no thread without a handler"));
-        let pool = Pool::new(0).expect("no thread");
-        let desk = Desk::new(Arc::clone(&handle), porter, pool, usize::MAX, false);
+        let desk = Desk::new(Arc::clone(&handle), porter, pool, offload_bytes, false);
         (handle, desk, exchange)
+    }
+
+    /// A single call that has been sent.
+    fn call(handle: &ShardHandle, desk: &mut Desk, exchange: &mut Exchange, typed: bool) -> Key {
+        let patience = Patience { timeout: MINUTE, at_most: MINUTE, progress: false, standing: false };
+        let submitted = handle.submit(false, |_, question| {
+            question.body.extend_from_slice(br#""method":"m","params":{"#);
+            (question.typed, question.patience) = (typed, patience);
+        });
+        let key = submitted.expect("a place");
+        assert_eq!(handle.pop_call(), Some(key));
+        exchange.enqueue(NOW, key, key.wire(), &patience, desk);
+        assert_eq!(exchange.assign(NOW, desk), 1);
+        while let Some(n) = exchange.poll_dirty() {
+            let bytes = exchange.transmit(n).len();
+            exchange.handle_transmitted(n, bytes);
+        }
+        key
+    }
+
+    /// Its answer comes in, with a text of so many bytes.
+    fn answer(exchange: &mut Exchange, desk: &mut Desk, key: Key, bytes: usize) {
+        let text = "x".repeat(bytes);
+        let line = format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#,
+            key.wire()
+        );
+        let mut rest = [line.as_bytes(), b"\n"].concat();
+        while !rest.is_empty() {
+            let space = exchange.space(0);
+            let taken = rest.len().min(space.len());
+            space[..taken].copy_from_slice(&rest[..taken]);
+            rest.drain(..taken);
+            exchange.handle_received(NOW, 0, taken, desk);
+        }
+    }
+
+    /// If the shard read it itself, all other calls of the shard would wait: sockets could show that as a time only. Here the one worker is busy,
+    /// so what is answered has been read by nobody, and what waits has been left to the worker.
+    #[test]
+    fn a_long_typed_answer_is_left_to_a_worker() {
+        const OFFLOAD: usize = 64 * 1024;
+        let pool = Pool::new(1).expect("a thread");
+        let (go, held) = crossbeam::channel::bounded::<()>(0);
+        pool.place(0).expect("nothing waits").hand_in(move || {
+            // Ends with an error, once nobody holds the other end.
+            let _ = held.recv();
+        });
+        let (handle, mut desk, mut exchange) = shard_with(pool, OFFLOAD);
+        let long = call(&handle, &mut desk, &mut exchange, true);
+        answer(&mut exchange, &mut desk, long, OFFLOAD);
+        let cell = |key| handle.slab.get(key).expect("nobody has taken it");
+        assert!(!cell(long).is_answered(), "the worker is busy with something else");
+        for (typed, bytes) in [(true, OFFLOAD / 2), (false, OFFLOAD)] {
+            let other = call(&handle, &mut desk, &mut exchange, typed);
+            answer(&mut exchange, &mut desk, other, bytes);
+            assert!(cell(other).is_answered(), "short ones and raw ones need no worker");
+            let unread = inbox::take(cell(other), |_, reply| matches!(reply.what, ReplyKind::Long { .. }));
+            assert!(unread, "its caller reads it");
+        }
+        assert!(!cell(long).is_answered());
+        drop(go);
+        while !cell(long).is_answered() {
+            std::thread::yield_now();
+        }
+        let read = inbox::take(cell(long), |_, reply| std::mem::take(&mut reply.what));
+        let ReplyKind::Read(result) = read else { panic!("not read by the worker: {read:?}") };
+        assert_eq!(result.expect("a result").text().len(), OFFLOAD);
     }
 
     /// A job that has handed in a call.
