@@ -34,18 +34,24 @@ fn named(mut all: impl Iterator<Item = Scenario>, kind: &str, name: &str) -> Sce
     all.find(|one| one.name() == format!("{kind}/{name}")).expect("a scenario of this name")
 }
 
-fn encoder() -> (Encoder, Vec<u8>) {
-    let (encoder, mut out) = (Encoder::default(), Vec::new());
-    encoder.encode(&mut out, CALLS);
+/// A way to write so many requests.
+type Write = fn(&Encoder, &mut Vec<u8>, u32);
+
+fn encoder(write: Write) -> (Encoder, Vec<u8>, Write) {
+    let (encoder, mut out, mut alike) = (Encoder::default(), Vec::new(), Vec::new());
+    encoder.encode(&mut alike, CALLS);
+    write(&encoder, &mut out, CALLS);
+    assert!(out == alike, "all ways write the same");
     out.clear();
-    (encoder, out)
+    (encoder, out, write)
 }
 
-// Requests written out: head, id, body, tail.
+// Requests written out: head, id, body, tail; one by one, and in a run.
 #[library_benchmark(setup = encoder)]
-#[bench::calls_1024()]
-fn encode((encoder, mut out): (Encoder, Vec<u8>)) -> Vec<u8> {
-    encoder.encode(black_box(&mut out), CALLS);
+#[bench::calls_1024(Encoder::encode)]
+#[bench::run_1024(Encoder::encode_run)]
+fn encode((encoder, mut out, write): (Encoder, Vec<u8>, Write)) -> Vec<u8> {
+    write(&encoder, black_box(&mut out), CALLS);
     out
 }
 

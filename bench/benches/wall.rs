@@ -1,4 +1,4 @@
-//! Wall time of the stages of a call. It informs; it never gates (instructions will).
+//! Wall time of the stages of a call. It informs; it never gates (`instructions.rs` does).
 //!
 //! Every bench checks its answer inside the measured loop, or before it where checking would cost more than the stage.
 

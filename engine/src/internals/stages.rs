@@ -144,8 +144,19 @@ impl Encoder {
             let key = self.layout.key(1, slot);
             encode::request(out, key, &self.tail, false, |out| {
                 out.extend_from_slice(self.tool.head());
-                out.extend_from_slice(br#"{"message":"hello, world"}"#);
+                out.extend_from_slice(ARGUMENTS);
             });
+        }
+    }
+}
+
+impl Encoder {
+    /// The same calls in a run, as `Inline::submit_batch` and bulk jobs hand them over.
+    pub fn encode_run(&self, out: &mut Vec<u8>, calls: u32) {
+        let mut run = encode::Run::new();
+        for slot in 0..calls {
+            let key = self.layout.key(1, slot);
+            run.request(out, key, &self.tail, false, [self.tool.head(), ARGUMENTS]);
         }
     }
 }

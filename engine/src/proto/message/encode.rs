@@ -79,7 +79,7 @@ impl Run {
         match digits {
             Some((text, len)) if !progress && !matches!(last, None | Some(b'{' | b',')) => {
                 #[cfg(volley_planted_slowdown = "encode")]
-                crate::base::planted::spend::<7>();
+                crate::base::planted::spend::<4>();
                 in_one_go(out, text.to_le_bytes(), len, [body[0], body[1], &tail.plain]);
             }
             digits => put_together(out, key, digits, tail, progress, |out| {
