@@ -50,6 +50,8 @@ fn for_comparison() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(OneStream { mode: Mode::WriteEach }),
         Box::new(Engine { drive: Drive::InlineTurnEach }),
+        Box::new(Engine { drive: Drive::Callers(Runtime::CurrentThread) }),
+        Box::new(Engine { drive: Drive::Callers(Runtime::MultiThread) }),
         Box::new(Engine { drive: Drive::Jobs { shards: 1 } }),
         Box::new(Engine { drive: Drive::Jobs { shards: 2 } }),
     ]

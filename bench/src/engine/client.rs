@@ -64,18 +64,19 @@ fn take_some<N>(answers: &mut impl Iterator<Item = (N, Result<RawAnswer, Error>)
     Ok(())
 }
 
-/// A task for each call in flight.
+/// So many tasks, of which as many have a call in flight as the course has places.
 pub(super) fn tasks(
     place: &Place,
     config: Config,
     runtime: Runtime,
     course: &Course,
+    callers: usize,
 ) -> Result<Run, Failure> {
     runtime.build()?.block_on(async {
         let client = connect(place, config, course).await?;
         let idle = Idle::now()?;
         let mut tasks = Tasks::new(course);
-        for _ in 0..course.calls_in_flight() {
+        for _ in 0..callers {
             let client = client.clone();
             tasks.spawn(move || {
                 let client = client.clone();

@@ -34,6 +34,8 @@ pub enum Drive {
     Tasks(Runtime),
     /// The same, with the connections driven by the tasks' own runtime.
     DrivenTasks(Runtime),
+    /// Ten thousand tasks, each awaiting one call at a time on the shared client, however few may be in flight.
+    Callers(Runtime),
     /// On the measuring thread, calls put together to JSON-RPC arrays.
     Arrays,
     /// As many tasks as arrays in flight, each awaiting one batch at a time on the shared client, every answer decoded.
@@ -67,6 +69,8 @@ impl Contestant for Engine {
             Drive::Tasks(Runtime::MultiThread) => "volley client, tasks, multi-thread",
             Drive::DrivenTasks(Runtime::CurrentThread) => "volley client, tasks, driven by current-thread",
             Drive::DrivenTasks(Runtime::MultiThread) => "volley client, tasks, driven by multi-thread",
+            Drive::Callers(Runtime::CurrentThread) => "volley client, 10,000 callers, current-thread",
+            Drive::Callers(Runtime::MultiThread) => "volley client, 10,000 callers, multi-thread",
             Drive::Arrays => "volley arrays, inline",
             Drive::AwaitedArrays(Runtime::CurrentThread) => "volley arrays, awaited, current-thread",
             Drive::AwaitedArrays(Runtime::MultiThread) => "volley arrays, awaited, multi-thread",
@@ -94,6 +98,7 @@ impl Contestant for Engine {
                 Drive::InlineSpin => course.cores == Cores::Free,
                 Drive::Bulk => !course.latency,
                 Drive::Blocking => !course.latency && course.calls_in_flight() <= THREADS_MAX,
+                Drive::Callers(_) => course.calls_in_flight() < CALLERS,
                 Drive::Jobs { shards } => !course.latency && course.connections >= shards,
             }
     }
@@ -118,8 +123,9 @@ impl Contestant for Engine {
             Drive::Bulk => client::bulk(&place, config, course),
             Drive::Arrays => inline::run_arrays(&place, &config, course),
             Drive::Tasks(runtime) | Drive::DrivenTasks(runtime) => {
-                client::tasks(&place, config, runtime, course)
+                client::tasks(&place, config, runtime, course, course.calls_in_flight())
             }
+            Drive::Callers(runtime) => client::tasks(&place, config, runtime, course, CALLERS),
             Drive::AwaitedArrays(runtime) | Drive::DrivenArrays(runtime) => {
                 client::arrays(&place, config, runtime, course)
             }
@@ -134,6 +140,9 @@ impl Engine {
         matches!(self.drive, Drive::Arrays | Drive::AwaitedArrays(_) | Drive::DrivenArrays(_))
     }
 }
+
+/// Tasks of [`Drive::Callers`], as its names say.
+const CALLERS: usize = 10_000;
 
 /// More threads than this are no way to use a client.
 const THREADS_MAX: usize = 1024;

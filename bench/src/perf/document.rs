@@ -31,6 +31,8 @@ pub enum Section {
     Connections,
     /// Ten thousand connections, one call in flight on each, and what a call takes
     Many,
+    /// Ten thousand callers that share fifty connections over HTTP
+    Callers,
     /// Coalesced writes against one for each call, and bursts against one call at a time
     Coalescing,
     /// JSON-RPC arrays of a hundred against calls by themselves

@@ -45,6 +45,13 @@ pub fn document(report: &Report, stem: &str) -> String {
     rows(
         &mut text,
         report,
+        Section::Callers,
+        "Ten thousand callers on fifty connections",
+        "One call in flight on each connection. The callers are tasks of one shared client, each awaiting one call at a time and most of them waiting for a place; who is not named so makes one call on each connection.",
+    );
+    rows(
+        &mut text,
+        report,
         Section::Coalescing,
         "Coalesced against one write for each call",
         "The same window on both sides; `a turn for each call` is the engine made to write each call by itself.",
@@ -603,12 +610,13 @@ fn soaks(text: &mut String, report: &Report) {
             writeln!(text, "## Full speed for {:.0} s: {:?}, {course}\n", course.seconds, soak.plan.drive);
         let _ = writeln!(
             text,
-            "One engine from beginning to end, in {} slices that take turns with slices of the floor (sliced). Calls/s: engine {}{}, floor {}{}. The last minute by the first, each against the floor of its slices: {:.3}. Resident: {} after the first slice, {} at the end.\n",
+            "One engine from beginning to end, in {} slices that take turns with slices of the floor (sliced). Calls/s: engine {}{}, floor {}{}. The engine's calls by the floor's, minute by minute: {}; the last minute by the first: {:.3}. Resident: {} after the first slice, {} at the end.\n",
             soak.slices.len(),
             range(engine),
             ends(|slice| slice.engine),
             range(floor),
             ends(|slice| slice.floor),
+            soak.minutes().iter().map(|minute| format!("{minute:.3}")).collect::<Vec<_>>().join(", "),
             soak.last_by_first().unwrap_or(f64::NAN),
             bytes(soak.rss_bytes.0 as f64),
             bytes(soak.rss_bytes.1 as f64)

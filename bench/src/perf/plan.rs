@@ -78,6 +78,7 @@ impl Settings {
             Section::InFlight => self.along_in_flight(),
             Section::Connections => self.along_connections(),
             Section::Many => self.many(),
+            Section::Callers => self.callers(),
             Section::Coalescing => self.coalescing(),
             Section::Arrays => self.arrays(),
             Section::Shards => self.shards(),
@@ -219,6 +220,20 @@ impl Settings {
         if self.over(Transport::Unix) { vec![row] } else { Vec::new() }
     }
 
+    /// Many callers, few connections, of which each carries one call: what a pool is for.
+    fn callers(&self) -> Vec<RowPlan> {
+        let course = Course {
+            connections: CALLERS_CONNECTIONS.min(self.connections_max),
+            latency: true,
+            // A caller waits for two hundred others.
+            seconds: 4.0 * self.seconds,
+            ..self.course(Transport::Http, Cores::Free, 1)
+        };
+        let names = ["floor epoll", "volley inline"].into_iter().chain(CALLERS);
+        let row = self.row(Section::Callers, course, names.collect(), self.rounds);
+        if self.over(Transport::Http) { vec![row] } else { Vec::new() }
+    }
+
     fn coalescing(&self) -> Vec<RowPlan> {
         let mut rows = Vec::new();
         for transport in [Transport::Unix, Transport::Tcp].into_iter().filter(|one| self.over(*one)) {
@@ -293,6 +308,13 @@ impl Settings {
 pub fn connections_possible() -> usize {
     usize::try_from(link::descriptors_possible()).unwrap_or(usize::MAX).saturating_sub(200).max(1)
 }
+
+/// The ten thousand who share a client.
+pub const CALLERS: [&str; 2] =
+    ["volley client, 10,000 callers, current-thread", "volley client, 10,000 callers, multi-thread"];
+
+/// What they share.
+const CALLERS_CONNECTIONS: usize = 50;
 
 /// Calls in one array: what the engine takes by default, and what the peer is asked for.
 pub const ARRAY: usize = 100;

@@ -14,7 +14,6 @@ use crate::engine::{Answers, Echo, Place, config, fill_and_turn};
 use crate::floor::{Mode, Stream};
 use crate::link::Target;
 use crate::meter::rss_bytes;
-use crate::report::Spread;
 
 /// How the engine is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -77,22 +76,39 @@ pub struct Counters {
 }
 
 impl Outcome {
-    /// Engine by floor over the last minute, divided by the same over the first; the median of the slices of each. The
-    /// first and the last quarter, if all of it was no four minutes long.
+    /// The engine's calls by the floor's over the last minute, divided by the same over the first. (All calls of a minute, and no median of its slices:
+    /// either side may sleep or not, and the median of two states jumps from one to the other.) The first and the last quarter, if all of it was no
+    /// four minutes long.
     pub fn last_by_first(&self) -> Option<f64> {
-        let (first, last) = self.ends(|slice| slice.engine / slice.floor)?;
-        Some(last / first)
+        let (engine, floor) = (self.ends(|slice| slice.engine)?, self.ends(|slice| slice.floor)?);
+        Some(engine.1 / floor.1 / (engine.0 / floor.0))
     }
 
-    /// The median of the slices' `value` over the first minute, and over the last.
+    /// The slices' mean `value` over the first minute, and over the last.
     pub fn ends(&self, value: fn(&Slice) -> f64) -> Option<(f64, f64)> {
-        let length = self.plan.course.seconds.min(240.0) / 4.0;
         let (begin, end) = (self.slices.first()?.at_s, self.plan.course.seconds);
-        let median = |from: f64, to: f64| {
-            let slices = self.slices.iter().filter(|slice| slice.at_s >= from && slice.at_s < to);
-            Spread::of(slices.map(value)).map(|spread| spread.median)
-        };
-        Some((median(begin, begin + length)?, median(end - length, f64::MAX)?))
+        let length = self.minute();
+        Some((self.mean(value, begin, begin + length)?, self.mean(value, end - length, f64::MAX)?))
+    }
+
+    /// The engine's calls by the floor's, minute by minute: how far they differ anyway.
+    pub fn minutes(&self) -> Vec<f64> {
+        let begins = (0..).map(|n| f64::from(n) * self.minute());
+        let minutes = begins.take_while(|begin| *begin < self.plan.course.seconds).filter_map(|begin| {
+            let mean = |value| self.mean(value, begin, begin + self.minute());
+            Some(mean(|slice: &Slice| slice.engine)? / mean(|slice| slice.floor)?)
+        });
+        minutes.collect()
+    }
+
+    fn minute(&self) -> f64 {
+        self.plan.course.seconds.min(240.0) / 4.0
+    }
+
+    fn mean(&self, value: fn(&Slice) -> f64, from: f64, to: f64) -> Option<f64> {
+        let slices = || self.slices.iter().filter(|slice| slice.at_s >= from && slice.at_s < to);
+        let count = slices().count();
+        (count > 0).then(|| slices().map(value).sum::<f64>() / count as f64)
     }
 
     /// How much the resident set grew.
@@ -221,8 +237,9 @@ fn take_turns(
 }
 
 /// How long the engine runs before the floor has its turn, which is a quarter of this. A neighbour of this machine comes and goes within seconds:
-/// with slices of four, engine and floor each saw other ones, and the quotient of two minutes moved by a tenth.
-const SLICE_S: f64 = 0.4;
+/// with slices of four, engine and floor each saw other ones, and the quotient of two minutes moved by a tenth; with slices of 0.4, 150 pairs a
+/// minute whose quotients differ by a fifth from one to the next, still by a twentieth.
+const SLICE_S: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -241,6 +258,9 @@ mod tests {
         let counters = Counters { submitted: 10, answered: 7, failed: 1, cancelled: 1, live: 1, taken: 7 };
         let outcome = Outcome { plan, slices: (0..100).map(slice).collect(), rss_bytes: (100, 90), counters };
         assert!((outcome.last_by_first().unwrap() - 0.9).abs() < 1e-9);
+        let minutes = outcome.minutes();
+        assert_eq!(minutes.len(), 7, "{minutes:?}");
+        assert!((minutes[0] - 0.8).abs() < 1e-9 && (minutes[6] - 0.72).abs() < 1e-9, "{minutes:?}");
         assert_eq!(outcome.growth_bytes(), -10);
         assert!(counters.add_up());
         assert!(!Counters { live: 2, ..counters }.add_up());

@@ -8,7 +8,7 @@ use crate::link::Transport;
 use crate::perf::curve::{Curve, curves};
 use crate::perf::document::{Report, Section};
 use crate::perf::job::Job;
-use crate::perf::plan::{SHARDS, SHARDS_CORES_MIN};
+use crate::perf::plan::{CALLERS, SHARDS, SHARDS_CORES_MIN};
 use crate::perf::{big_reply, burst, decode, soak};
 use crate::report::{Entry, Row};
 
@@ -188,8 +188,7 @@ pub fn memory_of_a_connection(report: &Report, name: &str, in_flight: usize) -> 
 
 /// Whose connections are looked at, and with how many calls in flight on each. With many, and through the client, what the calls
 /// themselves take is counted as the connection's.
-pub(super) const MEMORY: [(&str, usize); 3] =
-    [(INLINE, 1), (INLINE, 64), ("volley client, tasks, current-thread", 1)];
+pub(super) const MEMORY: [(&str, usize); 4] = [(INLINE, 1), (INLINE, 64), (TASKS, 1), (TASKS, 64)];
 
 pub(super) fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f64, f64)) -> f64) -> Reading {
     let figure = memory_of_a_connection(report, name, in_flight).map(pick);
@@ -230,6 +229,16 @@ pub(super) fn many(
         reading
     };
     engines.into_iter().map(reading).collect()
+}
+
+/// The better of the two ways to run them.
+pub(super) fn callers(report: &Report) -> Vec<Reading> {
+    let row = report.section(Section::Callers).next();
+    let place = row.map_or_else(String::new, |row| row.course.to_string());
+    let ours = |entry: &Entry| CALLERS.contains(&entry.name.as_str());
+    vec![of_row(place, row, ours, |row| {
+        row.best(ours).and_then(Entry::median).ok_or_else(|| "the callers have no figure".to_owned())
+    })]
 }
 
 /// On two connections, those that overlap the long reply. On one they wait behind it, whatever a client does; and the p99 over all of a run
@@ -303,8 +312,19 @@ pub(super) fn knees(report: &Report, section: Section, names: &[&str]) -> Vec<Re
     if ours.is_empty() {
         return vec![missing("", "no curve was run")];
     }
+    let floor_of = |transport: Transport| {
+        let floor = curves.iter().find(|curve| curve.floor && curve.transport == transport);
+        floor
+            .and_then(Curve::knee)
+            .map_or_else(String::new, |knee| format!("; the floor's {:.2}", knee.worst_behind))
+    };
     let one = |curve: &&Curve| Reading {
-        place: format!("{}, {}", curve.transport, curve.name.trim_start_matches("volley ")),
+        place: format!(
+            "{}, {}{}",
+            curve.transport,
+            curve.name.trim_start_matches("volley "),
+            floor_of(curve.transport)
+        ),
         figure: curve.knee().map(|knee| knee.worst_behind).ok_or_else(|| "no points".to_owned()),
         floor: None,
         peer: None,
@@ -344,4 +364,5 @@ pub(super) const INLINE: &str = "volley inline";
 pub(super) const SPIN: &str = "volley inline, spin 50us";
 pub(super) const BULK: &str = "volley client, bulk";
 pub(super) const WRK: &str = "wrk -t1";
+const TASKS: &str = "volley client, tasks, current-thread";
 const AWAITED_ARRAYS: &str = "volley arrays, awaited";

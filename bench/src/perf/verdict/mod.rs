@@ -8,8 +8,8 @@ mod line;
 
 use Bar::{AtLeast, AtMost};
 use figures::{
-    BULK, INLINE, MEMORY, SPIN, WRK, allocations, arrays, big_replies, bursts, by, coalesced, cpu, decodes,
-    is_tasks, knees, many, memory, missing, of_floor, rate, shards, soaks, streams,
+    BULK, INLINE, MEMORY, SPIN, WRK, allocations, arrays, big_replies, bursts, by, callers, coalesced, cpu,
+    decodes, is_tasks, knees, many, memory, missing, of_floor, rate, shards, soaks, streams,
 };
 
 pub use figures::memory_of_a_connection;
@@ -251,6 +251,13 @@ const THRESHOLDS: &[Threshold] = &[
         must: Some(AtMost(0.1)),
         goal: None,
         read: |report| many(report, |entry| Some(entry.latency()?.p99_us), |one, other| other.total_cmp(one)),
+    },
+    Threshold {
+        what: "10,000 callers on fifty connections over HTTP",
+        unit: Unit::Rate,
+        must: Some(AtLeast(50e3)),
+        goal: None,
+        read: callers,
     },
     Threshold {
         what: "p99 of small calls while a long reply comes in on the same shard, by that without",
