@@ -175,6 +175,8 @@ impl HttpServer {
                 sees.open.fetch_add(1, Ordering::SeqCst);
                 let (seen, script) = (Arc::clone(&sees), Arc::clone(&script));
                 thread::spawn(move || {
+                    // Dropped last, when the peer's socket has been closed.
+                    let _open = Open(Arc::clone(&seen));
                     let mut peer = Peer { era, reader: BufReader::new(stream), number, seen };
                     script(&mut peer);
                 });
@@ -254,9 +256,13 @@ impl Drop for HttpServer {
     }
 }
 
-impl Drop for Peer {
+/// Counts a socket as open until it is closed, and not a moment less: who waits for that may take the end for granted. (A peer once counted itself
+/// out before its socket was closed, and a call that was sent in between was lost.)
+struct Open(Arc<Seen>);
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.seen.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
