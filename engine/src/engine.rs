@@ -145,7 +145,7 @@ impl Engine {
         let others: Vec<_> = handles.iter().map(Arc::downgrade).collect();
         memory.tell(move || {
             // Like a claim: a shard that is about to sleep looks again.
-            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.announce_claim())
+            others.iter().filter_map(std::sync::Weak::upgrade).for_each(|shard| shard.announce())
         });
         let mut threads = Vec::new();
         for (n, runner) in runners.into_iter().enumerate() {

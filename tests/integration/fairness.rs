@@ -1,10 +1,13 @@
 //! Those that share a shard: jobs, batches and single calls all get on, and a caller who does not look holds up no other.
 
 use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -226,4 +229,74 @@ fn a_waiting_call_has_its_turn_among_tasks_that_never_pause() {
             client.close().await;
         });
     }
+}
+
+/// Ten thousand tasks on a hundred slots: who had just been answered found the place free before those who were told of it had looked, so that
+/// a hundred tasks made a hundred calls each while the others made none, and one call in a hundred took a second. On one thread, which
+/// polls who was woken first first, everybody's calls are as many as everybody else's.
+#[test]
+fn callers_take_turns_when_there_are_more_than_places() {
+    const CALLERS: usize = 200;
+    const TURNS: usize = 20;
+    let target = Target::tcp(&[]);
+    for driver in [Driver::Thread, Driver::Tokio] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let config = Config::builder().in_flight(2).queue(2).driver(driver).build().expect("valid");
+            let client = Client::connect(target.endpoint(), config).await.expect("the target is there");
+            let calls: Arc<[AtomicUsize]> = (0..CALLERS).map(|_| AtomicUsize::new(0)).collect();
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|task| {
+                    let (client, calls) = (client.clone(), Arc::clone(&calls));
+                    tokio::spawn(async move {
+                        // The first to be done ends it for all.
+                        while calls.iter().all(|made| made.load(Ordering::Relaxed) < TURNS) {
+                            client.call(echo(task as u64)).await.expect("an answer");
+                            calls[task].fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            for caller in callers {
+                caller.await.expect("no task panics");
+            }
+            let fewest = calls.iter().map(|made| made.load(Ordering::Relaxed)).min().expect("there are some");
+            // Four begin before anybody waits.
+            assert!(
+                fewest >= TURNS - 2,
+                "{driver:?}: somebody made {fewest} calls while somebody made {TURNS}"
+            );
+            client.close().await;
+        });
+    }
+}
+
+/// A call that was told of the only place and is polled no more: those behind it, and those that came later, slept beside a free place.
+#[test]
+fn a_call_that_is_polled_no_more_takes_nobodys_place() {
+    let target = Target::tcp(&[]);
+    story(async move {
+        let config = Config::builder().in_flight(1).queue(0).build().expect("valid");
+        let client = Client::connect(target.endpoint(), config).await.expect("the target is there");
+        let first = client.call(echo(0));
+        let mut left_alone = Box::pin(client.call(echo(1)));
+        // It stands in line, with a waker that wakes nobody who would poll it.
+        assert!(poll_once(left_alone.as_mut()).await.is_pending());
+        let behind = client.clone();
+        let behind = tokio::spawn(async move { behind.call(echo(2)).await });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(first.await.expect("an answer").text(), message(0));
+        let later = client.clone();
+        let later = tokio::spawn(async move { later.call(echo(3)).await });
+        for (n, call) in [(2, behind), (3, later)] {
+            let outcome = tokio::time::timeout(PATIENCE, call).await.expect("it is not slept over");
+            assert_eq!(outcome.expect("no panic").expect("an answer").text(), message(n));
+        }
+        assert_eq!(left_alone.await.expect("an answer").text(), message(1));
+        client.close().await;
+    });
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }

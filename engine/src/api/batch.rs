@@ -333,7 +333,7 @@ impl<T> Drop for BatchAnswers<T> {
         if let Way::Job { shard, job } = &self.way
             && job.leave()
         {
-            self.engine.handles[*shard].announce_claim();
+            self.engine.handles[*shard].announce();
         }
     }
 }

@@ -294,7 +294,7 @@ impl<I: Iterator<Item = ToolCall>> Bulk<I> {
             if self.jobs[shard].is_abandoned() {
                 self.jobs[shard].refuse_claims(self.too_late(shard));
             }
-            self.engine.handles[shard].announce_claim();
+            self.engine.handles[shard].announce();
         }
         any
     }
@@ -350,7 +350,7 @@ impl<I: Iterator<Item = ToolCall>> Drop for Bulk<I> {
     fn drop(&mut self) {
         for (job, handle) in self.jobs.iter().zip(&self.engine.handles) {
             if job.leave() {
-                handle.announce_claim();
+                handle.announce();
             }
         }
     }

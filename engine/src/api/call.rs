@@ -5,7 +5,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use super::interceptor::Intercepted;
@@ -15,8 +15,8 @@ use crate::{
     engine::Engine,
     error::Error,
     model::{body::Body, tool::ToolResult},
-    proto::event::{Failure, Fate, Patience},
-    queue::room,
+    proto::event::{Failure, Fate, Patience, Why},
+    queue::room::Seeker,
     shard::{
         inbox::{self, Command, Question, Refused, Reply, ReplyKind, ShardHandle},
         mailbox::Mailbox,
@@ -37,7 +37,8 @@ use crate::{
 /// waits, and otherwise when it is polled.
 ///
 /// The time-out counts from when the call has a place. A call that waits for one waits as long as the calls before it take,
-/// each of which has its own time-out; tasks that make one call after the other cannot keep it waiting for ever.
+/// each of which has its own time-out. Places are given in the order in which those who wait were first polled, and a call that is
+/// made while others wait goes behind them.
 #[must_use = "a dropped call is a cancelled call"]
 pub struct Call<T = ToolResult> {
     state: State,
@@ -64,22 +65,32 @@ enum State {
 struct Waiting {
     request: Request,
     blocks: bool,
-    listener: Option<room::Waiting>,
-    /// It was told of a place and found none.
-    hungry: Option<room::Hungry>,
-    /// Polls for which it lets those look first who have waited too long.
-    gives_way: u8,
+    seeker: Seeker,
 }
 
-/// An executor polls everybody else in between: tokio's current-thread runtime polls 61 tasks before it comes to the future that it blocks
-/// on. Not without end, since whoever has waited may never look.
-const GIVES_WAY_MAX: u8 = 128;
-
 impl Waiting {
-    /// It was just not placed; because it gave way to others?
-    fn new(request: Request, blocks: bool, gives_way: bool) -> Box<Self> {
-        let gives_way = if gives_way { GIVES_WAY_MAX } else { 0 };
-        Box::new(Self { request, blocks, listener: None, hungry: None, gives_way })
+    fn new(request: Request, blocks: bool) -> Box<Self> {
+        let seeker = Seeker::new(request.patience.standing);
+        Box::new(Self { request, blocks, seeker })
+    }
+
+    /// Where it has its place, or why it will never have one.
+    fn poll_place(
+        &mut self,
+        engine: &Engine,
+        shard: usize,
+        typed: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(usize, Key), Why>> {
+        let wish = self.request.wish(self.blocks);
+        let look = || match place(engine, shard, &wish, typed) {
+            Ok(placed) => Some(Ok(placed)),
+            Err(Refused::For(why)) => Some(Err(why)),
+            Err(Refused::Full) => None,
+        };
+        let has_room = || askable(engine, shard).any(|(_, handle)| handle.has_room());
+        let begins_line = || engine.handles.iter().for_each(|handle| handle.announce());
+        self.seeker.poll(&engine.room, cx, look, has_room, begins_line)
     }
 }
 
@@ -210,10 +221,10 @@ fn is_intercepted(engine: &Engine, patience: Patience) -> bool {
     !engine.config.values.interceptors.is_empty() && !patience.standing
 }
 
-/// Has a call waited in vain, which this one would take the place of? Standing requests have places of their own.
+/// Does a call wait, whose place this one would take? Standing requests have places of their own.
 #[inline]
-fn gives_way(engine: &Engine, patience: Patience) -> bool {
-    engine.room.is_anybody_hungry() && !patience.standing
+fn comes_after_others(engine: &Engine, patience: Patience) -> bool {
+    engine.room.is_anybody_waiting() && !patience.standing
 }
 
 impl<T: Answer> Call<T> {
@@ -234,10 +245,10 @@ impl<T: Answer> Call<T> {
         if is_intercepted(engine, wish.patience) {
             return Self::intercept(engine, shard, wish.keep());
         }
-        let gives_way = gives_way(engine, wish.patience);
-        let placed = if gives_way { None } else { Self::place_now(engine, shard, wish) };
+        let comes_after_others = comes_after_others(engine, wish.patience);
+        let placed = if comes_after_others { None } else { Self::place_now(engine, shard, wish) };
         placed.unwrap_or_else(|| {
-            let waiting = Waiting::new(wish.keep(), wish.blocks, gives_way);
+            let waiting = Waiting::new(wish.keep(), wish.blocks);
             Self::of(engine, shard, State::Waiting(waiting))
         })
     }
@@ -265,11 +276,10 @@ impl<T: Answer> Call<T> {
 
     /// Makes a call that no interceptor sees.
     pub(super) fn make_plainly(engine: &Arc<Engine>, shard: usize, request: Request) -> Self {
-        let gives_way = gives_way(engine, request.patience);
-        let placed = if gives_way { None } else { Self::place_now(engine, shard, &request.wish(false)) };
-        placed.unwrap_or_else(|| {
-            Self::of(engine, shard, State::Waiting(Waiting::new(request, false, gives_way)))
-        })
+        let comes_after_others = comes_after_others(engine, request.patience);
+        let placed =
+            if comes_after_others { None } else { Self::place_now(engine, shard, &request.wish(false)) };
+        placed.unwrap_or_else(|| Self::of(engine, shard, State::Waiting(Waiting::new(request, false))))
     }
 
     /// The call in its place, or with why it will never have one; `None` while there is no room.
@@ -317,7 +327,6 @@ impl<T: Answer> Future for Call<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.engine.handles[this.shard].relay.hand_on();
-        let mut was_told = false;
         loop {
             match &mut this.state {
                 State::Placed { key } => {
@@ -328,37 +337,13 @@ impl<T: Answer> Future for Call<T> {
                     return Poll::Ready(this.take(key));
                 }
                 State::Waiting(waiting) => {
-                    let Waiting { request, blocks, listener, hungry, gives_way } = &mut **waiting;
-                    if hungry.is_none() && *gives_way > 0 && this.engine.room.is_anybody_hungry() {
-                        *gives_way -= 1;
-                        if *gives_way == 0 {
-                            this.engine.room.give_hunger_up();
-                        }
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    match place(&this.engine, this.shard, &request.wish(*blocks), T::is_typed()) {
+                    let placed = ready!(waiting.poll_place(&this.engine, this.shard, T::is_typed(), cx));
+                    match placed {
                         Ok((shard, key)) => (this.state, this.shard) = (State::Placed { key }, shard),
-                        Err(Refused::For(why)) => {
+                        Err(why) => {
                             let failure = Failure { why, fate: Fate::NotSent };
                             this.state = State::Refused(Some(this.engine.handles[this.shard].error(failure)));
                         }
-                        Err(Refused::Full) => match listener {
-                            // Nobody waits for it yet: a slot that is told to it would be told to nobody.
-                            None if cx.waker().will_wake(Waker::noop()) => return Poll::Pending,
-                            // Listen first, then look once more: a slot freed in between is not slept over.
-                            None => {
-                                if was_told && !request.patience.standing {
-                                    *hungry = Some(this.engine.room.hunger());
-                                }
-                                *listener = Some(this.engine.room.listen());
-                            }
-                            Some(waiting) => {
-                                ready!(Pin::new(waiting).poll(cx));
-                                *listener = None;
-                                was_told = true;
-                            }
-                        },
                     }
                 }
                 State::Intercepted(intercepted) => {

@@ -114,6 +114,10 @@ pub(crate) const CROWDED_READS: u32 = 64;
 /// longer than any executor that is not overloaded takes to poll a task.
 pub(crate) const RELAY_WAIT_NS_MAX: u64 = 1_000_000;
 
+/// Callers who were told of a free slot and leave it alone for this long (ns) are taken to be polled by nobody, and another is told: 20 ms, far longer than an
+/// executor takes to come round, and short beside a call that somebody waits for.
+pub(crate) const TOLD_WAIT_NS_MAX: u64 = 20_000_000;
+
 /// Submissions one turn takes from the ring.
 pub(crate) const SUBMISSIONS_PER_TURN_MAX: usize = 4096;
 

@@ -180,10 +180,11 @@ impl Event {
         Self::default()
     }
 
-    pub(crate) fn notify(&self, notification: impl IntoNotification) {
+    pub(crate) fn notify(&self, notification: impl IntoNotification) -> usize {
         fence(Ordering::SeqCst);
-        let wakers = self.list.lock().notify(notification.into_notification());
+        let (told, wakers) = self.list.lock().notify(notification.into_notification());
         wakers.into_iter().for_each(Waker::wake);
+        told
     }
 
     pub(crate) fn listen(&self) -> EventListener {
@@ -198,18 +199,19 @@ impl Event {
 }
 
 impl List {
-    fn notify(&mut self, notification: Notification) -> Vec<Waker> {
+    fn notify(&mut self, notification: Notification) -> (usize, Vec<Waker>) {
         let told = self.waiting.iter().filter(|entry| entry.notified.is_some()).count();
         let mut count = notification.count;
         if !notification.additional {
             count = count.saturating_sub(told);
         }
-        let mut wakers = Vec::new();
+        let (mut now_told, mut wakers) = (0, Vec::new());
         for entry in self.waiting.iter_mut().filter(|entry| entry.notified.is_none()).take(count) {
             entry.notified = Some(notification);
+            now_told += 1;
             wakers.extend(entry.waker.take());
         }
-        wakers
+        (now_told, wakers)
     }
 }
 
@@ -243,7 +245,7 @@ impl Drop for EventListener {
             if let Some(place) = list.waiting.iter().position(|entry| entry.number == self.number) {
                 let entry = list.waiting.remove(place);
                 if let Some(notification) = entry.notified {
-                    wakers = list.notify(Notification { count: 1, ..notification });
+                    (_, wakers) = list.notify(Notification { count: 1, ..notification });
                 }
             }
         }
@@ -255,11 +257,20 @@ impl Drop for EventListener {
 pub(crate) trait Listener {
     /// Waits; in a model time stands still, and nothing ends a wait but the event.
     fn wait_timeout(self, timeout: Duration) -> Option<()>;
+
+    /// Goes without passing anything on. Was it told?
+    fn discard(self) -> bool;
 }
 
 impl Listener for EventListener {
     fn wait_timeout(self, _timeout: Duration) -> Option<()> {
         block_on(self);
         Some(())
+    }
+
+    fn discard(self) -> bool {
+        let mut list = self.list.lock();
+        let place = list.waiting.iter().position(|entry| entry.number == self.number);
+        place.is_some_and(|place| list.waiting.remove(place).notified.is_some())
     }
 }

@@ -14,8 +14,8 @@ pub(crate) fn wake(waker: Waker) {
     contained(|| waker.wake());
 }
 
-/// Tells whoever waits, by whatever means that runs their wakers; a panic of one goes no further.
+/// Tells whoever waits, by whatever means that runs their wakers; a panic of one goes no further, and leaves `None`.
 #[inline]
-pub(crate) fn contained<T>(tell: impl FnOnce() -> T) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
+pub(crate) fn contained<T>(tell: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(tell)).ok()
 }

@@ -93,7 +93,7 @@ pub(crate) struct ShardHandle {
     standing: Standing,
     ring: ArrayQueue<Key>,
     commands: SegQueue<Command>,
-    /// Counts the claims of bulk jobs, so that the shard does not sleep over one.
+    /// Counts the claims of bulk jobs, and callers who came first to an empty line, so that the shard does not sleep over one.
     claims: AtomicU64,
     bell: Doorbell,
     alarm: OnceLock<Alarm>,
@@ -189,8 +189,8 @@ impl ShardHandle {
         }
     }
 
-    /// A bulk job has a new claim.
-    pub(crate) fn announce_claim(&self) {
+    /// A bulk job has a new claim, or callers wait for a slot, and the shard has to look after them.
+    pub(crate) fn announce(&self) {
         self.claims.fetch_add(1, Ordering::Release);
         self.ring_bell();
     }
@@ -208,8 +208,7 @@ impl ShardHandle {
         if self.standing.slots.contains(&self.slab.slot(key)) {
             self.slab.renew(key);
             self.standing.free.lock().give_back(key);
-            // Those that wait for a slot of a call may be woken first, and have no use for this one.
-            self.room.tell_all();
+            self.room.tell_standing();
             return;
         }
         self.slab.release(key);

@@ -714,7 +714,7 @@ mod tests {
         assert_eq!(exchange.stats().submitted, 1);
         let dropped = job();
         assert!(dropped.leave());
-        handle.announce_claim();
+        handle.announce();
         desk.feed(NOW, &mut exchange);
         desk.open_job(Arc::clone(&dropped));
         desk.feed(NOW, &mut exchange);
@@ -733,7 +733,7 @@ mod tests {
         assert_eq!(in_flight, [1, 1, 1, 1, 0, 0]);
         assert_eq!(desk.ready, [4, 5]);
         jobs[0].claims.push(jobs[5].claims.pop().expect("not taken yet"));
-        desk.handle.announce_claim();
+        desk.handle.announce();
         desk.feed(NOW, &mut exchange);
         assert_eq!(desk.ready, [4, 5, 0], "behind those that waited");
     }

@@ -21,7 +21,11 @@ use super::{
     relay::RELAY_WAIT_MAX,
 };
 use crate::{
-    base::{limits::SUBMISSIONS_PER_TURN_MAX, time::Instant, wake::contained},
+    base::{
+        limits::{SUBMISSIONS_PER_TURN_MAX, TOLD_WAIT_NS_MAX},
+        time::Instant,
+        wake::contained,
+    },
     proto::{
         event::{Failure, Fate, Why},
         exchange::Exchange,
@@ -33,6 +37,9 @@ use desk::Desk;
 
 /// Longest sleep of an idle shard; only a bound, every event ends it earlier.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// How long those who were told of a free slot may leave it alone before another is told.
+const TOLD_WAIT_MAX: Duration = Duration::from_nanos(TOLD_WAIT_NS_MAX);
 
 /// Longest sleep of a shard that closes.
 const CLOSING_WAIT_MAX: Duration = Duration::from_millis(1);
@@ -46,6 +53,8 @@ pub(crate) struct Runner {
     in_hand: Option<Key>,
     /// Since when wakers have lain with the relay, and which.
     relayed: Option<(u64, Instant)>,
+    /// Since when callers who wait for a slot have been told of one and have not looked, and how many had looked before.
+    told: Option<(u64, Instant)>,
     closing: bool,
     draining: bool,
     /// Whose turn it is, where single calls and jobs want the same room.
@@ -104,6 +113,7 @@ impl Runner {
             handle,
             in_hand: None,
             relayed: None,
+            told: None,
             closing: false,
             draining: false,
             singles_first: true,
@@ -162,7 +172,7 @@ impl Runner {
             // The end is an event like others, or a deadline; what is neither is looked for now and then.
             true => CLOSING_WAIT_MAX,
             false if has_drained => Duration::ZERO,
-            false => self.look_after_relayed(now),
+            false => self.look_after_relayed(now).min(self.look_after_the_line(now)),
         };
         let gate = InboxGate { handle: &self.handle, claims_seen, sleeps, lies: Cell::new(false) };
         let has_read = self.shard.turn(wait, &mut self.desk, &gate)?;
@@ -221,6 +231,29 @@ impl Runner {
             _ => self.relayed = Some((runs, now)),
         }
         RELAY_WAIT_MAX
+    }
+
+    /// Callers who were told of a free slot may never look: nobody polls them. Tells another, if it has been so for too long. Returns how
+    /// long the shard may sleep.
+    fn look_after_the_line(&mut self, now: Instant) -> Duration {
+        let room = &self.handle.room;
+        if !room.is_anybody_waiting() {
+            self.told = None;
+            return SLEEP_MAX;
+        }
+        let looks = room.looks();
+        match self.told {
+            Some((seen, since)) if seen == looks => {
+                if now.since(since) >= TOLD_WAIT_MAX {
+                    if room.is_anybody_told() && self.handle.has_room() {
+                        room.tell_another();
+                    }
+                    self.told = Some((looks, now));
+                }
+            }
+            _ => self.told = Some((looks, now)),
+        }
+        TOLD_WAIT_MAX
     }
 
     /// Stored numbers first, wakes after: whoever is woken sees counters that include its own call.
