@@ -305,8 +305,9 @@ impl Exchange {
         let conn = &mut self.connections[connection as usize];
         conn.probes += 1;
         conn.opening = key;
-        // Silence over HTTP says nothing about the era, so there is no shorter time for it; nor is there where the era is given.
-        let may_fall_back = conn.http.is_none() && self.settings.revision.is_none();
+        // Silence over HTTP says nothing about the era, so there is no shorter time for it; nor is there where the era is given, or
+        // where the last transport's server refused `initialize`.
+        let may_fall_back = conn.http.is_none() && self.settings.revision.is_none() && !conn.has_reopened;
         let patience = if may_fall_back { self.settings.probe_timeout } else { Duration::MAX };
         conn.opening_deadline = now.after(patience).min(conn.attempt_deadline);
         self.next_care = self.next_care.min(conn.opening_deadline);
@@ -452,8 +453,9 @@ impl Exchange {
                 self.become_ready(connection, revision);
             }
             Initialized::Modern if pinned.is_none() => {
-                // The probe went unheard (a slow start), or this server's like has been replaced.
-                self.memory.remember(Some(Revision::LATEST));
+                // The probe went unheard (a slow start), or this server's like has been replaced. It is asked once more, and has the whole
+                // attempt to answer: a server that was not asked has told its caller nothing of itself.
+                self.memory.remember(None);
                 self.reopen(now, connection, sink);
             }
             Initialized::Modern => {
