@@ -41,7 +41,7 @@ use crate::{
         porter::Porter,
         runner::{Runner, desk::Desk},
     },
-    slab::{Slab, key::KeyLayout},
+    slab::{Slab, key::KeyLayout, magazine::Magazine},
     telemetry::counters::Stats,
     transport::keeper,
 };
@@ -108,18 +108,16 @@ impl Engine {
             let window = config.window_of(n);
             let single = window + values.queue.unwrap_or(window);
             let standing_max = values.subscriptions_max;
-            // Slot 0 is the exchange's, then come the slots drawn for bulk jobs and for subscriptions, then those of single calls.
-            let slots = 1 + window + standing_max + single;
+            // Slot 0 is the exchange's, then come those of subscriptions and of single calls, which have cells, and those of bulk jobs, which have none.
+            let with_cells = 1 + standing_max + single;
+            let slots = with_cells + window;
             let layout = KeyLayout::for_slots(slots, n, values.shards);
-            let slab = Slab::new(layout, slots, Cell::new);
+            let magazine = Magazine::alone(layout, with_cells, window);
+            let slab = Slab::new(layout, with_cells, Cell::new);
             let control = slab.draw(1);
             debug_assert_eq!(control.len(), 1);
-            let magazine = slab.draw(window);
-            let standing = Standing {
-                slots: 1 + window..1 + window + standing_max,
-                free: Mutex::new(slab.draw(standing_max)),
-            };
-            let handle = Arc::new(ShardHandle::new(slab, slots, standing, Arc::clone(&room)));
+            let standing = Standing { slots: 1..1 + standing_max, free: Mutex::new(slab.draw(standing_max)) };
+            let handle = Arc::new(ShardHandle::new(slab, standing, Arc::clone(&room)));
             let view = ShardMemory { memory: Arc::clone(&memory), may_probe: n == 0 };
             let mut settings = config.settings(n, seed.wrapping_add(n as u64));
             settings.http = endpoint.http_settings(&config);
@@ -180,7 +178,7 @@ impl Engine {
         // Slot 0 is no call's, as in a client that runs.
         let standing = Standing { slots: 0..1, free: Mutex::new(slab.draw(1)) };
         let room = Arc::new(Room::new());
-        let handle = ShardHandle::new(slab, slots, standing, Arc::clone(&room));
+        let handle = ShardHandle::new(slab, standing, Arc::clone(&room));
         Self::of_handles(vec![Arc::new(handle)], config, room)
     }
 

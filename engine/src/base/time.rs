@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use bytemuck::Zeroable;
+
 /// A moment, in nanoseconds since the clock's epoch.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash, Zeroable)]
 pub(crate) struct Instant(u64);
 
 impl Instant {

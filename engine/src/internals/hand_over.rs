@@ -52,7 +52,7 @@ impl HandOver {
         let asked = inbox::question(cell, |question| question.body.len());
         let waker = shard.deliver(key, |reply| {
             Chunk::refill(&mut reply.short, REPLY);
-            reply.what = ReplyKind::Short { error: false };
+            reply.set(ReplyKind::Short { error: false });
         });
         // Nobody had to wait; a chain of interceptors has looked once.
         waker.into_iter().for_each(Waker::wake);

@@ -69,12 +69,12 @@ impl Echo {
                 if cell.is_abandoned() {
                     seen.abandoned += 1;
                     let failure = Failure { why: Why::Cancelled, fate: Fate::NotSent };
-                    wakers.extend(handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)));
+                    wakers.extend(handle.deliver(key, |reply| reply.set(ReplyKind::Failed(failure))));
                 } else {
                     seen.answered += 1;
                     wakers.extend(handle.deliver(key, |reply| {
                         Chunk::refill(&mut reply.short, &body);
-                        reply.what = ReplyKind::Short { error: false };
+                        reply.set(ReplyKind::Short { error: false });
                     }));
                 }
             }

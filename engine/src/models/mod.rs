@@ -98,7 +98,7 @@ impl Model {
         drop(drawn);
         let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
         let room = Arc::new(Room::new());
-        let handle = Arc::new(ShardHandle::new(slab, slots, standing, Arc::clone(&room)));
+        let handle = Arc::new(ShardHandle::new(slab, standing, Arc::clone(&room)));
         let sleeper = Arc::new(Sleeper::default());
         let bell = Arc::clone(&sleeper);
         handle.set_alarm(Alarm::Played(Box::new(move || bell.ring())));

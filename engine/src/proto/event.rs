@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytemuck::Zeroable;
+
 use crate::{
     base::{buffer::FrameRef, time::Instant},
     slab::key::Key,
@@ -72,7 +74,7 @@ pub(crate) enum Outcome<'a> {
 }
 
 /// Who waits for a call: the driver's own number, handed back with the outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Zeroable)]
 pub(crate) struct Owner {
     pub(crate) tag: u64,
     /// The driver's sort of owner.
@@ -80,10 +82,11 @@ pub(crate) struct Owner {
 }
 
 /// Where a call's key came from, which decides who releases it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Zeroable)]
+#[repr(u8)]
 pub(crate) enum OwnerKind {
     /// The exchange's magazine; released by the exchange.
-    Drawn,
+    Drawn = 0,
     /// The client's slab; released by whoever is last at the cell.
     Shared,
 }

@@ -56,6 +56,14 @@ pub(crate) struct Reply {
     pub(crate) what: ReplyKind,
 }
 
+impl Reply {
+    /// Puts an answer where none is: of what is not there nothing has to be freed.
+    pub(crate) fn set(&mut self, what: ReplyKind) {
+        debug_assert!(matches!(self.what, ReplyKind::Nothing));
+        std::mem::forget(std::mem::replace(&mut self.what, what));
+    }
+}
+
 /// The forms of a reply.
 #[derive(Debug, Default)]
 pub(crate) enum ReplyKind {
@@ -134,11 +142,11 @@ pub(crate) enum Refused {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(slab: Slab<CallCell>, slots: u32, standing: Standing, room: Arc<Room>) -> Self {
+    pub(crate) fn new(slab: Slab<CallCell>, standing: Standing, room: Arc<Room>) -> Self {
         Self {
+            ring: ArrayQueue::new(slab.capacity().max(1)),
             slab,
             standing,
-            ring: ArrayQueue::new(slots.max(1) as usize),
             commands: SegQueue::new(),
             claims: AtomicU64::new(0),
             bell: Doorbell::new(),
@@ -331,7 +339,7 @@ impl ShardHandle {
     fn refuse_all(&self) {
         while let Some(key) = self.ring.pop() {
             let failure = Failure { why: self.why_closed(), fate: Fate::NotSent };
-            if let Some(waker) = self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)) {
+            if let Some(waker) = self.deliver(key, |reply| reply.set(ReplyKind::Failed(failure))) {
                 wake(waker);
             }
         }
@@ -420,7 +428,9 @@ pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
     if question.body.capacity() > SLOT_BUFFER_BYTES_KEPT {
         question.body.shrink_to(SLOT_BUFFER_BYTES_KEPT);
     }
-    reply.what = ReplyKind::Nothing;
+    if !matches!(reply.what, ReplyKind::Nothing) {
+        reply.what = ReplyKind::Nothing;
+    }
 }
 
 /// Turns a reply that is not a failure into a typed result.
@@ -497,7 +507,7 @@ mod tests {
     fn handle(slots: u32) -> ShardHandle {
         let slab = Slab::new(KeyLayout::for_slots(slots, 0, 1), slots, Cell::new);
         let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
-        ShardHandle::new(slab, slots, standing, Arc::new(Room::new()))
+        ShardHandle::new(slab, standing, Arc::new(Room::new()))
     }
 
     /// Only whoever took an answer trimmed its slot: a hundred long calls that were all given up kept their bodies for as long as the client stood.
@@ -513,7 +523,7 @@ mod tests {
             assert!(abandon(cell), "it was not answered");
             assert_eq!(handle.pop_call(), Some(key));
             let failure = Failure { why: Why::Cancelled, fate: Fate::NotSent };
-            assert!(handle.deliver(key, |reply| reply.what = ReplyKind::Failed(failure)).is_none());
+            assert!(handle.deliver(key, |reply| reply.set(ReplyKind::Failed(failure))).is_none());
         }
         for _ in 0..4 {
             let key = pose(1);

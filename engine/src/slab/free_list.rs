@@ -29,11 +29,11 @@ impl FreeList {
         Self { head: AtomicU64::new(0) }
     }
 
-    /// Pushes `slot`, which the caller holds alone.
-    pub(crate) fn push<S: AsRef<Link>>(&self, slots: &[S], slot: u32) {
+    /// Pushes `slot`, which the caller holds alone. `link` finds the link of a slot.
+    pub(crate) fn push<'a>(&self, link: impl Fn(u32) -> &'a Link, slot: u32) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            slots[slot as usize].as_ref().0.store(index_of(head), Ordering::Relaxed);
+            link(slot).0.store(index_of(head), Ordering::Relaxed);
             match self.head.compare_exchange_weak(
                 head,
                 retagged(head, slot + 1),
@@ -52,12 +52,12 @@ impl FreeList {
     }
 
     /// Pops the slot that was pushed last.
-    pub(crate) fn pop<S: AsRef<Link>>(&self, slots: &[S]) -> Option<u32> {
+    pub(crate) fn pop<'a>(&self, link: impl Fn(u32) -> &'a Link) -> Option<u32> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             let slot = index_of(head).checked_sub(1)?;
             // May be stale if another thread pops the same slot; then the tag has moved and the exchange fails.
-            let next = slots[slot as usize].as_ref().0.load(Ordering::Relaxed);
+            let next = link(slot).0.load(Ordering::Relaxed);
             match self.head.compare_exchange_weak(
                 head,
                 retagged(head, next),

@@ -17,10 +17,12 @@
 //! 41 days at 10 M calls/s on that one shard. When the last slot is retired the shard takes no more calls and says so
 //! (`ErrorKind::Exhausted`); a new engine starts afresh.
 
+use bytemuck::Zeroable;
+
 use crate::base::limits::{SLOTS_MAX, WIRE_ID_MAX};
 
 /// The id of one request: unique in its engine, never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Zeroable)]
 pub(crate) struct Key(u64);
 
 impl Key {
@@ -34,6 +36,11 @@ impl Key {
 
     pub(crate) const fn wire(self) -> u64 {
         self.0
+    }
+
+    /// What [`Self::wire`] gave.
+    pub(super) const fn of_slot(wire: u64) -> Self {
+        Self(wire)
     }
 }
 
@@ -82,13 +89,13 @@ impl KeyLayout {
         (key.0 & ((1 << self.slot_bits) - 1)) as u32
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn generation(self, key: Key) -> u64 {
         key.0 >> (self.slot_bits + self.shard_bits)
     }
 
     /// Was this key made by this shard?
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn owns(self, key: Key) -> bool {
         (key.0 >> self.slot_bits) & ((1 << self.shard_bits) - 1) == self.shard
     }

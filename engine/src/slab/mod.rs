@@ -3,35 +3,46 @@
 //! It is generic and has never heard of a request. A slot's value is made once and stays; what the holder of a key
 //! may do with it is the value's own affair (`queue::completion`).
 //!
+//! Slots are made, some at a time, when more are wanted than there ever were (`growing`).
+//!
 //! | field | who may touch it | when |
 //! |---|---|---|
-//! | `generation` of a slot | reads: anyone; writes: the one who releases the slot | while the slot is reserved |
+//! | `key` of a slot | reads: anyone; writes: the one who releases the slot | while the slot is reserved |
 //! | `next` of a slot | `FreeList` only | while the slot is free or being pushed |
 //! | `value` | shared reference for anyone | always |
 //!
 //! | store | ordering | pairs with | publishes |
 //! |---|---|---|---|
-//! | `generation` in `release` and `renew` | Release | Acquire in `get` | that the former holder is done |
-//! | `head` in `FreeList::push` | Release | Acquire in `FreeList::pop` | `next` and `generation` of the pushed slot |
+//! | `whole` in `grow`, after the last slots were pushed | Release | Acquire in `reserve` and `is_full` | that they were |
+//! | `key` in `release` and `renew` | Release | Acquire in `get` | that the former holder is done |
+//! | `head` in `FreeList::push` | Release | Acquire in `FreeList::pop` | `next` and `key` of the pushed slot |
 //!
 //! Units: slots. Cost: one compare-and-swap to reserve, one to release. Always: a slot is free, reserved, drawn or
 //! retired, and in one of these only. A slot whose generations are used up is retired, never reused.
 //! Proof: `loom_*` and `agrees_with_a_mutex_twin`, below.
 
 pub(crate) mod free_list;
+mod growing;
 pub(crate) mod key;
 pub(crate) mod magazine;
 
-use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicBool, AtomicU64, Ordering};
 
 use free_list::{FreeList, Link};
+use growing::Growing;
 use key::{Key, KeyLayout};
 use magazine::Magazine;
+
+/// Slots that are made at a time: 10 KiB, where they hold the cells of calls.
+const SLOTS_AT_ONCE: usize = 64;
 
 /// Slots with values of type `T`, reserved and released without a lock.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    slots: Box<[Slot<T>]>,
+    slots: Growing<Slot<T>>,
+    /// All slots are made, and were free once.
+    whole: AtomicBool,
+    make: fn() -> T,
     free: FreeList,
     layout: KeyLayout,
     /// Slots that `reserve` will never give again: their generations are used up, or they were drawn.
@@ -40,46 +51,83 @@ pub(crate) struct Slab<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    generation: AtomicU64,
+    /// The key of whoever has it, or of whoever will be next.
+    key: AtomicU64,
     next: Link,
     value: T,
 }
 
-impl<T> AsRef<Link> for Slot<T> {
-    fn as_ref(&self) -> &Link {
-        &self.next
-    }
-}
-
 impl<T> Slab<T> {
     /// A slab of `capacity` slots, numbered from 0.
-    pub(crate) fn new(layout: KeyLayout, capacity: u32, mut value: impl FnMut() -> T) -> Self {
+    pub(crate) fn new(layout: KeyLayout, capacity: u32, make: fn() -> T) -> Self {
         assert!(capacity <= layout.slots(), "{capacity} slots do not fit a key layout of {}", layout.slots());
-        let slots: Box<[Slot<T>]> = (0..capacity)
-            .map(|_| Slot {
-                generation: AtomicU64::new(KeyLayout::FIRST_GENERATION),
-                next: Link::new(),
-                value: value(),
-            })
-            .collect();
-        let free = FreeList::new();
-        for slot in (0..capacity).rev() {
-            free.push(&slots, slot);
-        }
-        Self { slots, free, layout, retired: AtomicU64::new(0) }
+        let slab = Self {
+            slots: Growing::new(capacity as usize),
+            whole: AtomicBool::new(false),
+            make,
+            free: FreeList::new(),
+            layout,
+            retired: AtomicU64::new(0),
+        };
+        slab.grow();
+        slab
+    }
+
+    /// How many slots it has when all are made.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// Makes more slots, if any are left to be made.
+    #[cold]
+    fn grow(&self) {
+        let slot = |at| Slot {
+            key: AtomicU64::new(self.layout.key(KeyLayout::FIRST_GENERATION, at as u32).wire()),
+            next: Link::new(),
+            value: (self.make)(),
+        };
+        self.slots.grow(SLOTS_AT_ONCE, slot, |made| {
+            for at in made.clone().rev() {
+                self.free.push(|slot| self.link(slot), at as u32);
+            }
+            if made.end == self.capacity() {
+                self.whole.store(true, Ordering::Release);
+            }
+        });
+    }
+
+    /// A slot, if it has been made.
+    #[inline]
+    fn slot_at(&self, slot: u32) -> Option<&Slot<T>> {
+        self.slots.get(slot as usize)
+    }
+
+    #[inline]
+    fn link(&self, slot: u32) -> &Link {
+        &self.slot_at(slot).expect("what was free has been made").next
     }
 
     /// Takes a free slot, or `None` while there is none. Full is a state, not an error.
     pub(crate) fn reserve(&self) -> Option<Key> {
-        let slot = self.free.pop(&self.slots)?;
+        let slot = loop {
+            // First: whoever sees that all were free once, and then finds none, has missed none that somebody else was making.
+            let is_whole = self.whole.load(Ordering::Acquire);
+            if let Some(slot) = self.free.pop(|slot| self.link(slot)) {
+                break slot;
+            }
+            if is_whole {
+                return None;
+            }
+            self.grow();
+        };
         // Relaxed: `pop` acquired what the releasing thread published.
-        Some(self.layout.key(self.slots[slot as usize].generation.load(Ordering::Relaxed), slot))
+        Some(Key::of_slot(self.slot_at(slot)?.key.load(Ordering::Relaxed)))
     }
 
     /// Gives a slot back. Only the holder of `key` may do so, and once; its next key is another.
     pub(crate) fn release(&self, key: Key) {
         if self.renew(key) {
-            self.free.push(&self.slots, self.layout.slot(key));
+            self.free.push(|slot| self.link(slot), self.layout.slot(key));
         } else {
             self.retired.fetch_add(1, Ordering::Relaxed);
         }
@@ -88,18 +136,15 @@ impl<T> Slab<T> {
     /// Ends a key of a slot that was drawn: the slot stays its owner's, under the next key. `false` if there is none.
     pub(crate) fn renew(&self, key: Key) -> bool {
         let Some(next) = self.layout.next(key) else { return false };
-        let slot = &self.slots[self.layout.slot(key) as usize];
-        slot.generation.store(self.layout.generation(next), Ordering::Release);
+        let slot = self.slot_at(self.layout.slot(key)).expect("who holds a key has its slot");
+        slot.key.store(next.wire(), Ordering::Release);
         true
     }
 
     /// The value behind a live key; `None` when the key is stale or was never ours.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        if !self.layout.owns(key) {
-            return None;
-        }
-        let slot = self.slots.get(self.layout.slot(key) as usize)?;
-        (slot.generation.load(Ordering::Acquire) == self.layout.generation(key)).then_some(&slot.value)
+        let slot = self.slot_at(self.layout.slot(key))?;
+        (slot.key.load(Ordering::Acquire) == key.wire()).then_some(&slot.value)
     }
 
     /// The number of a key's slot.
@@ -109,12 +154,12 @@ impl<T> Slab<T> {
 
     /// Was no slot free just now?
     pub(crate) fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.whole.load(Ordering::Acquire) && self.free.is_empty()
     }
 
     /// Have all slots been retired? Then `reserve` will never succeed again.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.retired.load(Ordering::Relaxed) >= self.slots.len() as u64
+        self.retired.load(Ordering::Relaxed) >= self.slots.capacity() as u64
     }
 
     /// Moves up to `count` slots out for good, to a single owner who then needs no atomics for them.
@@ -209,7 +254,7 @@ mod tests {
         let layout = KeyLayout::new(2, 0, 1);
         let slab = Slab::new(layout, 1, || ());
         let last = layout.generation_max();
-        slab.slots[0].generation.store(last - 1, Ordering::Relaxed);
+        slab.slot_at(0).unwrap().key.store(layout.key(last - 1, 0).wire(), Ordering::Relaxed);
         let key = slab.reserve().expect("free");
         slab.release(key);
         let key = slab.reserve().expect("one generation left");
@@ -217,6 +262,42 @@ mod tests {
         slab.release(key);
         assert_eq!(slab.reserve(), None, "a retired slot must not come back");
         assert!(slab.is_exhausted());
+    }
+
+    /// Slots come as they are needed, each once; and one that was not made yet is nobody's, whatever key is asked for.
+    #[test]
+    fn slots_are_made_when_they_are_needed() {
+        let layout = KeyLayout::for_slots(200, 0, 1);
+        let slab = Slab::new(layout, 197, || ());
+        let made = |slab: &Slab<()>| (0..197).filter(|at| slab.slots.get(*at).is_some()).count();
+        assert_eq!(made(&slab), 64);
+        let key_of = |slot| layout.key(KeyLayout::FIRST_GENERATION, slot);
+        for outside in [64, 196, 197, 255] {
+            assert!(slab.get(key_of(outside)).is_none(), "slot {outside}");
+        }
+        for _ in 0..1000 {
+            let key = slab.reserve().expect("free");
+            slab.release(key);
+        }
+        assert_eq!(made(&slab), 64, "who gives back asks for no more");
+        let mut slots: Vec<u32> = std::iter::from_fn(|| slab.reserve()).map(|key| slab.slot(key)).collect();
+        slots.sort_unstable();
+        assert!(slots.iter().copied().eq(0..197), "{slots:?}");
+        assert!(slab.is_full() && !slab.is_exhausted());
+        assert_eq!(made(&slab), 197);
+    }
+
+    #[test]
+    fn threads_that_make_slots_miss_none() {
+        for _ in 0..50 {
+            let slab = Slab::new(KeyLayout::for_slots(256, 0, 1), 256, || ());
+            let taken: usize = std::thread::scope(|scope| {
+                let takes = |_| scope.spawn(|| std::iter::from_fn(|| slab.reserve()).count());
+                let threads: Vec<_> = (0..4).map(takes).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+            });
+            assert_eq!(taken, 256);
+        }
     }
 
     #[test]

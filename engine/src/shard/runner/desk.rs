@@ -437,7 +437,7 @@ impl Desk {
 
     /// Fails a single call that the exchange does not know.
     pub(crate) fn fail(&mut self, key: Key, failure: Failure) {
-        self.deliver(key, |reply| reply.what = ReplyKind::Failed(failure));
+        self.deliver(key, |reply| reply.set(ReplyKind::Failed(failure)));
     }
 
     /// Hands an answer over; its caller is woken at the end of the turn.
@@ -460,7 +460,7 @@ impl Desk {
         if frame.len <= ANSWER_COPY_BYTES_MAX {
             self.deliver(call.key, |reply| {
                 Chunk::refill(&mut reply.short, frame.bytes());
-                reply.what = ReplyKind::Short { error };
+                reply.set(ReplyKind::Short { error });
             });
             return;
         }
@@ -483,7 +483,7 @@ impl Desk {
         } else {
             frame
         };
-        self.deliver(call.key, |reply| reply.what = ReplyKind::Long { frame, error });
+        self.deliver(call.key, |reply| reply.set(ReplyKind::Long { frame, error }));
     }
 }
 
@@ -499,7 +499,7 @@ fn read_by_worker(handle: &ShardHandle, key: Key, frame: Frame) {
     let read = is_wanted.then(|| pool::guarded(|| answer::tool_result(&frame)));
     drop(frame);
     let what = read.map_or(ReplyKind::Nothing, |read| ReplyKind::Read(Box::new(read)));
-    if let Some(waker) = handle.deliver(key, |reply| reply.what = what) {
+    if let Some(waker) = handle.deliver(key, |reply| reply.set(what)) {
         wake(waker);
     }
 }
@@ -619,7 +619,7 @@ mod tests {
         drop(slab.draw(1));
         let magazine = slab.draw(CALLS);
         let standing = Standing { slots: 0..0, free: Mutex::new(slab.draw(0)) };
-        let handle = Arc::new(ShardHandle::new(slab, SLOTS, standing, Arc::new(Room::new())));
+        let handle = Arc::new(ShardHandle::new(slab, standing, Arc::new(Room::new())));
         let memory = Arc::new(ShardMemory { memory: Arc::new(Memory::default()), may_probe: true });
         let mut exchange = Exchange::new(config.settings(0, 7), memory, layout, SLOTS, magazine);
         assert_eq!(exchange.poll_dial(NOW), Some(0));
