@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use bytemuck::Zeroable;
-
 /// A moment, in nanoseconds since the clock's epoch.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub(crate) struct Instant(u64);
 
 impl Instant {

@@ -13,8 +13,6 @@
 
 use std::time::Duration;
 
-use bytemuck::Zeroable;
-
 use super::event::{Owner, OwnerKind, Patience};
 use crate::{
     base::time::Instant,
@@ -24,22 +22,24 @@ use crate::{
 /// The connection of a call that has none yet.
 pub(crate) const NO_CONNECTION: u32 = u32::MAX;
 
+/// How many rows are made at a time: a page of the system's.
+const ROWS_AT_ONCE: usize = 64;
+
 /// The lane of a call that is on none.
 pub(crate) const NO_LANE: u32 = u32::MAX;
 
 /// Is a call one that stands until somebody ends it, and has the server said so?
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Zeroable)]
-#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
     /// It is a plain call.
-    No = 0,
+    No,
     /// It has the time-out of a plain call until the server acknowledges it.
     Asked,
     Acknowledged,
 }
 
 /// One call that has not ended: one cache line.
-#[derive(Clone, Copy, Debug, Zeroable)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Row {
     pub(crate) key: Key,
@@ -125,8 +125,8 @@ impl Correlation {
         let slots = slots as usize;
         Self {
             layout,
-            // Zeroed memory that is not written to is the system's still, and a zeroed row is as good as `EMPTY`: its key is `NONE`.
-            rows: bytemuck::zeroed_vec(slots),
+            // Memory that is not written to is the system's still.
+            rows: Vec::with_capacity(slots),
             deadlines: vec![Instant::NEVER; slots],
             connections: vec![NO_CONNECTION; slots],
             nearest: Instant::NEVER,
@@ -134,7 +134,7 @@ impl Correlation {
         }
     }
 
-    /// Enters a call.
+    /// Enters a call, whose key [`Self::reach`] has seen.
     #[inline]
     pub(crate) fn insert(&mut self, row: Row, deadline: Instant) {
         let slot = self.layout.slot(row.key) as usize;
@@ -144,6 +144,21 @@ impl Correlation {
         self.connections[slot] = row.connection;
         self.nearest = self.nearest.min(deadline);
         self.live += 1;
+    }
+
+    /// There is a row for this key from now on. (Not looked after by `insert`, in the middle of what a call costs.)
+    #[inline]
+    pub(crate) fn reach(&mut self, key: Key) {
+        let slot = self.layout.slot(key) as usize;
+        if slot >= self.rows.len() {
+            self.lengthen(slot);
+        }
+    }
+
+    #[cold]
+    fn lengthen(&mut self, slot: usize) {
+        let rows = (slot + 1).next_multiple_of(ROWS_AT_ONCE).min(self.rows.capacity()).max(slot + 1);
+        self.rows.resize(rows, EMPTY);
     }
 
     /// The live call with this id that is on this connection.
@@ -296,6 +311,7 @@ mod tests {
                 match step {
                     0 => if let Some(key) = keys.take() {
                         let (connection, deadline) = (u32::from(n % 3), now + 1 + u64::from(n % 100));
+                        table.reach(key);
                         table.insert(row(key, connection), Instant::from_ns(deadline));
                         model.insert(key, (connection, deadline));
                     },

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytemuck::Zeroable;
-
 use crate::{
     base::{buffer::FrameRef, time::Instant},
     slab::key::Key,
@@ -74,7 +72,7 @@ pub(crate) enum Outcome<'a> {
 }
 
 /// Who waits for a call: the driver's own number, handed back with the outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owner {
     pub(crate) tag: u64,
     /// The driver's sort of owner.
@@ -82,11 +80,10 @@ pub(crate) struct Owner {
 }
 
 /// Where a call's key came from, which decides who releases it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Zeroable)]
-#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OwnerKind {
     /// The exchange's magazine; released by the exchange.
-    Drawn = 0,
+    Drawn,
     /// The client's slab; released by whoever is last at the cell.
     Shared,
 }

@@ -17,12 +17,10 @@
 //! 41 days at 10 M calls/s on that one shard. When the last slot is retired the shard takes no more calls and says so
 //! (`ErrorKind::Exhausted`); a new engine starts afresh.
 
-use bytemuck::Zeroable;
-
 use crate::base::limits::{SLOTS_MAX, WIRE_ID_MAX};
 
 /// The id of one request: unique in its engine, never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Key(u64);
 
 impl Key {

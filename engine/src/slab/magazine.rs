@@ -40,9 +40,19 @@ impl Magazine {
         Self { layout, slots: fresh.len(), used: VecDeque::new(), fresh }
     }
 
-    #[inline]
     pub(crate) fn take(&mut self) -> Option<Key> {
-        self.used.pop_front().or_else(|| self.fresh.pop())
+        self.take_used().or_else(|| self.take_fresh())
+    }
+
+    /// A slot that was used before.
+    #[inline]
+    pub(crate) fn take_used(&mut self) -> Option<Key> {
+        self.used.pop_front()
+    }
+
+    /// A slot that never was, to be taken only while none is that was.
+    pub(crate) fn take_fresh(&mut self) -> Option<Key> {
+        self.fresh.pop()
     }
 
     /// Ends a key; its slot's next one is free, unless the slot has to retire.

@@ -11,7 +11,7 @@
 //! waiting line. Owner: one exchange. Always: an array that is sent has at least two calls, and goes to a peer whose revision has
 //! arrays. Proof: `tests/conformance/http/batches.rs`, `tests/faults/arrays.rs`. Follows: MCP 2025-03-26, "Batching".
 
-use super::Exchange;
+use super::{Exchange, placing::draw};
 use crate::{
     base::{limits::ARRAY_PROBES_LOST_MAX, time::Instant},
     proto::{
@@ -67,7 +67,7 @@ impl Exchange {
             (std::mem::take(&mut self.scratch), std::mem::take(&mut self.arrays.elements));
         let mut assembly = Assembly::begin(&mut text, &mut elements);
         for n in 0..calls {
-            let Some(key) = self.magazine.take() else { break };
+            let Some(key) = draw(&mut self.magazine, &mut self.correlation) else { break };
             let owner = Owner { tag: tag(n), kind: OwnerKind::Drawn };
             let (row, deadline) = Row::waiting(now, key, owner, patience);
             self.correlation.insert(row, deadline);

@@ -9,15 +9,28 @@ use super::{Exchange, Full, Parked, SCRATCH_BYTES_KEPT};
 use crate::{
     base::time::Instant,
     proto::{
-        correlation::{NO_CONNECTION, Row, Standing},
+        correlation::{Correlation, NO_CONNECTION, Row, Standing},
         event::{Fate, Owner, OwnerKind, Patience, Sink, Why},
         message::encode,
     },
-    slab::key::Key,
+    slab::{key::Key, magazine::Magazine},
 };
 
 /// Calls that ended while they stood in line may stay there up to this many, or as many as there are others.
 const ENDED_IN_LINE_MAX: usize = 64;
+
+/// A key of the exchange's own, with a row.
+#[inline]
+pub(super) fn draw(magazine: &mut Magazine, calls: &mut Correlation) -> Option<Key> {
+    magazine.take_used().or_else(|| draw_fresh(magazine, calls))
+}
+
+#[cold]
+fn draw_fresh(magazine: &mut Magazine, calls: &mut Correlation) -> Option<Key> {
+    let key = magazine.take_fresh()?;
+    calls.reach(key);
+    Some(key)
+}
 
 impl Exchange {
     /// Nobody takes a call. If that is so for good, since an output that is full stands still, somebody has to look: such calls have no deadline
@@ -39,7 +52,7 @@ impl Exchange {
     ) -> Result<Key, Full> {
         self.last_now = now;
         let connection = self.pick().ok_or_else(|| self.no_room(now))?;
-        let key = self.magazine.take().ok_or(Full)?;
+        let key = draw(&mut self.magazine, &mut self.correlation).ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
         self.put(now, connection, key, owner, patience, body);
@@ -76,7 +89,7 @@ impl Exchange {
         let full_at = conn.outbox.end() + conn.outbox_room() as u64;
         let (mut taken, mut ids) = (0, encode::Run::new());
         while taken < places && conn.outbox.end() < full_at {
-            let Some(key) = self.magazine.take() else { break };
+            let Some(key) = draw(&mut self.magazine, &mut self.correlation) else { break };
             (row.key, row.owner.tag, row.start) = (key, tag(taken), conn.outbox.end());
             ids.request(conn.outbox.bytes(), key, &conn.tail, patience.progress, body(taken));
             row.len = (conn.outbox.end() - row.start) as u32;
@@ -101,6 +114,7 @@ impl Exchange {
         sink: &mut impl Sink,
     ) {
         self.stats.submitted += 1;
+        self.correlation.reach(key);
         let owner = Owner { tag, kind: OwnerKind::Shared };
         let (row, deadline) = Row::waiting(now, key, owner, patience);
         self.standing += usize::from(patience.standing);
