@@ -57,7 +57,8 @@ impl<T> Growing<T> {
         Some(unsafe { (*entry).assume_init_ref() })
     }
 
-    /// Makes so many more, or those that are left, and tells `then` which, before another thread can make any. If `make` panics, none of them is there.
+    /// Makes so many more, or those that are left, and tells `then` which, before another thread can make any. If `make` panics, those before stay, and
+    /// nobody is told of them.
     #[cold]
     pub(super) fn grow(
         &self,
@@ -72,8 +73,8 @@ impl<T> Growing<T> {
             let made = MaybeUninit::new(make(at));
             // SAFETY: it is not before `made`, and we hold `making`: nobody else has it.
             unsafe { entry.get().write(made) };
+            self.made.store(at + 1, Ordering::Release);
         }
-        self.made.store(more.end, Ordering::Release);
         then(more);
     }
 }
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_be_made_is_not_there() {
+    fn an_entry_that_cannot_be_made_is_not_there_and_those_before_are_not_lost() {
         let growing = Growing::new(4);
         let mut left = 2;
         let make = |_| {
@@ -125,7 +126,7 @@ mod tests {
         };
         let panics = std::panic::AssertUnwindSafe(|| growing.grow(4, make, |_| ()));
         assert!(std::panic::catch_unwind(panics).is_err());
-        assert!(growing.get(0).is_none());
+        assert!(growing.get(1).is_some() && growing.get(2).is_none());
         growing.grow(4, |_| Box::new(7), |_| ());
         assert_eq!(growing.get(3).map(|entry| **entry), Some(7));
     }
