@@ -324,7 +324,8 @@ impl ConfigBuilder {
     }
 
     /// How long a server may be silent to `server/discover` before it is taken for a legacy one. Default 5 s: Python
-    /// servers take a second or two to start. Without meaning over HTTP, and where a [revision](Self::revision) is insisted on.
+    /// servers take a second or two to start. One that then refuses `initialize` as a modern server does is asked once more, and has until
+    /// [`Self::connect_timeout`]. Without meaning over HTTP, and where a [revision](Self::revision) is insisted on.
     #[must_use]
     pub fn probe_timeout(mut self, timeout: Duration) -> Self {
         self.probe_timeout = timeout;

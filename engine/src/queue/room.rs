@@ -31,7 +31,7 @@
 //! Who was told and finds nothing all the same, because of a `try_call` or because all were told at once, stands before all others from then on.
 //!
 //! Unit: slots. Cost: a fence and a load for each slot that is freed, a load for each call. Owner: one for each engine, shared by its shards and callers.
-//! Proof: `loom_*_room*` and `loom_two_slots_wake_two` in `models`, `nobody_sleeps_beside_a_free_slot`, below, and `tests/integration/fairness.rs`.
+//! Proof: `loom_*_room*`, `loom_two_slots_wake_two` and `loom_who_comes_later_is_not_left_behind` in `models`, `nobody_sleeps_beside_a_free_slot`, below, and `tests/integration/fairness.rs`.
 
 use std::{
     future::Future,
@@ -110,8 +110,8 @@ impl Room {
         }
     }
 
-    /// `false`: nobody is left who could be told.
-    fn tell_next(&self) -> bool {
+    /// Tells one more, whether a slot is free or not. `false`: nobody is left who could be told.
+    pub(crate) fn tell_next(&self) -> bool {
         let tell = |line| self.event(line).notify(1.additional()) > 0;
         // Whose waker panicked was told.
         let told = contained(|| tell(Line::First) || tell(Line::Last)).unwrap_or(true);
@@ -144,11 +144,6 @@ impl Room {
         if self.is_anybody_waiting() && !self.is_anybody_told() && has_room() {
             self.tell_next();
         }
-    }
-
-    /// Those who were told have not looked for long: tells one more.
-    pub(crate) fn tell_another(&self) {
-        self.tell_next();
     }
 
     /// Would a new call take the place of somebody who waits?

@@ -1,4 +1,4 @@
-//! A magazine: slots that one owner has drawn from a slab for good and reuses without atomics.
+//! A magazine: slots that one owner has for itself, drawn from a slab for good or never in one, and reuses without atomics.
 //!
 //! The shard takes the keys of bulk and inline calls from here; those of standing calls stand in one behind a lock, and their
 //! slots are renewed in the slab besides. Each entry is the *next* key of a free slot, so taking
@@ -28,7 +28,7 @@ pub(crate) struct Magazine {
 }
 
 impl Magazine {
-    /// Slots `first..first + count` of a layout that no slab shares.
+    /// Slots `first..first + count` of a layout, which no slab has.
     pub(crate) fn alone(layout: KeyLayout, first: u32, count: u32) -> Self {
         assert!(first + count <= layout.slots());
         let keys =

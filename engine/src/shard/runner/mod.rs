@@ -82,6 +82,17 @@ enum Pace {
     Rests,
 }
 
+/// Has a count been the same for at least so long? `since` is what was seen of it, and when.
+fn has_stood(since: &mut Option<(u64, Instant)>, count: u64, now: Instant, wait: Duration) -> bool {
+    match since {
+        Some((seen, at)) if *seen == count => now.since(*at) >= wait,
+        _ => {
+            *since = Some((count, now));
+            false
+        }
+    }
+}
+
 impl Gate for InboxGate<'_> {
     fn may_sleep(&self) -> bool {
         let may_sleep = self.handle.may_sleep(self.claims_seen);
@@ -221,14 +232,8 @@ impl Runner {
             self.relayed = None;
             return SLEEP_MAX;
         }
-        let runs = relay.runs();
-        match self.relayed {
-            Some((seen, since)) if seen == runs => {
-                if now.since(since) >= RELAY_WAIT_MAX {
-                    relay.hand_on();
-                }
-            }
-            _ => self.relayed = Some((runs, now)),
+        if has_stood(&mut self.relayed, relay.runs(), now, RELAY_WAIT_MAX) {
+            relay.hand_on();
         }
         RELAY_WAIT_MAX
     }
@@ -241,17 +246,14 @@ impl Runner {
             self.told = None;
             return SLEEP_MAX;
         }
-        let looks = room.looks();
-        match self.told {
-            Some((seen, since)) if seen == looks => {
-                if now.since(since) >= TOLD_WAIT_MAX {
-                    if room.is_anybody_told() && self.handle.has_room() {
-                        room.tell_another();
-                    }
-                    self.told = Some((looks, now));
-                }
+        if !room.is_anybody_told() {
+            self.told = None;
+        } else if has_stood(&mut self.told, room.looks(), now, TOLD_WAIT_MAX) {
+            // The next one has as long.
+            self.told = None;
+            if self.handle.has_room() {
+                room.tell_next();
             }
-            _ => self.told = Some((looks, now)),
         }
         TOLD_WAIT_MAX
     }
