@@ -84,6 +84,7 @@ impl Engine {
 
     /// Resolves the endpoint and starts the shards; connections follow in the background.
     pub(crate) fn start(endpoint: &Endpoint, config: Config) -> Result<Self, Error> {
+        let config = endpoint.fit(config);
         let dial = Arc::new(Dial::resolve(endpoint, &config)?);
         let household = dial.household();
         let values = config.values.clone();

@@ -14,6 +14,7 @@ mod dropped;
 mod endings;
 mod good_bye;
 mod handlers;
+mod health;
 mod http_answers;
 mod http_cancelled;
 mod http_chaos;

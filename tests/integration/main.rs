@@ -17,6 +17,7 @@ mod lists;
 mod long_answers;
 mod many;
 mod oauth;
+mod overflow;
 mod protocol;
 mod rounds;
 mod runtime;

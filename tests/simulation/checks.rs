@@ -94,6 +94,10 @@ impl World {
             room += view.room as usize;
         }
         assert_eq!(self.core.room(), room, "a key of the magazine was not given back");
+        let counts = |n: usize, ready: bool| n < self.nature.connections || ready;
+        let views = (0..self.lines.len()).map(|n| (n, self.core.view(n as u32)));
+        let window: u32 = views.filter(|(n, view)| counts(*n, view.ready)).map(|(_, view)| view.limit).sum();
+        assert_eq!(self.core.stats().window, u64::from(window), "the gauge, and the windows");
     }
 
     fn check_requests(&mut self) {
@@ -122,7 +126,7 @@ impl World {
             self.core.release(id);
         }
         if !self.core.refuses(self.now) {
-            let slots = 2 * self.nature.connections * self.nature.in_flight as usize;
+            let slots = 2 * self.lines.len() * self.nature.in_flight as usize;
             for n in 0..slots / 2 {
                 assert!(self.call(true), "slot {n} was not given back");
             }

@@ -12,6 +12,7 @@ mod http_world;
 mod ledger;
 mod nature;
 mod pipe;
+mod pools;
 mod properties;
 mod regressions;
 mod runs;

@@ -8,6 +8,10 @@ use crate::server::{Habits, Manner, Mode};
 #[derive(Clone, Debug)]
 pub(crate) struct Nature {
     pub(crate) connections: usize,
+    /// Connections of the overflow.
+    pub(crate) extra: usize,
+    /// How silent ones are asked whether they live, in milliseconds: after how long, and how long they have.
+    pub(crate) health: Option<(u64, u64)>,
     pub(crate) in_flight: u32,
     /// The window moves between 1 and `in_flight`.
     pub(crate) adaptive: bool,
@@ -41,8 +45,12 @@ impl Nature {
         // A generator of its own: a clone would draw what the next lines draw.
         let mut aside = Rng::with_seed(rng.clone().u64(..) ^ 0xA88A_5EED);
         let arrays = (aside.u32(..4) == 0).then(|| Manner::drawn(&mut aside));
+        let extra = [0, 0, 1, 3][aside.usize(..4)];
+        let health = (aside.u32(..4) == 0).then(|| (aside.u64(1..500), aside.u64(1..500)));
         Self {
             connections: [1, 1, 2, 3, 5][rng.usize(..5)],
+            extra,
+            health,
             in_flight: [1, 2, 4, 16][rng.usize(..4)],
             adaptive,
             frame_bytes_max,
@@ -90,6 +98,8 @@ impl Nature {
         };
         Self {
             connections,
+            extra: 0,
+            health: None,
             in_flight,
             adaptive: false,
             frame_bytes_max: 1024,

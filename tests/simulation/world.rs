@@ -50,6 +50,9 @@ pub(crate) struct World {
 /// The longest wait before the next attempt to open a connection.
 pub(crate) const BACKOFF_CAP: u64 = 200 * MS;
 
+/// A connection of the overflow that had no call for so long is closed.
+const OVERFLOW_IDLE: Duration = Duration::from_millis(150);
+
 /// A millisecond.
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -65,7 +68,12 @@ impl World {
         let window =
             if nature.adaptive { Window::Adaptive { min: 1, max: most } } else { Window::Fixed(most) };
         let arrays = if nature.arrays.is_some() { Arrays::Auto } else { Arrays::Explicit };
-        let config = Config::builder()
+        let mut builder = Config::builder();
+        if let Some((every, timeout)) = nature.health {
+            builder = builder.health_check(Duration::from_millis(every), Duration::from_millis(timeout));
+        }
+        let config = builder
+            .overflow(nature.extra, OVERFLOW_IDLE)
             .arrays(arrays)
             .array_calls_max(6)
             .array_probe_timeout(Duration::from_millis(50))
@@ -84,7 +92,7 @@ impl World {
             core,
             ledger: Ledger::default(),
             now: rng.u64(1..1_000_000_000),
-            lines: (0..nature.connections).map(|_| Line::Nothing).collect(),
+            lines: (0..nature.connections + nature.extra).map(|_| Line::Nothing).collect(),
             mode: nature.mode,
             nature,
             rng,

@@ -103,6 +103,7 @@ impl Inline {
     /// [`ErrorKind::Unreachable`] with the last reason when the attempts are used up; [`ErrorKind::Config`] for a name
     /// that cannot be resolved.
     pub fn connect(endpoint: &Endpoint, config: &Config) -> Result<Self, Error> {
+        let config = &endpoint.fit(config.clone());
         let values = &config.values;
         if !values.interceptors.is_empty() {
             // One that guards something must not be left out in silence.
@@ -110,7 +111,8 @@ impl Inline {
                 format!("{} interceptors are registered, and Inline asks none", values.interceptors.len());
             return Err(Error::config(context));
         }
-        let connections = values.connections;
+        let overflow = values.pool.overflow;
+        let connections = values.connections + overflow;
         let window =
             u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(values.window.max().into());
         let window = u32::try_from(window).ok().filter(|window| *window < SLOTS_MAX).ok_or_else(|| {
@@ -132,7 +134,7 @@ impl Inline {
         let layout = KeyLayout::for_slots(window + 1, 0, 1);
         let seed = values.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut settings = config.settings(0, seed);
-        settings.connections = connections as u32;
+        (settings.connections, settings.overflow.connections) = (connections as u32, overflow as u32);
         settings.standing_max = 0;
         settings.http = endpoint.http_settings(config);
         // Nobody answers the server here, so nothing of the handlers' is declared.

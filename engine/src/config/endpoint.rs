@@ -124,6 +124,14 @@ impl Household {
 }
 
 impl Endpoint {
+    /// A configuration as it stands for this endpoint: what has no meaning there is left out.
+    pub(crate) fn fit(&self, mut config: super::Config) -> super::Config {
+        if matches!(self, Self::Http(_)) {
+            config.values.pool.overflow = 0;
+        }
+        config
+    }
+
     /// The address by which this process remembers what it has found out of the server. Names and ports that stand for one server
     /// after another, such as those of child processes, have none. Nor has a client that insists on a revision: it has nothing to
     /// find out, and what it speaks is no word on what the server prefers.

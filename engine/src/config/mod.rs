@@ -8,6 +8,7 @@ pub(crate) mod driver;
 pub(crate) mod endpoint;
 pub(crate) mod handlers;
 pub(crate) mod http;
+mod pool;
 mod settings;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
@@ -37,7 +38,7 @@ use crate::{
         sampling::{CreateMessageRequest, CreateMessageResult},
         task::EXTENSION,
     },
-    proto::{batch::Arrays, event::Patience, revision::Revision},
+    proto::{batch::Arrays, event::Patience, health::HealthCheck, revision::Revision},
 };
 
 #[cfg(feature = "tls")]
@@ -95,6 +96,7 @@ pub struct ConfigBuilder {
     pub(crate) input_rounds_max: u32,
     pub(crate) subscriptions_max: u32,
     pub(crate) arrays: arrays::ArrayValues,
+    pub(crate) pool: pool::PoolValues,
     /// In the order in which they were registered.
     pub(crate) interceptors: Vec<Arc<dyn Link>>,
     /// The caller's own capabilities, until they are checked.
@@ -138,6 +140,7 @@ impl Default for ConfigBuilder {
             input_rounds_max: 8,
             subscriptions_max: 8,
             arrays: arrays::ArrayValues::default(),
+            pool: pool::PoolValues::default(),
             interceptors: Vec::new(),
             capabilities: serde_json::json!({}),
             declared: Declared::default(),
@@ -212,14 +215,22 @@ impl Config {
 
     /// Connections of one of the shards: as even as it goes, the first ones get the odd ones.
     pub(crate) fn connections_of(&self, shard: usize) -> usize {
-        let (each, odd) =
-            (self.values.connections / self.values.shards, self.values.connections % self.values.shards);
+        self.share_of(shard, self.values.connections)
+    }
+
+    /// Connections of the overflow of one of the shards, shared out as the others.
+    pub(crate) fn overflow_of(&self, shard: usize) -> usize {
+        self.share_of(shard, self.values.pool.overflow)
+    }
+
+    fn share_of(&self, shard: usize, connections: usize) -> usize {
+        let (each, odd) = (connections / self.values.shards, connections % self.values.shards);
         each + usize::from(shard < odd)
     }
 
-    /// Calls that the connections of one shard may have unanswered together.
+    /// Calls that the connections of one shard may have unanswered together, those of the overflow included.
     pub(crate) fn window_of(&self, shard: usize) -> u32 {
-        self.connections_of(shard) as u32 * self.values.window.max()
+        (self.connections_of(shard) + self.overflow_of(shard)) as u32 * self.values.window.max()
     }
 }
 
@@ -243,6 +254,31 @@ impl ConfigBuilder {
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// Connections beyond [`Self::connections`] (for stdio: processes) that are opened when calls find all windows full, and closed when they
+    /// have had no call for `idle`, after twice that at the latest. No more are opened at a time than take calls already: one, two, four, ...
+    /// They take calls only while the lasting ones have no place. While the server wants to be left alone, or a lasting connection is on its
+    /// way, none is opened; one that fails makes the next wait as [`Self::backoff`] says. With several shards they are shared out as the
+    /// connections are. Single calls that wait, as many as [`Self::queue`] allows, count as finding no place, and so does a bulk job that has more
+    /// calls than places: it opens them all. Without meaning over HTTP, where a window is that many sockets, which are opened as calls need
+    /// them. Default 0: a server is started, or connected to, as often as it was asked for.
+    #[must_use]
+    pub fn overflow(mut self, connections: usize, idle: Duration) -> Self {
+        (self.pool.overflow, self.pool.overflow_idle) = (connections, idle);
+        self
+    }
+
+    /// Asks each stream on which nothing was heard for `every` whether its server lives (`ping`, of a modern server `server/discover`), and
+    /// takes it for lost if nothing at all is heard for `timeout` after that: its calls end as on a connection that breaks, and another
+    /// is opened. That finds a peer that vanished without closing, and a server that hangs, before the next call does. A server that does one
+    /// thing at a time answers after the call it is at: `every` and `timeout` together have to be longer than any call may take. Without meaning over
+    /// HTTP, where each call has a socket of its own, which goes when the call times out. Default: nobody is asked, and a stream is lost when more
+    /// than 64 calls, or than half its window, have timed out in silence.
+    #[must_use]
+    pub fn health_check(mut self, every: Duration, timeout: Duration) -> Self {
+        self.pool.health = Some(HealthCheck { every, timeout });
         self
     }
 
@@ -644,6 +680,7 @@ impl ConfigBuilder {
         };
         within("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;
         within("connections", self.connections as u64, 1, CONNECTIONS_MAX as u64)?;
+        self.pool.check(self.connections)?;
         self.window.check()?;
         within("frame_bytes_max", self.frame_bytes_max as u64, 1024, FRAME_BYTES_CEILING as u64)?;
         within("attempts_max", u64::from(self.attempts_max), 1, 1_000_000)?;
@@ -658,15 +695,16 @@ impl ConfigBuilder {
                 self.shards, self.connections
             )));
         }
-        let per_shard = self.connections.div_ceil(self.shards) as u64 * u64::from(self.window.max());
+        let most = self.connections.div_ceil(self.shards) + self.pool.overflow.div_ceil(self.shards);
+        let per_shard = most as u64 * u64::from(self.window.max());
         let queue = self.queue.map_or(per_shard, u64::from);
         let slots = 1 + 2 * per_shard + queue + u64::from(self.subscriptions_max);
         if slots > u64::from(SLOTS_MAX) {
             return Err(Error::config(format!(
-                "in_flight {} on {} connections over {} shards and a queue of {queue} need {slots} slots a shard, at most {SLOTS_MAX}: \
-                 use more shards or a smaller window",
+                "in_flight {} on {} connections (those of an overflow included) over {} shards and a queue of {queue} need {slots} slots a \
+                 shard, at most {SLOTS_MAX}: use more shards or a smaller window",
                 self.window.max(),
-                self.connections,
+                self.connections + self.pool.overflow,
                 self.shards
             )));
         }
@@ -706,62 +744,4 @@ impl ConfigBuilder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_valid() {
-        ConfigBuilder::default().build().unwrap();
-    }
-
-    #[test]
-    fn every_bound_is_named() {
-        let refused = |builder: ConfigBuilder, name: &str| {
-            let error = builder.build().unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
-        };
-        let new = Config::builder;
-        refused(new().shards(0), "shards");
-        refused(new().connections(0), "connections");
-        refused(new().in_flight(0), "in_flight");
-        refused(new().window(Window::Adaptive { min: 0, max: 9 }), "min");
-        refused(new().window(Window::Adaptive { min: 10, max: 9 }), "max is 9");
-        refused(new().window(Window::Adaptive { min: 1, max: 1 << 20 }), "max");
-        refused(new().shards(2), "each shard");
-        refused(new().connections(1000).in_flight(1024), "slots");
-        refused(new().timeout(Duration::ZERO), "timeout");
-        refused(new().backoff(Duration::from_secs(2), Duration::from_secs(1)), "backoff");
-        refused(new().timeout_at_most(Duration::from_secs(1)), "timeout_at_most");
-        refused(new().frame_bytes_max(10), "frame_bytes_max");
-        refused(new().capabilities(Value::from(7)), "capabilities");
-    }
-
-    #[test]
-    fn capabilities_are_those_of_the_handlers_and_the_callers_own() {
-        let declared = |builder: ConfigBuilder| {
-            let settings = builder.build().unwrap().settings(0, 0);
-            serde_json::from_str::<Value>(&settings.capabilities).unwrap()
-        };
-        assert_eq!(declared(Config::builder()), serde_json::json!({}));
-        let all = Config::builder()
-            .roots(vec![Root::new("file:///")])
-            .on_sampling(|_| Ok(CreateMessageResult::text("m", "t")))
-            .on_elicitation(|_| Ok(ElicitResult::decline()))
-            .on_url_elicitation(|_| Ok(ElicitResult::decline()))
-            .capabilities(serde_json::json!({"roots": {"listChanged": true}, "extensions": {"a/b": {}}}))
-            .tasks();
-        let expected = serde_json::json!({
-            "roots": {"listChanged": true},
-            "sampling": {},
-            "elicitation": {"form": {}, "url": {}},
-            "extensions": {"a/b": {}, "io.modelcontextprotocol/tasks": {}},
-        });
-        assert_eq!(declared(all), expected);
-    }
-
-    #[test]
-    fn connections_are_shared_out_evenly() {
-        let config = Config::builder().shards(3).connections(8).build().unwrap();
-        assert_eq!((0..3).map(|shard| config.connections_of(shard)).collect::<Vec<_>>(), [3, 3, 2]);
-    }
-}
+mod tests;

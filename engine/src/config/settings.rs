@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use super::Config;
-use crate::proto::exchange::Settings;
+use crate::proto::exchange::{Overflow, Settings};
 
 impl Config {
     /// What the exchange of one shard is told.
@@ -11,7 +11,12 @@ impl Config {
         let values = &self.values;
         let name = |text: &str| serde_json::Value::from(text).to_string();
         Settings {
-            connections: self.connections_of(shard) as u32,
+            connections: (self.connections_of(shard) + self.overflow_of(shard)) as u32,
+            overflow: Overflow {
+                connections: self.overflow_of(shard) as u32,
+                idle: values.pool.overflow_idle,
+            },
+            health: values.pool.health,
             window: NonZeroU32::new(values.window.max()).unwrap_or(NonZeroU32::MIN),
             window_min: values.window.moves_from(),
             frame_bytes_max: values.frame_bytes_max,

@@ -130,6 +130,7 @@ impl Core {
     /// A core for connections over this endpoint. Over HTTP it speaks of lines where the methods say `connection`, but for
     /// [`Self::view`]: one socket each.
     pub fn over(endpoint: &Endpoint, config: &Config, seed: u64) -> Self {
+        let config = &endpoint.fit(config.clone());
         let mut settings = config.settings(0, seed);
         settings.http = endpoint.http_settings(config);
         Self::with(settings, config)

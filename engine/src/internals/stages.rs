@@ -14,7 +14,7 @@ use crate::{
     model::tool::Tool,
     proto::{
         event::{Ended, Outcome, Patience, Sink},
-        exchange::{EraMemory, Exchange, Settings},
+        exchange::{EraMemory, Exchange, Overflow, Settings},
         framing::newline::{Newline, Split},
         http::{
             body::{Step, Taking},
@@ -225,6 +225,8 @@ impl Loopback {
         let minute = Duration::from_secs(60);
         let settings = Settings {
             connections: 1,
+            overflow: Overflow::default(),
+            health: None,
             window: NonZeroU32::new(window).expect("a window of at least one"),
             window_min: None,
             frame_bytes_max: 1 << 24,

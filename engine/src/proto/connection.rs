@@ -8,6 +8,7 @@ use std::{collections::VecDeque, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
     framing::newline::Newline,
+    health::Health,
     http::{pool::Pool, settings::HttpSettings},
     lifecycle::{Event, State},
     message::encode::{self, Tail},
@@ -97,6 +98,11 @@ pub(crate) struct Connection {
     pub(crate) backoff: Backoff,
     /// How much of its output had left when it was first seen to be clogged, and when that was, or `NEVER`.
     clogged: (u64, Instant),
+    pub(crate) health: Health,
+    /// Where its output ended when it was first seen to have no call, and when that was, or `NEVER`.
+    unused: (u64, Instant),
+    /// One of the overflow: when to see whether it is still needed.
+    pub(crate) look_again_at: Instant,
 }
 
 impl Connection {
@@ -134,6 +140,9 @@ impl Connection {
             retry_at: Instant::NEVER,
             backoff,
             clogged: (0, Instant::NEVER),
+            health: Health::default(),
+            unused: (0, Instant::NEVER),
+            look_again_at: Instant::NEVER,
             attempts: 0,
             dialling: false,
             listed: false,
@@ -233,6 +242,17 @@ impl Connection {
         self.clogged.1.after(silence) <= now
     }
 
+    /// Since when it has been seen to have no call, and none between; `NEVER` if it has one now.
+    pub(crate) fn unused_at(&mut self, now: Instant) -> Instant {
+        let end = self.outbox.end();
+        if self.window.in_flight() > 0 || !self.owes_nothing() {
+            self.unused = (end, Instant::NEVER);
+        } else if self.unused.1 == Instant::NEVER || self.unused.0 != end {
+            self.unused = (end, now);
+        }
+        self.unused.1
+    }
+
     /// The next moment at which this connection wants to be looked at.
     pub(crate) fn next_deadline(
         &self,
@@ -244,7 +264,7 @@ impl Connection {
             State::Backoff => self.retry_at,
             State::Starting if self.dialling => self.attempt_deadline,
             State::Probing | State::Initializing => self.opening_deadline,
-            State::Ready => self.clogged.1.after(silence),
+            State::Ready => self.clogged.1.after(silence).min(self.health.look_at).min(self.look_again_at),
             _ => Instant::NEVER,
         };
         let own = match &self.http {
@@ -292,6 +312,8 @@ impl Connection {
         self.busy_retries = 0;
         self.write_again_at = Instant::NEVER;
         self.clogged = (0, Instant::NEVER);
+        self.health = Health::default();
+        (self.unused, self.look_again_at) = ((0, Instant::NEVER), Instant::NEVER);
         let unsent = self.notes.len() as u64;
         self.notes.clear();
         unsent

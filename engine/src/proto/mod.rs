@@ -4,7 +4,7 @@
 //! shard's thread, the caller's own thread, the simulator of the tests) only carry. From the bottom:
 //! [`framing`], [`http`] and [`message`] cut and read bytes, [`revision`] holds every difference between revisions,
 //! [`batch`] puts calls together, [`window`], [`correlation`], [`outbox`] and [`orphans`] each keep one account, [`pacing`] and
-//! [`busy`] are about servers that have too much, [`lifecycle`] owns the states of a connection, [`connection`] joins these for
+//! [`busy`] are about servers that have too much, [`health`] about those that say nothing, [`lifecycle`] owns the states of a connection, [`connection`] joins these for
 //! one peer, [`exchange`] for all connections of a shard.
 
 pub(crate) mod batch;
@@ -14,6 +14,7 @@ pub(crate) mod correlation;
 pub(crate) mod event;
 pub(crate) mod exchange;
 pub(crate) mod framing;
+pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod lifecycle;
 pub(crate) mod message;

@@ -93,6 +93,12 @@ counters! {
     moved,
     /// Connections that were given up because they answered nothing any more.
     retired,
+    /// Times that a connection of the overflow was asked for, because calls found no room.
+    overflow_opened,
+    /// Times that one was closed, because nobody had used it for as long as was set.
+    overflow_closed,
+    /// Times that a silent stream was asked whether its server lives; of those that gave no sign, `retired` knows.
+    health_checks,
     /// Sessions that the server ended and that were opened anew.
     sessions_lost,
     /// Notifications, replies and cancellations that the server refused over HTTP.

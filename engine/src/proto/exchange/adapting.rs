@@ -41,7 +41,7 @@ impl Exchange {
             }
         }
         self.stats.window =
-            u64::from(self.settings.window_min.unwrap_or(max)) * self.connections.len() as u64;
+            u64::from(self.settings.window_min.unwrap_or(max)) * u64::from(self.settings.lasting());
     }
 
     /// So many calls were put on a connection; they have taken their places in the window.
@@ -202,14 +202,19 @@ impl Exchange {
         pacing.rests_until = Instant::NEVER;
     }
 
+    /// The window of a connection as it stands when nothing holds it.
+    pub(super) fn full_window(&self, connection: u32) -> u64 {
+        let law = self.connections[connection as usize].pacing.law.as_ref();
+        law.map_or(self.settings.window.get(), |law| law.limit()).into()
+    }
+
     /// Opens the window again, unless something else holds it.
     fn open_window(&mut self, connection: u32) {
-        let max = self.settings.window.get();
+        let limit = self.full_window(connection) as u32;
         let conn = &mut self.connections[connection as usize];
         if conn.pacing.is_held() {
             return;
         }
-        let limit = conn.pacing.law.as_ref().map_or(max, |law| law.limit());
         conn.window.set_limit(limit);
         // No event brought this room: whoever has calls to put there is asked before the shard sleeps.
         self.changed = true;
@@ -238,6 +243,9 @@ impl Exchange {
             let limit = law.limit();
             self.stats.window = self.stats.window + u64::from(limit) - u64::from(before);
             conn.window.set_limit(limit);
+        }
+        if self.is_extra(connection) {
+            self.stats.window -= self.full_window(connection);
         }
         self.ready -= 1;
         let had_arrays = batch::has_arrays(self.connections[connection as usize].revision);

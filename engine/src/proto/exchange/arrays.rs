@@ -20,12 +20,10 @@ use crate::{
         event::{Owner, OwnerKind, Patience, Sink},
         http::lane::Load,
         lifecycle::State,
+        message::handshake,
     },
     slab::key::Key,
 };
-
-/// A request that every MCP server of the handshake era answers at once, and any other with an error.
-const PING_BODY: &[u8] = br#""method":"ping","params":{"#;
 
 impl Exchange {
     // Commands.
@@ -206,7 +204,7 @@ impl Exchange {
         let mut assembly = Assembly::begin(&mut text, &mut elements);
         for key in keys {
             let tail = &self.connections[connection].tail;
-            assembly.add(key, tail, false, |out| out.extend_from_slice(PING_BODY));
+            assembly.add(key, tail, false, |out| out.extend_from_slice(handshake::PING_BODY.as_bytes()));
         }
         assembly.finish();
         let connection = connection as u32;

@@ -5,7 +5,12 @@ use super::{Exchange, Reason};
 use crate::{
     base::time::Instant,
     policy::overlap::Load,
-    proto::{connection::Connection, event::Why, lifecycle::State, revision::Revision},
+    proto::{
+        connection::Connection,
+        event::Why,
+        lifecycle::State,
+        revision::{Era, Revision},
+    },
     telemetry::counters::Stats,
 };
 
@@ -178,6 +183,11 @@ impl Exchange {
     /// The lines of all connections: as many transports there may be.
     pub(crate) fn lines(&self) -> usize {
         self.connections.len() * self.lanes as usize
+    }
+
+    /// Does the server of this connection speak a revision of the modern era?
+    pub(super) fn is_modern(&self, connection: u32) -> bool {
+        self.connections[connection as usize].revision.is_some_and(|revision| revision.era() == Era::Modern)
     }
 
     /// The connection whose line this is.

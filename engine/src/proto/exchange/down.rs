@@ -5,6 +5,7 @@ use super::Exchange;
 use crate::{
     base::time::Instant,
     proto::{
+        connection::Connection,
         event::{Sink, Why},
         lifecycle::{Event, State},
     },
@@ -14,14 +15,21 @@ impl Exchange {
     /// This connection is not tried any more, nor are those that are not up.
     pub(super) fn give_up(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         self.connections[connection as usize].step(Event::GaveUp);
-        self.has_given_up_some = true;
+        (self.has_given_up_some, self.may_spill) = (true, self.settings.overflow.connections > 0);
         // The others would meet the same server.
         for conn in &mut self.connections {
             if conn.state() == State::Backoff || conn.state() == State::Starting && !conn.dialling {
                 conn.step(Event::GaveUp);
             }
         }
-        if self.is_closed() {
+        self.down_if_spent(now, sink);
+    }
+
+    /// If no connection is left that tries, no call is taken for a while, and those that wait are told.
+    pub(super) fn down_if_spent(&mut self, now: Instant, sink: &mut impl Sink) {
+        // (One of the overflow may be closing just now.)
+        let tries = |conn: &Connection| !matches!(conn.state(), State::Closing | State::Closed);
+        if !self.connections.iter().any(tries) {
             self.stay_down(now);
             if self.memory.may_probe() && self.memory.recall().is_none() {
                 self.memory.set_given_up(self.reason.clone());
@@ -116,7 +124,9 @@ impl Exchange {
             self.memory.set_given_up(None);
         }
         self.has_given_up_some = false;
-        for conn in &mut self.connections {
+        // (Those of the overflow are opened by calls that find no room.)
+        let lasting = self.settings.lasting() as usize;
+        for conn in &mut self.connections[..lasting] {
             if conn.state() == State::Closed {
                 (conn.attempts, conn.has_reopened) = (attempts, false);
                 conn.step(Event::Revived);

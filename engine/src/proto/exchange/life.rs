@@ -483,6 +483,11 @@ impl Exchange {
         self.stats.connects += 1;
         self.connections[connection as usize].opened_as = self.stats.connects;
         self.ready += 1;
+        if self.is_extra(connection) {
+            self.stats.window += self.full_window(connection);
+            self.begin_looks(connection);
+        }
+        self.begin_checks(connection);
         self.array_speakers += usize::from(batch::has_arrays(Some(revision)));
         self.list(connection);
         if self.memory.recall() != Some(revision) {
@@ -563,7 +568,7 @@ impl Exchange {
                 let wait = if conn.attempts == 1 && was_ready { Duration::ZERO } else { conn.backoff.next() };
                 conn.retry_at = now.after(wait);
                 self.next_care = self.next_care.min(conn.retry_at);
-                if never_proven && was_ready {
+                if never_proven && was_ready && !self.is_extra(connection) {
                     // It opened in the remembered era and never answered: find out anew.
                     self.memory.remember(None);
                 }
@@ -580,10 +585,12 @@ impl Exchange {
                         conn.attempts = conn.attempts.min(1);
                     }
                 }
-                // While another connection works there is no need to give this one up: it goes on at the longest wait.
-                if self.connections[connection as usize].attempts >= attempts_max
-                    && self.ready_connections() == 0
-                {
+                let is_used_up = self.connections[connection as usize].attempts >= attempts_max;
+                if self.is_extra(connection) {
+                    self.shut_extra(connection);
+                    self.down_if_spent(now, sink);
+                } else if is_used_up && self.ready_connections() == 0 {
+                    // (While another connection works there is no need to give this one up: it goes on at the longest wait.)
                     self.give_up(now, connection, sink);
                 }
             }
@@ -693,7 +700,11 @@ impl Exchange {
                 let reason = format!("the server did not answer its opening request within {wait:?}");
                 self.fail_opening(now, connection, &reason, sink);
             }
-            State::Ready if !self.is_http(connection) => self.suspect(now, connection, sink),
+            State::Ready if !self.is_http(connection) => {
+                self.suspect(now, connection, sink);
+                self.check_health(now, connection, sink);
+                self.close_unused(now, connection);
+            }
             _ => {}
         }
         false

@@ -16,8 +16,10 @@ mod adapting;
 mod arrays;
 mod asked;
 mod down;
+mod health;
 mod http;
 mod life;
+mod overflow;
 mod picking;
 mod placing;
 mod receive;
@@ -32,6 +34,7 @@ use super::{
     connection::Connection,
     correlation::{Correlation, Gone, NO_CONNECTION, Standing},
     event::{Ended, Failure, Fate, Outcome, Owner, OwnerKind, Sink, Why},
+    health::HealthCheck,
     http::{plans::ToolPlans, pool::lanes_for, settings::HttpSettings},
     lifecycle::State,
     message::{
@@ -58,7 +61,11 @@ use crate::{
 /// What an exchange is told once.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// All of them: the lasting ones, and then those of the overflow.
     pub(crate) connections: u32,
+    pub(crate) overflow: Overflow,
+    /// How streams that have been silent are asked whether they live, if they are.
+    pub(crate) health: Option<HealthCheck>,
     pub(crate) window: NonZeroU32,
     /// Where an adaptive window begins; `window` is its end. `None`: it is fixed.
     pub(crate) window_min: Option<u32>,
@@ -89,6 +96,21 @@ pub(crate) struct Settings {
     /// The peer speaks JSON-RPC and nothing of MCP: there is no opening.
     pub(crate) is_plain: bool,
     pub(crate) seed: u64,
+}
+
+/// Connections beyond the lasting ones, which are there while they are needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    pub(crate) connections: u32,
+    /// One that had no call for so long is closed.
+    pub(crate) idle: Duration,
+}
+
+impl Settings {
+    /// Connections that are there whether they are needed or not.
+    fn lasting(&self) -> u32 {
+        self.connections - self.overflow.connections
+    }
 }
 
 /// What is known of the server's era, shared by the shards of an engine (`shard::memory`).
@@ -182,6 +204,9 @@ pub(crate) struct Exchange {
     lanes: u32,
     /// Connections that have room.
     open: Roster,
+    /// Some connection of the overflow may be closed; and before when none is opened.
+    may_spill: bool,
+    extra_at: Instant,
     /// Connections that are ready, and those of them that rest.
     ready: usize,
     resting: usize,
@@ -289,7 +314,9 @@ impl Exchange {
             magazine,
             standing: 0,
             control: layout.key(KeyLayout::FIRST_GENERATION, 0),
-            open: Roster::new(connections.len(), seeds.u64(..)),
+            open: Roster::new(settings.lasting(), seeds.u64(..)),
+            may_spill: false,
+            extra_at: Instant::default(),
             ready: 0,
             resting: 0,
             learns: false,
@@ -321,6 +348,7 @@ impl Exchange {
             settings,
         };
         exchange.adapt();
+        exchange.keep_extra_closed();
         exchange.want_transports();
         exchange
     }

@@ -7,14 +7,22 @@
 //! A connection that fails its calls at once never has many in flight and would draw all of them (a *black hole*); that is looked after
 //! in [`adapting`](super::adapting).
 //!
+//! The extra connections of an overflow, which have the highest numbers, are no part of that: they take calls only when no other has room, the
+//! lowest of them first, so that as many as are not needed have none and can be closed.
+//!
 //! Cost: one random number and two looks; a connection without room is taken off the list when it is met, and put on it again when it
-//! has room. Owner: one exchange. Always: a connection that has room is listed, once. Proof: the tests below;
-//! `tests/simulation/capacity`.
+//! has room; of extra ones, the logarithm of their number. Owner: one exchange. Always: a connection that has room is listed, once. Proof: the
+//! tests below; `tests/simulation/capacity`.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// Connections that had room when they were listed.
 #[derive(Debug)]
 pub(super) struct Roster {
     listed: Vec<u32>,
+    /// The extra ones, of numbers from here on.
+    extra_from: u32,
+    extra: BinaryHeap<Reverse<u32>>,
     rng: fastrand::Rng,
 }
 
@@ -27,14 +35,24 @@ pub(super) trait Lines {
 }
 
 impl Roster {
-    pub(super) fn new(connections: usize, seed: u64) -> Self {
-        Self { listed: Vec::with_capacity(connections), rng: fastrand::Rng::with_seed(seed) }
+    /// For so many connections, and extra ones after them.
+    pub(super) fn new(connections: u32, seed: u64) -> Self {
+        Self {
+            listed: Vec::with_capacity(connections as usize),
+            extra_from: connections,
+            extra: BinaryHeap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// Lists a connection that was not listed.
     #[inline]
     pub(super) fn add(&mut self, connection: u32) {
-        self.listed.push(connection);
+        if connection < self.extra_from {
+            self.listed.push(connection);
+        } else {
+            self.extra.push(Reverse(connection));
+        }
     }
 
     /// Is there a choice?
@@ -48,7 +66,9 @@ impl Roster {
     pub(super) fn pick(&mut self, lines: &mut impl Lines) -> Option<u32> {
         loop {
             if self.listed.len() < 2 {
-                let &only = self.listed.first()?;
+                let Some(&only) = self.listed.first() else {
+                    return if self.extra.is_empty() { None } else { self.pick_extra(lines) };
+                };
                 if lines.load(only).is_some() {
                     return Some(only);
                 }
@@ -84,13 +104,26 @@ impl Roster {
         }
     }
 
+    /// The lowest of the extra connections that has room.
+    #[cold]
+    fn pick_extra(&mut self, lines: &mut impl Lines) -> Option<u32> {
+        while let Some(&Reverse(lowest)) = self.extra.peek() {
+            if lines.load(lowest).is_some() {
+                return Some(lowest);
+            }
+            self.extra.pop();
+            lines.strike(lowest);
+        }
+        None
+    }
+
     fn remove(&mut self, place: usize, lines: &mut impl Lines) {
         lines.strike(self.listed.swap_remove(place));
     }
 
     /// All that are listed; some may have no room any more.
     pub(super) fn iter(&self) -> impl Iterator<Item = &u32> {
-        self.listed.iter()
+        self.listed.iter().chain(self.extra.iter().map(|Reverse(extra)| extra))
     }
 }
 
@@ -129,16 +162,18 @@ mod tests {
 
     proptest! {
         /// A pick has room, and there is a pick exactly if some connection has room; never the fuller of any pair would have it when
-        /// there are just two.
+        /// there are just two; and an extra one only if no other has room, and none below it.
         #[test]
         fn agrees_with_looking_at_all(
             most in proptest::collection::vec(0u32..4, 1..12),
             steps in proptest::collection::vec((0u8..3, 0usize..12), 0..300),
+            extra in 0usize..12,
             seed: u64,
         ) {
             let n = most.len();
+            let lasting = n - extra.min(n - 1);
             let mut plain = Plain { in_flight: vec![0; n], listed: vec![false; n], most };
-            let mut roster = Roster::new(n, seed);
+            let mut roster = Roster::new(lasting as u32, seed);
             (0..n as u32).for_each(|at| plain.list(&mut roster, at));
             for (step, at) in steps {
                 let at = at % n;
@@ -150,7 +185,10 @@ mod tests {
                         if let Some(picked) = picked {
                             let load = plain.load(picked);
                             prop_assert!(load.is_some());
-                            if n == 2 {
+                            if picked as usize >= lasting {
+                                prop_assert!((0..picked).all(|at| plain.load(at).is_none()), "{picked} before its turn");
+                            }
+                            if lasting == 2 && picked < 2 {
                                 let least = (0..2).filter_map(|at| plain.load(at)).min();
                                 prop_assert_eq!(load, least);
                             }
@@ -182,7 +220,7 @@ mod tests {
     fn two_choices_are_even() {
         let n = 100;
         let mut plain = Plain { in_flight: vec![0; n], most: vec![u32::MAX; n], listed: vec![true; n] };
-        let mut roster = Roster::new(n, 7);
+        let mut roster = Roster::new(n as u32, 7);
         (0..n as u32).for_each(|at| roster.add(at));
         for _ in 0..100 * n {
             let picked = roster.pick(&mut plain).unwrap();

@@ -38,6 +38,7 @@ impl Exchange {
     #[cold]
     pub(super) fn no_room(&mut self, now: Instant) -> Full {
         self.next_care = self.next_care.min(now.after(self.settings.silence));
+        self.spill(now, 1);
         Full
     }
 
@@ -158,7 +159,10 @@ impl Exchange {
                 self.parked.pop_front();
                 continue;
             }
-            let Some(connection) = self.pick() else { return assigned };
+            let Some(connection) = self.pick() else {
+                self.spill(now, self.parked.len() + self.waiting.len());
+                return assigned;
+            };
             let Some(parked) = self.parked.pop_front() else { break };
             self.move_parked(now, connection, parked, sink);
             assigned += 1;
@@ -169,7 +173,10 @@ impl Exchange {
                 self.waiting.pop_front();
                 continue;
             };
-            let Some(connection) = self.pick() else { break };
+            let Some(connection) = self.pick() else {
+                self.spill(now, self.waiting.len());
+                break;
+            };
             if self.settings.arrays.want(false) {
                 let together = self.assign_together(now, connection, sink);
                 assigned += together;

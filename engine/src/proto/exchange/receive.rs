@@ -284,7 +284,7 @@ impl Exchange {
     /// An answer that no live call of this connection waits for.
     fn handle_stray(&mut self, line: u32, key: Key) {
         let connection = self.connection_of(line);
-        if self.heed_pong(connection, key) {
+        if self.heed_health(connection, key) || self.heed_pong(connection, key) {
             return;
         }
         if self.is_http(connection) {

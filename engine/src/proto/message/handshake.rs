@@ -155,6 +155,9 @@ pub(crate) fn initialize_body(revision: Revision, client_info: &str, capabilitie
 /// The body of `server/discover`; the tail brings `_meta`.
 pub(crate) const DISCOVER_BODY: &str = r#""method":"server/discover","params":{"#;
 
+/// The body of `ping`, which every MCP server of the handshake era answers at once, and any other with an error.
+pub(crate) const PING_BODY: &str = r#""method":"ping","params":{"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,6 @@ use crate::{
         },
         lifecycle::{Event, State},
         message::encode,
-        revision::Era,
     },
     slab::key::Key,
 };
@@ -140,10 +139,6 @@ impl Exchange {
     pub(in crate::proto::exchange) fn settle(&mut self, connection: u32) {
         self.connections[connection as usize].window.settle();
         self.list(connection);
-    }
-
-    pub(in crate::proto::exchange) fn is_modern(&self, connection: u32) -> bool {
-        self.connections[connection as usize].revision.is_some_and(|revision| revision.era() == Era::Modern)
     }
 
     /// Ends a call on this connection without an answer: cancelled, or its time is over.
