@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     base::{
-        limits::LINES_FOR_KEPT_CHUNKS_MAX,
+        limits::{LINES_FOR_KEPT_CHUNKS_MAX, READS_PER_TURN_MAX},
         sync::{Listener, Mutex},
     },
     config::{
@@ -47,7 +47,10 @@ use crate::{
 };
 
 #[cfg(feature = "tokio")]
-use crate::shard::runner::task::{Spawner, Task};
+use crate::{
+    base::limits::READS_PER_TURN_OF_A_TASK_MAX,
+    shard::runner::task::{Spawner, Task},
+};
 
 /// The running parts of a client.
 pub(crate) struct Engine {
@@ -128,8 +131,9 @@ impl Engine {
             let copies_short = is_http || exchange.lines() > LINES_FOR_KEPT_CHUNKS_MAX;
             let on_stderr = values.on_stderr.clone();
             let spin = crew.spin(values.spin);
-            let shard = Shard::new(exchange, Arc::clone(&dial), spin, values.close_grace, on_stderr)
+            let mut shard = Shard::new(exchange, Arc::clone(&dial), spin, values.close_grace, on_stderr)
                 .map_err(system)?;
+            shard.reads_per_turn = crew.reads_per_turn();
             handle.set_alarm(crew.alarm(&shard).map_err(system)?);
             let desk = Desk::new(
                 Arc::clone(&handle),
@@ -314,6 +318,15 @@ impl Crew {
             Self::Threads => spin,
             #[cfg(feature = "tokio")]
             Self::Tasks(_) => Duration::ZERO,
+        }
+    }
+
+    /// Slices that a shard of theirs reads of a line in one turn.
+    fn reads_per_turn(&self) -> usize {
+        match self {
+            Self::Threads => READS_PER_TURN_MAX,
+            #[cfg(feature = "tokio")]
+            Self::Tasks(_) => READS_PER_TURN_OF_A_TASK_MAX,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::call::{MESSAGE, is_echo, is_whole};
 use crate::contestant::{Course, Failure};
 use crate::counted;
 use crate::meter::{Idle, Run};
-use crate::peer::{Runtime, Tasks};
+use crate::peer::{Caller, Runtime, Tasks};
 
 /// One endless job. Its caller brings the bodies of the calls; what these take from the allocator is not the engine's,
 /// and is left out of its account.
@@ -77,19 +77,40 @@ pub(super) fn tasks(
         let idle = Idle::now()?;
         let mut tasks = Tasks::new(course);
         for _ in 0..callers {
-            let client = client.clone();
-            tasks.spawn(move || {
-                let client = client.clone();
-                async move {
-                    let arguments = serde_json::json!({ "message": MESSAGE });
-                    check(&client.call_tool("echo", &arguments).await?)
-                }
-            });
+            tasks.spawn(Task(client.clone()));
         }
         let run = tasks.measure(idle, place.pid()?).await?;
         client.close().await;
         Ok(run)
     })
+}
+
+/// A task that makes its calls on a client of its own, which is one of the shared client's.
+struct Task(Client);
+
+impl Caller for Task {
+    async fn call(&self) -> Result<(), Failure> {
+        let arguments = serde_json::json!({ "message": MESSAGE });
+        check(&self.0.call_tool("echo", &arguments).await?)
+    }
+}
+
+/// The same with so many calls together.
+struct ArrayTask(Client, usize);
+
+impl Caller for ArrayTask {
+    async fn call(&self) -> Result<(), Failure> {
+        let Self(client, calls) = self;
+        let mut batch = client.batch();
+        for _ in 0..*calls {
+            batch.push_tool("echo", &serde_json::json!({ "message": MESSAGE }));
+        }
+        let answers = batch.send().await;
+        if answers.len() != *calls {
+            return Err(format!("{} answers to {calls} calls", answers.len()).into());
+        }
+        answers.into_iter().try_for_each(|answer| check(&answer?))
+    }
 }
 
 /// A task for each array in flight. Fails if the calls did not leave as arrays.
@@ -104,21 +125,7 @@ pub(super) fn arrays(
         let idle = Idle::now()?;
         let (mut tasks, calls) = (Tasks::new(course), course.array);
         for _ in 0..course.calls_in_flight() / calls {
-            let client = client.clone();
-            tasks.spawn(move || {
-                let client = client.clone();
-                async move {
-                    let mut batch = client.batch();
-                    for _ in 0..calls {
-                        batch.push_tool("echo", &serde_json::json!({ "message": MESSAGE }));
-                    }
-                    let answers = batch.send().await;
-                    if answers.len() != calls {
-                        return Err(format!("{} answers to {calls} calls", answers.len()).into());
-                    }
-                    answers.into_iter().try_for_each(|answer| check(&answer?))
-                }
-            });
+            tasks.spawn(ArrayTask(client.clone(), calls));
         }
         let run = tasks.measure(idle, place.pid()?).await?;
         let together = client.stats().calls_in_arrays;

@@ -8,7 +8,7 @@ use jsonrpsee_core::client::ClientT;
 use jsonrpsee_core::params::{BatchRequestBuilder, ObjectParams};
 use jsonrpsee_http_client::HttpClient;
 
-use super::{Runtime, Tasks};
+use super::{Caller, Runtime, Tasks};
 use crate::call::{Era, MESSAGE, META};
 use crate::contestant::{Contestant, Course, Failure, Kind};
 use crate::link::{Target, Transport};
@@ -60,19 +60,27 @@ impl Contestant for Jsonrpsee {
                     Era::Modern => Some(serde_json::from_str(&format!("{{{META}}}"))?),
                     Era::Legacy => None,
                 };
-                tasks.spawn(move || {
-                    let (client, meta) = (client.clone(), meta.clone());
-                    async move {
-                        if array > 1 {
-                            batch(&client, meta.as_ref(), array).await
-                        } else {
-                            call(&client, meta.as_ref()).await
-                        }
-                    }
-                });
+                tasks.spawn(Task { client, meta, array });
             }
             tasks.measure(idle, target.pid()).await
         })
+    }
+}
+
+/// A task with its share in the client.
+struct Task {
+    client: HttpClient,
+    meta: Option<serde_json::Value>,
+    array: usize,
+}
+
+impl Caller for Task {
+    async fn call(&self) -> Result<(), Failure> {
+        if self.array > 1 {
+            batch(&self.client, self.meta.as_ref(), self.array).await
+        } else {
+            call(&self.client, self.meta.as_ref()).await
+        }
     }
 }
 

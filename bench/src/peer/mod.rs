@@ -41,16 +41,23 @@ impl Runtime {
     }
 }
 
+/// Who calls again and again.
+pub(crate) trait Caller: Send + Sync + 'static {
+    /// One call, or one array, and a look at what came back: who is fast and wrong does not count.
+    fn call(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
 /// Tasks that call for ever, each awaiting one answer at a time, until they are told that it is over.
 pub(crate) struct Tasks {
     course: Course,
     shared: Arc<Shared>,
     callers: JoinSet<Result<Vec<u64>, Failure>>,
+    /// How many calls of each were answered. One number for all would be a line of memory that every call fights for.
+    answered: Vec<Arc<AtomicU64>>,
 }
 
 #[derive(Default)]
 struct Shared {
-    answered: AtomicU64,
     /// Whether latencies count: after the warm-up.
     measured: AtomicBool,
     over: AtomicBool,
@@ -59,23 +66,22 @@ struct Shared {
 impl Tasks {
     /// None yet.
     pub(crate) fn new(course: &Course) -> Self {
-        Self { course: *course, shared: Arc::default(), callers: JoinSet::new() }
+        Self { course: *course, shared: Arc::default(), callers: JoinSet::new(), answered: Vec::new() }
     }
 
-    /// One more, which calls this again and again. An error ends it, and fails the run.
-    pub(crate) fn spawn<C, F>(&mut self, call: C)
-    where
-        C: Fn() -> F + Send + 'static,
-        F: Future<Output = Result<(), Failure>> + Send,
-    {
+    /// One more. An error ends it, and fails the run.
+    pub(crate) fn spawn(&mut self, caller: impl Caller) {
         let (shared, latency, calls) =
             (Arc::clone(&self.shared), self.course.latency, self.course.array as u64);
+        let answered = Arc::<AtomicU64>::default();
+        self.answered.push(Arc::clone(&answered));
         self.callers.spawn(async move {
             let mut latencies = Vec::new();
             while !shared.over.load(Ordering::Relaxed) {
                 let begun = latency.then(Instant::now);
-                call().await?;
-                shared.answered.fetch_add(calls, Ordering::Relaxed);
+                caller.call().await?;
+                // Nobody else writes it.
+                answered.store(answered.load(Ordering::Relaxed) + calls, Ordering::Relaxed);
                 if let Some(begun) = begun.filter(|_| shared.measured.load(Ordering::Relaxed)) {
                     latencies.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 }
@@ -88,7 +94,7 @@ impl Tasks {
     pub(crate) async fn measure(mut self, idle: Idle, target_pid: u32) -> Result<Run, Failure> {
         let duration = self.course.duration();
         tokio::time::sleep(self.course.warm_up()).await;
-        let answered = || self.shared.answered.load(Ordering::Relaxed);
+        let answered = || self.answered.iter().map(|of_one| of_one.load(Ordering::Relaxed)).sum();
         let meter = idle.begin(target_pid, answered())?;
         self.shared.measured.store(true, Ordering::Relaxed);
         tokio::time::sleep(duration).await;

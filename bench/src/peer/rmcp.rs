@@ -18,7 +18,7 @@ use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHt
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Runtime, Tasks};
+use super::{Caller, Runtime, Tasks};
 use crate::call::{Era, MESSAGE};
 use crate::contestant::{Contestant, Course, Failure, Kind};
 use crate::link::{Target, Transport};
@@ -92,7 +92,7 @@ impl Contestant for Rmcp {
             let mut tasks = Tasks::new(course);
             for client in all.iter().cycle().take(course.calls_in_flight()) {
                 let client = Arc::clone(client);
-                tasks.spawn(move || call(Arc::clone(&client)));
+                tasks.spawn(Task(client));
             }
             tasks.measure(idle, target.pid()).await
         })
@@ -150,13 +150,17 @@ fn pooled<C: StreamableHttpClient + Default>(
     StreamableHttpClientTransport::spawn(StreamableHttpClientWorker::new_simple(url))
 }
 
-/// One call, and a look at its answer: who is fast and wrong does not count.
-async fn call(client: Arc<Client>) -> Result<(), Failure> {
-    let mut arguments = serde_json::Map::new();
-    arguments.insert("message".into(), MESSAGE.into());
-    let result = client.call_tool(CallToolRequestParams::new("echo").with_arguments(arguments)).await?;
-    match result.content.first().and_then(|content| content.as_text()) {
-        Some(text) if text.text == MESSAGE => Ok(()),
-        _ => Err(format!("not the echo of {MESSAGE:?}: {result:?}").into()),
+/// A task with its share in a client.
+struct Task(Arc<Client>);
+
+impl Caller for Task {
+    async fn call(&self) -> Result<(), Failure> {
+        let mut arguments = serde_json::Map::new();
+        arguments.insert("message".into(), MESSAGE.into());
+        let result = self.0.call_tool(CallToolRequestParams::new("echo").with_arguments(arguments)).await?;
+        match result.content.first().and_then(|content| content.as_text()) {
+            Some(text) if text.text == MESSAGE => Ok(()),
+            _ => Err(format!("not the echo of {MESSAGE:?}: {result:?}").into()),
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Answer for RawAnswer {
     }
 
     fn read(reply: sealed::Taken<'_>) -> Result<Self, Error> {
-        let Reply { short, what } = &mut *reply.0;
+        let Reply { short, what, .. } = &mut *reply.0;
         match (std::mem::take(what), short) {
             // The slot's own memory, without a copy: its next answer goes elsewhere while this one is kept.
             (ReplyKind::Short { error: false }, Some(short)) => Ok(Self { frame: Chunk::frame(short) }),

@@ -176,12 +176,10 @@ mod tests {
     use super::*;
     use crate::{
         api::{call::Call, client::Client},
-        base::buffer::Chunk,
         config::Config,
         error::ErrorKind,
         model::{interceptor::Interceptor, tool::ToolCall},
         proto::revision::{Era, Revision},
-        shard::inbox::ReplyKind,
     };
 
     /// What happened, in order.
@@ -250,8 +248,7 @@ mod tests {
         let shard = &client.engine().handles[0];
         if let Some(key) = shard.pop_call() {
             let waker = shard.deliver(key, |reply| {
-                Chunk::refill(&mut reply.short, br#"{"jsonrpc":"2.0","id":1,"result":{"by":"server"}}"#);
-                reply.what = ReplyKind::Short { error: false };
+                reply.copy(br#"{"jsonrpc":"2.0","id":1,"result":{"by":"server"}}"#, false, false);
             });
             waker.into_iter().for_each(Waker::wake);
         }

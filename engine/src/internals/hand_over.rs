@@ -9,12 +9,11 @@ use std::{
 
 use crate::{
     api::{call::Call, client::Client},
-    base::buffer::Chunk,
     config::Config,
     decode::answer::RawAnswer,
     engine::Engine,
     model::tool::ToolCall,
-    shard::inbox::{self, ReplyKind},
+    shard::inbox,
 };
 
 /// A client, and the shard that takes its calls.
@@ -51,8 +50,7 @@ impl HandOver {
         let cell = shard.slab.get(key).expect("its key is live");
         let asked = inbox::question(cell, |question| question.body.len());
         let waker = shard.deliver(key, |reply| {
-            Chunk::refill(&mut reply.short, REPLY);
-            reply.set(ReplyKind::Short { error: false });
+            reply.copy(REPLY, false, false);
         });
         // Nobody had to wait; a chain of interceptors has looked once.
         waker.into_iter().for_each(Waker::wake);

@@ -73,8 +73,7 @@ impl Echo {
                 } else {
                     seen.answered += 1;
                     wakers.extend(handle.deliver(key, |reply| {
-                        Chunk::refill(&mut reply.short, &body);
-                        reply.set(ReplyKind::Short { error: false });
+                        reply.copy(&body, false, false);
                     }));
                 }
             }

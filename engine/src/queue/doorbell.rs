@@ -15,7 +15,7 @@
 //! Without both fences each side could read the old value of the other's variable (store buffering), and the push would
 //! wait until something else wakes the shard. Proof: `loom_no_push_is_slept_over`, below.
 
-use crate::base::sync::{AtomicBool, Ordering, fence};
+use crate::base::sync::{AtomicBool, Ordering, fence, fence_after_step};
 
 /// The sleeper's flag.
 #[derive(Debug)]
@@ -45,10 +45,10 @@ impl Doorbell {
         self.asleep.load(Ordering::Relaxed)
     }
 
-    /// A caller, after it has pushed: `true` if it has to wake the shard. Of several callers one is told so.
+    /// A caller, after the atomic step by which it has pushed: `true` if it has to wake the shard. Of several callers one is told so.
     #[must_use = "a sleeper that nobody wakes sleeps on"]
     pub(crate) fn must_ring(&self) -> bool {
-        fence(Ordering::SeqCst);
+        fence_after_step();
         // Who comes too late to ring leaves no store behind. (With a `swap` it left one, and loom, which orders stores of two threads
         // only as far as these have met, let it hide a later `lie_down`. The standard does not.)
         self.asleep.load(Ordering::Relaxed)

@@ -30,7 +30,7 @@
 //!
 //! Who was told and finds nothing all the same, because of a `try_call` or because all were told at once, stands before all others from then on.
 //!
-//! Unit: slots. Cost: a fence and a load for each slot that is freed, a load for each call. Owner: one for each engine, shared by its shards and callers.
+//! Unit: slots. Cost: a load for each slot that is freed (and a fence, but on x86), a load for each call. Owner: one for each engine, shared by its shards and callers.
 //! Proof: `loom_*_room*`, `loom_two_slots_wake_two` and `loom_who_comes_later_is_not_left_behind` in `models`, `nobody_sleeps_beside_a_free_slot`, below, and `tests/integration/fairness.rs`.
 
 use std::{
@@ -43,7 +43,7 @@ use std::{
 use crate::base::{
     sync::{
         AtomicIsize, AtomicU64, AtomicUsize, Event, EventListener, IntoNotification, Listener, Ordering,
-        fence,
+        fence, fence_after_step,
     },
     wake::contained,
 };
@@ -101,10 +101,10 @@ impl Room {
         }
     }
 
-    /// A slot became free.
+    /// A slot became free, by an atomic step.
     #[inline]
     pub(crate) fn tell_one(&self) {
-        fence(Ordering::SeqCst);
+        fence_after_step();
         if self.is_anybody_waiting() {
             self.tell_next();
         }

@@ -49,14 +49,28 @@ pub(crate) struct Question {
     pub(crate) blocks: bool,
 }
 
-/// What came back. The memory for short answers stays with the slot; a raw answer shares it as long as somebody keeps it.
+/// What came back. The memory for short answers stays with the slot: of those that are read where they lie, and of raw ones, which share it as
+/// long as somebody keeps them. (To look whether somebody does is an atomic step, and the memory behind it one line more to fetch.)
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
+    text: Vec<u8>,
     pub(crate) short: Option<Arc<Chunk>>,
     pub(crate) what: ReplyKind,
 }
 
 impl Reply {
+    /// Puts a copy of a short answer where none is, for a caller who has it read into its type or keeps it as it is.
+    pub(crate) fn copy(&mut self, bytes: &[u8], error: bool, typed: bool) {
+        if typed {
+            self.text.clear();
+            self.text.extend_from_slice(bytes);
+            self.set(ReplyKind::Text { error });
+        } else {
+            Chunk::refill(&mut self.short, bytes);
+            self.set(ReplyKind::Short { error });
+        }
+    }
+
     /// Puts an answer where none is: of what is not there nothing has to be freed.
     pub(crate) fn set(&mut self, what: ReplyKind) {
         debug_assert!(matches!(self.what, ReplyKind::Nothing));
@@ -69,7 +83,11 @@ impl Reply {
 pub(crate) enum ReplyKind {
     #[default]
     Nothing,
-    /// In `short`.
+    /// In `text`: of a typed call.
+    Text {
+        error: bool,
+    },
+    /// In `short`: of a raw one.
     Short {
         error: bool,
     },
@@ -435,11 +453,13 @@ pub(crate) fn trim(question: &mut Question, reply: &mut Reply) {
 
 /// Turns a reply that is not a failure into a typed result.
 pub(crate) fn read_reply(reply: &mut Reply) -> Result<ToolResult, Error> {
-    let Reply { short, what } = reply;
-    let short = short.as_deref().map(Chunk::bytes).unwrap_or_default();
+    let Reply { text, short, what } = reply;
+    let short = || short.as_deref().map(Chunk::bytes).unwrap_or_default();
     match std::mem::take(what) {
-        ReplyKind::Short { error: false } => pool::guarded(|| answer::tool_result(short)),
-        ReplyKind::Short { error: true } => Err(answer::error(short)),
+        ReplyKind::Text { error: false } => pool::guarded(|| answer::tool_result(text)),
+        ReplyKind::Text { error: true } => Err(answer::error(text)),
+        ReplyKind::Short { error: false } => pool::guarded(|| answer::tool_result(short())),
+        ReplyKind::Short { error: true } => Err(answer::error(short())),
         ReplyKind::Long { frame, error: false } => pool::guarded(|| answer::tool_result(&frame)),
         ReplyKind::Long { frame, error: true } => Err(answer::error(&frame)),
         ReplyKind::Read(read) => *read,

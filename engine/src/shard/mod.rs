@@ -102,6 +102,8 @@ pub(crate) struct Shard {
     /// Some line has more on stderr than it was allowed to bring in one turn.
     stderr_more: bool,
     spin: Duration,
+    /// Slices that are read of a line in one turn, at most.
+    pub(crate) reads_per_turn: usize,
     /// Whether polling pays: for callers while no call is in flight, and for answers.
     polling: [Polling; 2],
     close_grace: Duration,
@@ -190,6 +192,7 @@ impl Shard {
             stood: 0,
             stderr_more: false,
             spin,
+            reads_per_turn: READS_PER_TURN_MAX,
             polling: Default::default(),
             close_grace,
             on_stderr,
@@ -490,7 +493,7 @@ impl Shard {
             }
             let Some(at) = self.readable.pop_front() else { break };
             let mut drained = Drained::Some;
-            for _ in 0..READS_PER_TURN_MAX {
+            for _ in 0..self.reads_per_turn {
                 drained = self.read(at, sink);
                 any |= drained != Drained::Nothing;
                 if drained != Drained::Some {

@@ -17,7 +17,7 @@ use std::{
 use super::job::{Batch, Claim, JobShared};
 use crate::{
     base::{
-        buffer::{Chunk, Frame},
+        buffer::Frame,
         limits::{ANSWER_COPY_BYTES_MAX, INBOUND_QUEUE_MAX},
         time::Instant,
         wake::{contained, wake},
@@ -437,15 +437,15 @@ impl Desk {
 
     /// Fails a single call that the exchange does not know.
     pub(crate) fn fail(&mut self, key: Key, failure: Failure) {
-        self.deliver(key, |reply| reply.set(ReplyKind::Failed(failure)));
+        self.deliver(key, |reply, _| reply.set(ReplyKind::Failed(failure)));
     }
 
-    /// Hands an answer over; its caller is woken at the end of the turn.
-    fn deliver(&mut self, key: Key, write: impl FnOnce(&mut Reply)) {
-        let cell = self.handle.slab.get(key);
-        let blocks = cell.is_some_and(|cell| inbox::question(cell, |question| question.blocks));
+    /// Hands an answer over, which `write` puts there, knowing whether its caller wants it in a type; the caller is woken at the end of the turn.
+    fn deliver(&mut self, key: Key, write: impl FnOnce(&mut Reply, bool)) {
+        let ways = |cell| inbox::question(cell, |question| (question.blocks, question.typed));
+        let (blocks, typed) = self.handle.slab.get(key).map(ways).unwrap_or_default();
         let wakers = if blocks { &mut self.blocked } else { &mut self.wakers };
-        wakers.extend(self.handle.deliver(key, write));
+        wakers.extend(self.handle.deliver(key, |reply| write(reply, typed)));
     }
 
     fn ended_single(&mut self, call: &Ended<'_>) {
@@ -458,10 +458,7 @@ impl Desk {
             }
         };
         if frame.len <= ANSWER_COPY_BYTES_MAX {
-            self.deliver(call.key, |reply| {
-                Chunk::refill(&mut reply.short, frame.bytes());
-                reply.set(ReplyKind::Short { error });
-            });
+            self.deliver(call.key, |reply, typed| reply.copy(frame.bytes(), error, typed));
             return;
         }
         let frame = frame.keep();
@@ -483,7 +480,7 @@ impl Desk {
         } else {
             frame
         };
-        self.deliver(call.key, |reply| reply.set(ReplyKind::Long { frame, error }));
+        self.deliver(call.key, |reply, _| reply.set(ReplyKind::Long { frame, error }));
     }
 }
 
