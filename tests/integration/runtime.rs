@@ -19,8 +19,9 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
 };
-use volley::{Client, Config, ConfigBuilder, Driver, Endpoint, ErrorKind, Fate, ToolCall};
+use volley::{Client, Config, ConfigBuilder, Driver, Endpoint, ErrorKind, Fate, Revision, ToolCall};
 use volley_tests::{
+    byte_server::ByteServer,
     processes::{Mark, signal},
     target::{self, Target},
     wait::{PATIENCE, until, until_blocking},
@@ -447,4 +448,24 @@ fn a_client_that_is_idle_costs_nothing() {
         assert_eq!(client.call(echo(4)).await.expect("an answer").text(), message(4));
         client.close().await;
     });
+}
+
+/// A task reads twice in a turn, and the second read found the end: why the server had refused was forgotten over it.
+#[test]
+fn why_a_server_refuses_is_said_though_it_hangs_up_at_once() {
+    for runtime in flavours() {
+        runtime.block_on(async {
+            let server = ByteServer::tcp("legacy", |_, peer| {
+                let Some(initialize) = peer.next_message() else { return };
+                let error = json!({"code": -32000, "message": "closed on Mondays"});
+                peer.say_line(&json!({"jsonrpc": "2.0", "id": initialize["id"], "error": error}).to_string());
+            });
+            for _ in 0..20 {
+                let config = Config::builder().revision(Revision::V2025_11_25).attempts_max(1);
+                let config = config.driver(Driver::Tokio).build().expect("a valid configuration");
+                let error = Client::connect(server.endpoint(), config).await.err().expect("refused");
+                assert!(error.to_string().contains("closed on Mondays"), "{error}");
+            }
+        });
+    }
 }

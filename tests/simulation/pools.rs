@@ -247,7 +247,7 @@ fn a_stream_that_stays_silent_is_lost_with_its_calls_and_opened_again() {
     while core.stats().retired == 0 {
         go_on(&mut core, &mut now);
     }
-    assert_eq!((now - 1, core.stats().health_checks), (150 * MS, 1));
+    assert_eq!((now - 1, core.stats().health_checks), (151 * MS, 1), "with a turn to read in");
     let told = core.take_told();
     let lost = |told: &Told| {
         matches!(told, Told::Ended { tag: 7, end: End::Failed(ErrorKind::ConnectionLost, Fate::Unknown), .. })
@@ -306,24 +306,100 @@ fn a_stream_that_nobody_reads_is_not_asked() {
         assert_eq!(core.transmit(0).len(), waiting, "a question behind five megabytes");
         go_on(&mut core, &mut now);
     }
-    assert_eq!((now - 1, core.stats().health_checks), (150 * MS, 0));
+    assert_eq!((now - 1, core.stats().health_checks), (151 * MS, 0));
 }
 
-/// A question is a use, so one that is asked all the time would never be closed.
+/// A question is no use: one that is asked all the time, or asks us, was never closed.
 #[test]
-fn an_idle_stream_of_the_overflow_is_closed_and_not_asked() {
+fn a_stream_of_the_overflow_that_is_asked_and_asks_is_closed_all_the_same() {
     let mut core = core(overflow(1).health_check(Duration::from_millis(30), Duration::from_millis(30)));
     fill(&mut core, 1);
     open_all(&mut core, 1);
-    answer_all(&mut core, 2, 0);
+    fill(&mut core, 1);
+    (0..2).for_each(|connection| answer_all(&mut core, 2, connection));
     let mut now = 2;
     while core.poll_hang_up().is_none() {
         go_on(&mut core, &mut now);
         assert!(now < 300 * MS, "nobody closes it");
-        for asked in said(&mut core, 0) {
-            answer(&mut core, now, 0, &asked);
+        for connection in 0..2 {
+            core.handle_received(
+                now,
+                connection,
+                b"{\"jsonrpc\":\"2.0\",\"id\":\"q\",\"method\":\"ping\"}\n",
+            );
+            for said in said(&mut core, connection) {
+                if said["method"] == "ping" {
+                    answer(&mut core, now, connection, &said);
+                } else {
+                    assert_eq!(said["id"], "q");
+                }
+            }
         }
-        assert_eq!(said(&mut core, 1), [Value::Null; 0], "asked");
     }
-    assert_eq!((core.stats().overflow_closed, core.stats().retired), (1, 0));
+    let stats = core.stats();
+    assert_eq!((stats.overflow_closed, stats.retired, stats.unknown), (1, 0, 0));
+    assert!(stats.server_requests > 3);
+}
+
+/// Who turns less often than a server has time to answer lost it each time, with the answer lying there unread.
+#[test]
+fn what_came_while_nobody_looked_is_read_before_a_stream_is_lost() {
+    let mut core = core(checked());
+    let mut now = 1;
+    for round in 1..=5 {
+        while core.stats().health_checks < round {
+            go_on(&mut core, &mut now);
+        }
+        let asked = said(&mut core, 0).remove(0);
+        // Away for a minute. A turn begins with the clock and ends with what is there to be read.
+        now += 60_000 * MS;
+        core.handle_time(now);
+        assert_eq!(core.stats().retired, 0);
+        answer(&mut core, now, 0, &asked);
+    }
+    assert_eq!((core.stats().retired, core.stats().disconnects), (0, 0));
+}
+
+/// A server that ends idle connections in an orderly way was taken for one that fails, since what it answered last was no call. And one that hangs from the
+/// beginning is no idle one.
+#[test]
+fn an_answered_question_proves_the_server_and_silence_does_not() {
+    let mut core =
+        core(checked().attempts_max(3).backoff(Duration::from_millis(10), Duration::from_millis(100)));
+    let mut now = 1;
+    for round in 1..=20 {
+        while core.stats().health_checks < round {
+            go_on(&mut core, &mut now);
+        }
+        answer_all(&mut core, now, 0);
+        core.handle_lost(now, 0, "the server closed the connection");
+        core.handle_time(now);
+        assert_eq!(core.poll_dial(now), Some(0), "at once, in round {round}");
+        core.handle_opened(now, 0);
+    }
+    // The last of these was not proved, so two more that say nothing are enough.
+    let mut silent = 0;
+    while !core.view(0).closed {
+        go_on(&mut core, &mut now);
+        while core.poll_hang_up().is_some() {
+            core.handle_gone(0);
+            silent += 1;
+        }
+        while core.poll_dial(now).is_some() {
+            core.handle_opened(now, 0);
+        }
+    }
+    assert_eq!((silent, core.stats().retired), (2, 2));
+}
+
+/// A job's calls do not say a second time that they find no room: once the wait after a failure is over, somebody has to look.
+#[test]
+fn the_wait_after_a_failure_is_a_deadline() {
+    let mut core = core(overflow(1).backoff(Duration::from_millis(100), Duration::from_secs(1)));
+    fill(&mut core, 2);
+    assert_eq!(core.poll_dial(2), Some(1));
+    core.handle_lost(2, 1, "enough");
+    core.handle_time(3);
+    // (Without it the next would be that of a server that reads nothing, five seconds away.)
+    assert!(core.poll_deadline() < 1000 * MS, "{} ms", core.poll_deadline() / MS);
 }

@@ -50,7 +50,7 @@ impl<T> UnsafeCell<T> {
 
 /// A sequentially consistent fence between an atomic step (one that reads and writes) and what is read after it.
 ///
-/// On x86 the step is such a fence itself, since no load passes a locked instruction (Intel SDM, volume 3A, 9.2.3.9; AMD64, volume 2,
+/// On x86-64 the step is such a fence itself, since no load passes a locked instruction (Intel SDM, volume 3A, 9.2.3.9; AMD64, volume 2,
 /// 7.4.2), and a second one costs each call as much again. So there only the compiler is told. Elsewhere, and in models, it is a fence.
 #[inline(always)]
 pub(crate) fn fence_after_step() {

@@ -257,12 +257,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Connections beyond [`Self::connections`] (for stdio: processes) that are opened when calls find all windows full, and closed when they
-    /// have had no call for `idle`, after twice that at the latest. No more are opened at a time than take calls already: one, two, four, ...
+    /// Connections beyond [`Self::connections`] (for stdio: processes) that are opened when calls find no place, since all windows are full or
+    /// servers do not read, and closed when they have had no call for `idle`, after twice that at the latest. No more are opened at a time than take calls already: one, two, four, ...
     /// They take calls only while the lasting ones have no place. While the server wants to be left alone, or a lasting connection is on its
     /// way, none is opened; one that fails makes the next wait as [`Self::backoff`] says. With several shards they are shared out as the
     /// connections are. Single calls that wait, as many as [`Self::queue`] allows, count as finding no place, and so does a bulk job that has more
-    /// calls than places: it opens them all. Without meaning over HTTP, where a window is that many sockets, which are opened as calls need
+    /// calls than places: it opens them all. A caller of [`Inline`](crate::Inline) has them opened by submitting until it is full. Without meaning over HTTP, where a window is that many sockets, which are opened as calls need
     /// them. Default 0: a server is started, or connected to, as often as it was asked for.
     #[must_use]
     pub fn overflow(mut self, connections: usize, idle: Duration) -> Self {

@@ -245,12 +245,17 @@ impl Connection {
     /// Since when it has been seen to have no call, and none between; `NEVER` if it has one now.
     pub(crate) fn unused_at(&mut self, now: Instant) -> Instant {
         let end = self.outbox.end();
-        if self.window.in_flight() > 0 || !self.owes_nothing() {
+        if self.window.in_flight() > 0 {
             self.unused = (end, Instant::NEVER);
         } else if self.unused.1 == Instant::NEVER || self.unused.0 != end {
             self.unused = (end, now);
         }
         self.unused.1
+    }
+
+    /// What stands in its output from here on is no call.
+    pub(crate) fn has_said(&mut self, from: u64) {
+        self.unused.0 += self.outbox.end() - from;
     }
 
     /// The next moment at which this connection wants to be looked at.
@@ -279,8 +284,10 @@ impl Connection {
 
     /// Puts a notification of the caller into the output.
     pub(crate) fn notify(&mut self, method: &str, params: Option<&str>) {
-        self.notes.push_back(self.outbox.end());
+        let start = self.outbox.end();
+        self.notes.push_back(start);
         encode::notification(self.outbox.bytes(), method, params);
+        self.has_said(start);
     }
 
     /// The kernel took `bytes` of the output.

@@ -23,10 +23,12 @@ pub(crate) struct Health {
     pub(crate) asked_at: Instant,
     /// `NEVER` while nobody asks.
     pub(crate) look_at: Instant,
+    /// Its time is over, but for what may have come and was not read yet.
+    pub(crate) is_doomed: bool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { asked: Key::NONE, asked_at: Instant::NEVER, look_at: Instant::NEVER }
+        Self { asked: Key::NONE, asked_at: Instant::NEVER, look_at: Instant::NEVER, is_doomed: false }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! | store | ordering | pairs with | publishes |
 //! |---|---|---|---|
-//! | `asleep = true`, then a SeqCst fence, then the shard's look at the queue | SeqCst fence | the fence in `must_ring` | either the shard sees the push, or the caller sees the sleeper |
+//! | `asleep = true`, then a SeqCst fence, then the shard's look at the queue | SeqCst fence | the fence in `must_ring` (on x86-64 the step before it) | either the shard sees the push, or the caller sees the sleeper |
 //!
 //! Without both fences each side could read the old value of the other's variable (store buffering), and the push would
 //! wait until something else wakes the shard. Proof: `loom_no_push_is_slept_over`, below.

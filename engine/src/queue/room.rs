@@ -14,7 +14,7 @@
 //!
 //! | store | ordering | pairs with | publishes |
 //! |---|---|---|---|
-//! | `waiting += 1`, then the fence in `listen`, then the caller's second look for a slot | SeqCst fence | the fence in `tell_one`, after the slot was freed | either the caller finds the slot, or it is told |
+//! | `waiting += 1`, then the fence in `listen`, then the caller's second look for a slot | SeqCst fence | the fence in `tell_one`, after the slot was freed (on x86-64 the step that freed it) | either the caller finds the slot, or it is told |
 //! | the fence in `listen`, then a load of `told` | SeqCst fence | `told -= 1`, then the fence in `pass_on` or in the telling of the next | either the caller sees that nobody is about to look, and looks, or who has looked last sees that it waits |
 //!
 //! Each freed slot tells one *more*: with `notify(1)`, which counts those who have been told and have not looked yet, ten slots
@@ -30,7 +30,7 @@
 //!
 //! Who was told and finds nothing all the same, because of a `try_call` or because all were told at once, stands before all others from then on.
 //!
-//! Unit: slots. Cost: a load for each slot that is freed (and a fence, but on x86), a load for each call. Owner: one for each engine, shared by its shards and callers.
+//! Unit: slots. Cost: a load for each slot that is freed (and a fence, but on x86-64), a load for each call. Owner: one for each engine, shared by its shards and callers.
 //! Proof: `loom_*_room*`, `loom_two_slots_wake_two` and `loom_who_comes_later_is_not_left_behind` in `models`, `nobody_sleeps_beside_a_free_slot`, below, and `tests/integration/fairness.rs`.
 
 use std::{

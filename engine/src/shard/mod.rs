@@ -1,6 +1,6 @@
 //! A shard: one event loop that moves bytes between transports and the exchange, and asks the clock.
 //!
-//! A turn: what time has brought, dialling and hanging up, waiting calls to connections, writing, then one slice of
+//! A turn: what time has brought, dialling and hanging up, waiting calls to connections, writing, then a slice (for a task two) of
 //! reading from each connection that is readable; only if there was nothing to read does it wait. So both sides of
 //! the wire work at once, reading never waits for writing, and a busy connection cannot starve the others.
 //! The same turn is driven by the shard's own thread ([`runner`]) and by a caller's thread ([`crate::Inline`]).
@@ -480,7 +480,7 @@ impl Shard {
         }
     }
 
-    /// Reads one slice from each connection that is readable now; if they are many, until it has looked at so many and some had something to
+    /// Reads a slice or two from each connection that is readable now; if they are many, until it has looked at so many and some had something to
     /// say. `false`: of all of them, none had.
     fn read_some(&mut self, sink: &mut impl Sink) -> bool {
         let mut any = false;
@@ -493,10 +493,12 @@ impl Shard {
             }
             let Some(at) = self.readable.pop_front() else { break };
             let mut drained = Drained::Some;
+            let epoch = self.exchange.epoch(at);
             for _ in 0..self.reads_per_turn {
                 drained = self.read(at, sink);
                 any |= drained != Drained::Nothing;
-                if drained != Drained::Some {
+                // What else it says, when what it has said was its end, is void, and so is how it ends.
+                if drained != Drained::Some || self.exchange.epoch(at) != epoch {
                     break;
                 }
             }

@@ -55,7 +55,7 @@ impl Exchange {
         tag: impl Fn(usize) -> u64,
         mut body: impl FnMut(usize, &mut Vec<u8>),
     ) -> Result<usize, super::Full> {
-        let connection = self.pick().ok_or_else(|| self.no_room(now))?;
+        let connection = self.pick().ok_or_else(|| self.no_room(now, lengths.size_hint().0.max(1)))?;
         let mut fit = self.fit_on(connection);
         let calls = lengths.take_while(|bytes| fit.takes(*bytes)).count();
         if calls < 2 {

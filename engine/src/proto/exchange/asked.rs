@@ -195,6 +195,11 @@ impl Exchange {
         self.of_line(line).0
     }
 
+    /// Which transport of this line's connection it is.
+    pub(crate) fn epoch(&self, line: u32) -> u32 {
+        self.connection(self.connection_of(line)).epoch
+    }
+
     /// Does it wait for anything on this line?
     pub(crate) fn expects(&self, line: u32) -> bool {
         let (connection, lane) = self.of_line(line);

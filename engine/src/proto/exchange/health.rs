@@ -10,6 +10,8 @@
 //! Cost: none without a health check; with one a look at each connection when one is due. Owner: one exchange. Always: what a question's answer
 //! says is nobody's but this file's. Proof: `tests/faults/health.rs`. Follows: MCP 2025-11-25, ping; 2026-07-28, `server/discover`.
 
+use std::time::Duration;
+
 use super::Exchange;
 use crate::{
     base::{limits::OUTBOX_BYTES_MAX, time::Instant},
@@ -22,6 +24,9 @@ use crate::{
     slab::key::Key,
 };
 
+/// Until whatever has come is read.
+const A_TURN: Duration = Duration::from_millis(1);
+
 impl Exchange {
     /// Is this the answer to the question?
     pub(super) fn heed_health(&mut self, connection: u32, key: Key) -> bool {
@@ -29,6 +34,7 @@ impl Exchange {
         let is_answer = health.asked == key;
         if is_answer {
             health.asked = Key::NONE;
+            self.prove_alive(connection);
             self.begin_checks(connection);
         }
         is_answer
@@ -45,48 +51,52 @@ impl Exchange {
     /// Asks a silent connection, or loses it.
     pub(super) fn check_health(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
         let Some(HealthCheck { every, timeout }) = self.settings.health else { return };
-        let is_extra = self.is_extra(connection);
         let conn = &mut self.connections[connection as usize];
         if now < conn.health.look_at || conn.state() != State::Ready {
             return;
         }
-        let heard = conn.last_heard;
+        let (heard, asked_at) = (conn.last_heard, conn.health.asked_at);
         let is_asked = conn.health.asked != Key::NONE;
-        // Whom nobody reads cannot be asked, and owes answers enough.
+        let is_silent_since = is_asked && heard <= asked_at;
+        // Whoever reads nothing cannot be asked, and has calls enough to answer; and whoever has talked since it was asked is not asked twice.
         let is_full = conn.outbox.waiting().len() >= OUTBOX_BYTES_MAX;
-        let lost_at = if is_asked {
-            heard.max(conn.health.asked_at).after(timeout)
-        } else if is_full {
-            heard.after(every).after(timeout)
-        } else {
-            Instant::NEVER
-        };
-        if lost_at <= now {
-            self.stats.retired += 1;
-            self.unwanted.push_back(connection);
-            let reason = format!(
-                "a health check found the server silent: nothing was heard of it for {:?}, nor for {timeout:?} after it was asked",
-                now.since(heard)
-            );
-            self.handle_lost(now, connection, &reason, sink);
+        let lost_at =
+            if is_silent_since { asked_at.after(timeout) } else { heard.after(every).after(timeout) };
+        let ask_at = heard.after(every);
+        if lost_at <= now && (is_asked || is_full) {
+            self.lose_silent(now, connection, sink);
             return;
         }
-        let ask_at = heard.after(every);
-        // One that nobody uses is closed soon, and a question is a use.
-        let may_ask = !(is_extra && conn.window.in_flight() == 0);
-        let asks = may_ask && ask_at <= now && !is_asked && !is_full;
-        conn.health.look_at = if is_asked || is_full {
-            lost_at
-        } else if now < ask_at {
-            ask_at
-        } else if asks {
+        let asks = ask_at <= now && !is_asked && !is_full;
+        conn.health.is_doomed = false;
+        conn.health.look_at = if asks {
             now.after(timeout)
+        } else if is_asked || is_full {
+            lost_at
         } else {
-            now.after(every)
+            ask_at
         };
         if asks {
             self.ask(now, connection);
         }
+    }
+
+    /// Its time is over. But whoever drives this may have been away for longer than that: what has come meanwhile is read first, in the turn whose
+    /// beginning this is.
+    fn lose_silent(&mut self, now: Instant, connection: u32, sink: &mut impl Sink) {
+        let conn = &mut self.connections[connection as usize];
+        if !std::mem::replace(&mut conn.health.is_doomed, true) {
+            conn.health.look_at = now.after(A_TURN);
+            return;
+        }
+        let silence = now.since(conn.last_heard);
+        // It was silent, but not idle: that would be no fault.
+        conn.last_heard = now;
+        self.stats.retired += 1;
+        self.unwanted.push_back(connection);
+        let reason =
+            format!("a health check found the server silent: nothing was heard of it for {silence:?}");
+        self.handle_lost(now, connection, &reason, sink);
     }
 
     fn ask(&mut self, now: Instant, connection: u32) {
@@ -94,9 +104,11 @@ impl Exchange {
         let body = if self.is_modern(connection) { handshake::DISCOVER_BODY } else { handshake::PING_BODY };
         let conn = &mut self.connections[connection as usize];
         conn.outbox.borrow(&mut self.spares);
+        let start = conn.outbox.end();
         encode::request(conn.outbox.bytes(), key, &conn.tail, false, |out| {
             out.extend_from_slice(body.as_bytes());
         });
+        conn.has_said(start);
         (conn.health.asked, conn.health.asked_at) = (key, now);
         self.stats.health_checks += 1;
         self.mark_dirty(connection);

@@ -213,6 +213,7 @@ impl Exchange {
             let idle = self.settings.http.as_ref().map_or(Duration::MAX, |http| http.idle_timeout);
             let deadlines = self.connections.iter().map(|conn| conn.next_deadline(debt, silence, idle));
             let others = self.arrays.deadline().min(self.long_chunk_until).min(self.tries_again_at());
+            let others = others.min(self.opens_extra_at(now));
             let next = deadlines.min().unwrap_or(Instant::NEVER).min(others);
             // With ten thousand connections somebody's deadline is always near, and this looks at all of them.
             let spacing = CARE_NS_PER_LINE * self.lines() as u64;
@@ -285,7 +286,7 @@ impl Exchange {
 
     pub(super) fn next_control_key(&mut self) -> Key {
         let key = self.control;
-        // 33 bits of openings on one shard will outlast the machine; staying on the last one is then still correct
+        // 33 bits of openings on one shard will outlast the machine, and questions to ten thousand silent connections a second some days; staying on the last one is then still correct
         // for every connection but the very one it is in use on.
         self.control = self.layout.next(key).unwrap_or(key);
         key
@@ -543,7 +544,9 @@ impl Exchange {
             self.shut_all(connection);
             self.http(connection).forget_session();
         }
-        if !self.is_http(connection) && self.memory.arrays().calls_max().is_some_and(|calls| calls > 1) {
+        // (One of the overflow that could not be opened says nothing of the others.)
+        let may_be_another = !self.is_http(connection) && (was_ready || !self.is_extra(connection));
+        if may_be_another && self.memory.arrays().calls_max().is_some_and(|calls| calls > 1) {
             // The next program on this stream may be another one, and on a stream an array can be dropped without a word.
             self.memory.settle_arrays(ArrayVerdict::UNKNOWN);
         }

@@ -433,7 +433,9 @@ impl Exchange {
             return;
         }
         conn.outbox.borrow(&mut self.spares);
+        let start = conn.outbox.end();
         encode::reply(conn.outbox.bytes(), id, member, value);
+        conn.has_said(start);
         self.mark_dirty(connection);
     }
 

@@ -12,11 +12,16 @@
 //! connection of the overflow is no failed one: nobody waits for it and nothing is counted against the server. Proof: the tests of `picking`;
 //! `tests/simulation`; `tests/integration/overflow.rs`.
 
+use std::time::Duration;
+
 use super::Exchange;
 use crate::{
     base::time::Instant,
     proto::lifecycle::{Event, State},
 };
+
+/// Until one that owes something still is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Exchange {
     /// Is it a connection of the overflow?
@@ -53,17 +58,18 @@ impl Exchange {
             return;
         }
         let lasting = self.settings.lasting() as usize;
-        let (mut opening, mut closed) = (0, 0);
+        let (mut opening, mut closed, mut closing) = (0, 0, 0);
         for (n, conn) in self.connections.iter().enumerate() {
             match conn.state() {
                 State::Ready if conn.pacing.is_held() => return,
                 State::Starting | State::Probing | State::Initializing if n < lasting => return,
                 State::Starting | State::Probing | State::Initializing => opening += 1,
                 State::Closed if n >= lasting => closed += 1,
+                State::Closing if n >= lasting => closing += 1,
                 _ => {}
             }
         }
-        self.may_spill = closed > 0;
+        self.may_spill = closed + closing > 0;
         let windows = calls.div_ceil(self.settings.window.get() as usize);
         let wanted = windows.min(self.ready).saturating_sub(opening).min(closed);
         if wanted == 0 {
@@ -84,10 +90,15 @@ impl Exchange {
         self.next_care = self.next_care.min(conn.look_again_at);
     }
 
+    /// Before when none is opened, if one may be wanted then: a bulk job's calls do not say again that they find no room.
+    pub(super) fn opens_extra_at(&self, now: Instant) -> Instant {
+        if self.may_spill && now < self.extra_at && !self.closing { self.extra_at } else { Instant::NEVER }
+    }
+
     /// A connection of the overflow has failed; another is opened after its backoff at the earliest, if calls want it then.
     pub(super) fn shut_extra(&mut self, connection: u32) {
         let conn = &mut self.connections[connection as usize];
-        self.extra_at = conn.retry_at;
+        self.extra_at = self.extra_at.max(conn.retry_at);
         conn.step(Event::GaveUp);
         self.may_spill = true;
         if self.waits_for_era {
@@ -103,10 +114,13 @@ impl Exchange {
         if connection < self.settings.lasting() || conn.state() != State::Ready {
             return;
         }
+        if now < conn.look_again_at {
+            return;
+        }
         let unused_at = conn.unused_at(now);
         let close_at = unused_at.min(now).after(idle);
-        if unused_at == Instant::NEVER || now < close_at {
-            conn.look_again_at = close_at;
+        if unused_at == Instant::NEVER || now < close_at || !conn.owes_nothing() {
+            conn.look_again_at = close_at.max(now.after(LOOK_AGAIN));
             return;
         }
         let lasting = &self.connections[..self.settings.lasting() as usize];

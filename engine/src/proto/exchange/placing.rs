@@ -33,12 +33,12 @@ fn draw_fresh(magazine: &mut Magazine, calls: &mut Correlation) -> Option<Key> {
 }
 
 impl Exchange {
-    /// Nobody takes a call. If that is so for good, since an output that is full stands still, somebody has to look: such calls have no deadline
+    /// Nobody takes any of so many calls. If that is so for good, since an output that is full stands still, somebody has to look: such calls have no deadline
     /// yet, and no event may ever come.
     #[cold]
-    pub(super) fn no_room(&mut self, now: Instant) -> Full {
+    pub(super) fn no_room(&mut self, now: Instant, calls: usize) -> Full {
         self.next_care = self.next_care.min(now.after(self.settings.silence));
-        self.spill(now, 1);
+        self.spill(now, calls);
         Full
     }
 
@@ -52,7 +52,7 @@ impl Exchange {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Key, Full> {
         self.last_now = now;
-        let connection = self.pick().ok_or_else(|| self.no_room(now))?;
+        let connection = self.pick().ok_or_else(|| self.no_room(now, 1))?;
         let key = draw(&mut self.magazine, &mut self.correlation).ok_or(Full)?;
         self.stats.submitted += 1;
         let owner = Owner { tag, kind: OwnerKind::Drawn };
@@ -79,7 +79,7 @@ impl Exchange {
             return self.submit(now, tag(0), patience, write).map(|_| 1);
         }
         self.last_now = now;
-        let connection = self.pick().ok_or_else(|| self.no_room(now))?;
+        let connection = self.pick().ok_or_else(|| self.no_room(now, calls))?;
         let owner = Owner { tag: 0, kind: OwnerKind::Drawn };
         let (mut row, deadline) = Row::waiting(now, Key::NONE, owner, patience);
         row.connection = connection;
@@ -160,7 +160,7 @@ impl Exchange {
                 continue;
             }
             let Some(connection) = self.pick() else {
-                self.spill(now, self.parked.len() + self.waiting.len());
+                self.spill(now, (self.parked.len() + self.waiting.len()).min(self.correlation.live()));
                 return assigned;
             };
             let Some(parked) = self.parked.pop_front() else { break };
@@ -174,7 +174,7 @@ impl Exchange {
                 continue;
             };
             let Some(connection) = self.pick() else {
-                self.spill(now, self.waiting.len());
+                self.spill(now, self.waiting.len().min(self.correlation.live()));
                 break;
             };
             if self.settings.arrays.want(false) {

@@ -5,7 +5,7 @@
 //!   poll ──┴─► one turn ──► rests: the bell, the poll, the timer ────┴─► poll
 //! ```
 //!
-//! One poll is one turn, and a turn is bounded (`SUBMISSIONS_PER_TURN_MAX` calls, for each connection one slice written and one
+//! One poll is one turn, and a turn is bounded (`SUBMISSIONS_PER_TURN_MAX` calls, for each connection one slice written and two
 //! read, or of many some read), so that it starves nobody. The wakes of a turn are pushes to the runtime's own queue, and so is the bell:
 //! between tasks of one runtime there is no system call but those that move bytes. The shard's poll is itself watched by the runtime's
 //! reactor, so sockets, pipes and children stay where they are in every other way of driving a shard.
