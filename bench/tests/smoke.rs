@@ -85,7 +85,10 @@ fn a_call_inline_takes_nothing_from_the_allocator() {
 #[test]
 fn who_cannot_run_is_named_and_fails_the_whole() {
     let folder = Folder::new("failure");
-    let lonely = folder.0.join("perf");
+    // Two levels down: it looks in the folder above its own as well, and that may be anybody's.
+    let alone = folder.0.join("alone");
+    std::fs::create_dir(&alone).expect("a folder");
+    let lonely = alone.join("perf");
     // Without a target beside it nobody can run.
     std::fs::copy(env!("CARGO_BIN_EXE_perf"), &lonely).expect("a copy");
     let output = Command::new(&lonely)
