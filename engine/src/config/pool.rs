@@ -5,20 +5,12 @@ use std::time::Duration;
 use crate::{base::limits::CONNECTIONS_MAX, error::Error, proto::health::HealthCheck};
 
 /// Settings of the connections of streams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PoolValues {
     pub(crate) overflow: usize,
+    /// Of no meaning without an overflow.
     pub(crate) overflow_idle: Duration,
     pub(crate) health: Option<HealthCheck>,
-}
-
-/// An idle time that is set aside where there is no overflow.
-const IDLE: Duration = Duration::from_secs(60);
-
-impl Default for PoolValues {
-    fn default() -> Self {
-        Self { overflow: 0, overflow_idle: IDLE, health: None }
-    }
 }
 
 impl PoolValues {
@@ -30,7 +22,10 @@ impl PoolValues {
                 self.overflow
             )));
         }
-        let mut times = vec![("overflow's idle time", self.overflow_idle)];
+        let mut times = Vec::new();
+        if self.overflow > 0 {
+            times.push(("overflow's idle time", self.overflow_idle));
+        }
         if let Some(HealthCheck { every, timeout }) = self.health {
             times.extend([("health_check's every", every), ("health_check's timeout", timeout)]);
         }

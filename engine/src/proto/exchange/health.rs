@@ -8,7 +8,7 @@
 //! kept for long.
 //!
 //! Cost: none without a health check; with one a look at each connection when one is due. Owner: one exchange. Always: what a question's answer
-//! says is nobody's but this file's. Proof: `tests/faults/health.rs`. Follows: MCP 2025-11-25, ping; 2026-07-28, `server/discover`.
+//! says is nobody's but this file's. Proof: `tests/simulation/pools.rs`, `tests/faults/health.rs`. Follows: MCP 2025-11-25, ping; 2026-07-28, `server/discover`.
 
 use std::time::Duration;
 

@@ -286,8 +286,8 @@ impl Exchange {
 
     pub(super) fn next_control_key(&mut self) -> Key {
         let key = self.control;
-        // 33 bits of openings on one shard will outlast the machine, and questions to ten thousand silent connections a second some days; staying on the last one is then still correct
-        // for every connection but the very one it is in use on.
+        // 33 bits of openings on one shard will outlast the machine, of questions to ten thousand silent connections a second some days.
+        // Staying on the last one is then still correct for every connection but the very one it is in use on.
         self.control = self.layout.next(key).unwrap_or(key);
         key
     }

@@ -10,7 +10,7 @@
 //!
 //! Cost: where there is no overflow, or all of it is open, a look at a flag for each call or run that finds no room. Owner: one exchange. Always: a closed
 //! connection of the overflow is no failed one: nobody waits for it and nothing is counted against the server. Proof: the tests of `picking`;
-//! `tests/simulation`; `tests/integration/overflow.rs`.
+//! `tests/simulation`, of which `pools.rs`; `tests/integration/overflow.rs`.
 
 use std::time::Duration;
 
@@ -50,11 +50,7 @@ impl Exchange {
 
     #[cold]
     fn open_extra(&mut self, now: Instant, calls: usize) {
-        if self.closing || self.held || self.ready == 0 {
-            return;
-        }
-        if now < self.extra_at {
-            self.next_care = self.next_care.min(self.extra_at);
+        if self.closing || self.held || self.ready == 0 || now < self.extra_at {
             return;
         }
         let lasting = self.settings.lasting() as usize;
@@ -109,12 +105,9 @@ impl Exchange {
 
     /// Closes a connection of the overflow that has had no call for long enough.
     pub(super) fn close_unused(&mut self, now: Instant, connection: u32) {
-        let idle = self.settings.overflow.idle;
+        let (idle, is_extra) = (self.settings.overflow.idle, self.is_extra(connection));
         let conn = &mut self.connections[connection as usize];
-        if connection < self.settings.lasting() || conn.state() != State::Ready {
-            return;
-        }
-        if now < conn.look_again_at {
+        if !is_extra || conn.state() != State::Ready || now < conn.look_again_at {
             return;
         }
         let unused_at = conn.unused_at(now);
