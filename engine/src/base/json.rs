@@ -15,7 +15,7 @@ use memchr::{memchr, memchr_iter, memchr2, memmem::Finder};
 use serde::{Deserialize, de::Error as _};
 
 /// The names that serde_json gives a meaning of its own begin so.
-const RESERVED: &str = "$serde_json::private::";
+pub(crate) const RESERVED: &str = "$serde_json::private::";
 
 /// Its first byte, escaped, at the beginning of a string.
 static ESCAPED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""\u0024"#));

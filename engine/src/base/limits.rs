@@ -211,10 +211,6 @@ pub(crate) const DECODE_QUEUE_MAX: usize = 64;
 /// Bytes of these answers: at a GB/s what waits is read in 32 ms. One that is longer by itself is taken when nothing else waits.
 pub(crate) const DECODE_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Objects and lists of structured content and metadata up to this length are found first and read then, in an answer of the most common kind
-/// (ADR 0024). Longer ones cost more to find than what that saves.
-pub(crate) const DECODE_PASSED_ON_BYTES_MAX: usize = 256;
-
 /// Answers up to this length are read by simd-json, longer ones by serde_json, which needs neither a copy nor a tape: at 1 MiB
 /// simd-json is up to 2.6 times as fast and at worst 0.69 times, at 10 MiB between 1.5 and 0.49 times, at 100 MiB never
 /// faster by more than noise (ADR 0021).

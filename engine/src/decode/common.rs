@@ -3,8 +3,8 @@
 //! A short answer costs a general reader more for what it prepares than for what stands there, and a long text without escapes more than
 //! looking for its end and copying it. This one knows the members of a response, of a result and of three kinds of block, in any order and
 //! with blanks between them, and nothing else: any other member, an escape in a key or in what is no text (`decode/escapes.rs`), a member that comes
-//! twice, another type, and it gives up; then the general readers (`decode/answer.rs`) decide. Short structured content and metadata it hands to serde_json as
-//! they stand. The first walk over the answer sees whether it can be read and allocates nothing, the second makes the value.
+//! twice, another type, and it gives up; then the general readers (`decode/answer.rs`) decide. Structured content and metadata are made where they
+//! stand (`decode/structured.rs`). The first walk over the answer sees whether it can be read and allocates nothing but these, the second makes the value.
 //!
 //! Unit: bytes. Cost: two walks that skip from quote to quote, a look at the strings for control characters, the check of UTF-8, and the
 //! allocations of the value. Owner: nobody, this is a function. Always: what it reads, serde_json reads alike; what it does not read is
@@ -16,18 +16,15 @@ use std::{ops::Range, sync::LazyLock};
 use memchr::{memchr_iter, memchr2, memmem::Finder};
 use serde_json::Value;
 
-use super::escapes;
+use super::{escapes, structured};
 use crate::{
-    base::{
-        json,
-        limits::{DECODE_PASSED_ON_BYTES_MAX, DECODE_SIMD_BYTES_MAX},
-    },
+    base::limits::DECODE_SIMD_BYTES_MAX,
     model::tool::{Content, Members, ToolResult},
 };
 
 /// Reads a response with such a result; `None` if it is not one.
 pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
-    let mut reader = Reader { bytes, at: 0, has_escapes: false };
+    let mut reader = Reader { bytes, at: 0, text: None, has_escapes: false };
     let (mut version, mut id, mut result) = (None, None, None);
     let mut parts = Parts::default();
     reader.object([b"\"jsonrpc\":", b"\"id\":", b"\"result\":"], |reader, key| match key {
@@ -39,7 +36,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<ToolResult> {
     if !reader.is_over() {
         return None;
     }
-    reader.value(&parts, simdutf8::basic::from_utf8(bytes).ok()?)
+    reader.value(parts)
 }
 
 /// A result where it stands.
@@ -48,8 +45,8 @@ struct Parts {
     content: Blocks,
     is_error: bool,
     is_complete: bool,
-    structured: Option<Range<usize>>,
-    meta: Option<Range<usize>>,
+    structured: Option<Value>,
+    meta: Option<Value>,
 }
 
 /// The blocks of the content.
@@ -106,9 +103,6 @@ impl Block {
         Some(())
     }
 }
-
-/// Values inside one another in what is handed on; below what serde_json allows, since it does not see what is around it.
-const DEPTH_MAX: usize = 64;
 
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
@@ -170,6 +164,8 @@ fn has_controls(bytes: &[u8]) -> bool {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// All of it, once it was found to be text.
+    text: Option<&'a str>,
     /// A text with escapes was met, and to go on was found worth while.
     has_escapes: bool,
 }
@@ -177,11 +173,22 @@ struct Reader<'a> {
 /// Inside a text its quotes have backslashes before them.
 static STRUCTURED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""structuredContent""#));
 
-/// Is structured content behind here that is too long to be handed on? Servers write it as a text as well, before. To have walked over such a text in vain takes
+/// Is structured content behind here that another reads faster? Servers write a text there as well, once more. To have walked over such a text in vain takes
 /// a third of what the general reader takes for both.
-fn has_structured_content(rest: &[u8]) -> bool {
-    STRUCTURED.find(rest).is_some_and(|at| rest.len() - at > DECODE_PASSED_ON_BYTES_MAX)
+fn has_escaped_structured_content(rest: &[u8]) -> bool {
+    STRUCTURED.find(rest).is_some_and(|at| is_for_simd(&rest[at..]))
 }
+
+/// Many escapes in structured content, or in what comes behind it and the content, are read by simd-json in two thirds of the time.
+fn is_for_simd(rest: &[u8]) -> bool {
+    rest.len() > FEW_ESCAPED_BYTES && memchr_iter(b'\\', rest).count() >= rest.len() / BYTES_PER_ESCAPE_MIN
+}
+
+/// So little is read faster than it is prepared for.
+const FEW_ESCAPED_BYTES: usize = 256;
+
+/// With one in so many bytes both are as fast.
+const BYTES_PER_ESCAPE_MIN: usize = 64;
 
 impl<'a> Reader<'a> {
     /// The next byte that is no blank, taken.
@@ -280,10 +287,7 @@ impl<'a> Reader<'a> {
         let mut end = self.end_or_escape()?;
         let has_escapes = self.bytes[end] == b'\\';
         if has_escapes {
-            if !self.has_escapes
-                && self.bytes.len() <= DECODE_SIMD_BYTES_MAX
-                && has_structured_content(&self.bytes[end..])
-            {
+            if !self.has_escapes && self.is_short() && has_escaped_structured_content(&self.bytes[end..]) {
                 return None;
             }
             self.has_escapes = true;
@@ -351,8 +355,10 @@ impl<'a> Reader<'a> {
             0 => once(&mut content, reader.content(&mut parts.content)?),
             1 => once(&mut is_error, reader.truth()?),
             2 => once(&mut kind, reader.word(b"\"complete\"")?.then_some(())?),
-            3 => once(&mut parts.structured, reader.passed_on()?),
-            _ => once(&mut parts.meta, reader.passed_on()?),
+            // (Behind one that comes before the content stand that content's escapes.)
+            3 if content.is_some() && reader.is_short() && is_for_simd(&reader.bytes[reader.at..]) => None,
+            3 => once(&mut parts.structured, reader.any()?),
+            _ => once(&mut parts.meta, reader.any()?),
         })?;
         (parts.is_error, parts.is_complete) = (is_error.unwrap_or_default(), kind.is_some());
         Some(())
@@ -415,50 +421,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a value stands, if it is a short object or list, or neither of them. Whoever reads it says whether it is one.
-    fn passed_on(&mut self) -> Option<Range<usize>> {
-        let first = self.next()?;
-        let begin = self.at - 1;
-        if !matches!(first, b'{' | b'[' | b'"') {
-            let rest = &self.bytes[self.at..];
-            self.at +=
-                rest.iter().position(|byte| matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))?;
-            return Some(begin..self.at);
-        }
-        let mut depth = 0;
-        // No string in it is looked at beyond that either.
-        let end = self.bytes.len().min(begin + DECODE_PASSED_ON_BYTES_MAX);
-        let mut reader = Reader { bytes: &self.bytes[..end], at: begin, has_escapes: true };
-        loop {
-            match *reader.bytes.get(reader.at)? {
-                b'"' => {
-                    reader.text()?;
-                    reader.at -= 1;
-                }
-                b'{' | b'[' if depth < DEPTH_MAX => depth += 1,
-                b'{' | b'[' => return None,
-                b'}' | b']' => depth -= 1,
-                _ => {}
-            }
-            reader.at += 1;
-            if depth == 0 {
-                self.at = reader.at;
-                return Some(begin..self.at);
-            }
-        }
+    /// A value of any kind, made at once: where it ends, only its reader says.
+    fn any(&mut self) -> Option<Value> {
+        self.next()?;
+        self.at -= 1;
+        let (value, length) = structured::first(self.rest_as_text()?)?;
+        self.at += length;
+        Some(value)
     }
 
-    /// The value of what the first walk has found; `text` is the whole answer.
-    fn value(mut self, parts: &Parts, text: &str) -> Option<ToolResult> {
-        let passed_on = |range: &Range<usize>| json::from_slice::<Value>(text[range.clone()].as_bytes()).ok();
-        let structured_content = match &parts.structured {
-            Some(range) => Some(passed_on(range)?),
-            None => None,
+    /// Would simd-json read it, if this one does not?
+    fn is_short(&self) -> bool {
+        self.bytes.len() <= DECODE_SIMD_BYTES_MAX
+    }
+
+    /// What comes from here on, if the answer is text.
+    fn rest_as_text(&mut self) -> Option<&'a str> {
+        let text = match self.text {
+            Some(text) => text,
+            None => *self.text.insert(simdutf8::basic::from_utf8(self.bytes).ok()?),
         };
-        let meta = match &parts.meta {
-            Some(range) => Some(passed_on(range)?),
-            None => None,
-        };
+        text.get(self.at..)
+    }
+
+    /// The value of what the first walk has found.
+    fn value(mut self, parts: Parts) -> Option<ToolResult> {
+        self.at = 0;
+        let text = self.rest_as_text()?;
         let blocks = &parts.content;
         let mut content = Vec::with_capacity(blocks.count);
         if let Some(few) = blocks.few.get(..blocks.count) {
@@ -475,10 +464,10 @@ impl<'a> Reader<'a> {
         }
         Some(ToolResult {
             content,
-            structured_content,
+            structured_content: parts.structured,
             is_error: parts.is_error,
             // A `null` is as good as none.
-            meta: meta.filter(|meta| !meta.is_null()),
+            meta: parts.meta.filter(|meta| !meta.is_null()),
             result_type: parts.is_complete.then_some("complete".into()),
         })
     }
@@ -492,7 +481,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::answer;
+    use crate::decode::{answer, structured::DEPTH_MAX};
 
     /// As servers in use write them.
     const COMMON: [&str; 13] = [
@@ -545,18 +534,26 @@ mod tests {
             assert_eq!(alike(answer.as_bytes()), None, "it does not end");
             assert_eq!(alike(&answer.as_bytes()[..PIECE_BYTES]), None);
         }
-        let long = |text: &str| format!(r#"{{"result":{{"content":[],"structuredContent":["{text}"]}}}}"#);
-        assert!(alike(long(&"x".repeat(DECODE_PASSED_ON_BYTES_MAX / 2)).as_bytes()).is_some());
-        assert_eq!(alike(long(&"\\n".repeat(DECODE_PASSED_ON_BYTES_MAX)).as_bytes()), None);
         let twice = |text: &str| {
             format!(
-                r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"structuredContent":["{text}"]}}}}"#
+                r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}],"structuredContent":["{text}"],"_meta":{{"a":"{text}"}}}}}}"#
             )
         };
-        assert!(alike(twice(r#"\"structuredContent\""#).as_bytes()).is_some());
-        assert_eq!(alike(twice(&r"\n".repeat(DECODE_PASSED_ON_BYTES_MAX)).as_bytes()), None);
-        let list = long(&"x\",\"".repeat(DECODE_PASSED_ON_BYTES_MAX / 4));
-        assert_eq!(alike(list.as_bytes()), None, "that long, it is read in one go with what is around it");
+        for text in [r#"\"structuredContent\""#, &r"\n".repeat(1_000_000), &"x".repeat(2_000_000), "世界"] {
+            assert!(alike(twice(text).as_bytes()).is_some());
+        }
+        let line = |bytes| format!("{}\\n", "x".repeat(bytes));
+        assert_eq!(
+            alike(twice(&line(15).repeat(1_000)).as_bytes()),
+            None,
+            "simd-json reads such content faster"
+        );
+        assert!(alike(twice(&line(100).repeat(1_000)).as_bytes()).is_some());
+        for first in [r#""_meta":{"a":1}"#, r#""structuredContent":{"a":1}"#] {
+            let text = line(15).repeat(1_000);
+            let answer = format!(r#"{{"result":{{{first},"content":[{{"type":"text","text":"{text}"}}]}}}}"#);
+            assert!(alike(answer.as_bytes()).is_some(), "whose escapes they are matters");
+        }
         let text = COMMON[0].replace("hello", &"grüße, 世界 ".repeat(100_000));
         assert_eq!(alike(text.as_bytes()).map(|read| read.text().len()), Some(1_600_000));
         let words = "words ".repeat(60);

@@ -7,3 +7,4 @@ mod escapes;
 pub(crate) mod naive;
 pub(crate) mod pool;
 mod simd;
+mod structured;
