@@ -31,11 +31,14 @@ impl Chunk {
     }
 
     /// An empty one that is kept to have copies put together in it: the same memory, or as much where somebody still reads there; less
-    /// where there is too much of it.
-    pub(crate) fn renew(kept: &mut Arc<Self>) {
+    /// where there is too much of it, and with room for so many bytes at least.
+    pub(crate) fn renew(kept: &mut Arc<Self>, room: usize) {
         match Arc::get_mut(kept) {
-            Some(Self(own)) if own.capacity() <= CHUNK_BYTES => own.clear(),
-            _ => *kept = Self::like(kept),
+            Some(Self(own)) if own.capacity() <= CHUNK_BYTES => {
+                own.clear();
+                own.reserve(room);
+            }
+            _ => *kept = Arc::new(Self(Vec::with_capacity(kept.0.len().clamp(room, CHUNK_BYTES)))),
         }
     }
 

@@ -81,7 +81,8 @@ impl Echo {
             for job in &jobs {
                 while let Some(claim) = job.claims.pop() {
                     did = true;
-                    let mut batch = job.spare_batches.pop().unwrap_or_default();
+                    let spare = || job.spare_batches.pop().unwrap_or_default();
+                    let mut batch = job.take_back().unwrap_or_else(spare);
                     for &(index, _) in &claim.calls {
                         seen.bulk += 1;
                         batch.fail(index, Failure { why: ECHOED, fate: Fate::Answered });

@@ -66,7 +66,8 @@ impl Full {
             self.take_calls();
             self.desk.feed(self.now, &mut self.exchange);
             let did = self.turn();
-            self.desk.hand_out(false, false);
+            // As a shard does: more may come, and the consumer need not be woken yet.
+            self.desk.hand_out(did, false);
             if closing {
                 break;
             }

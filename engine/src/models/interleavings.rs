@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering as Std},
     },
     task::{Context, Wake, Waker},
+    time::Duration,
 };
 
 use super::{
@@ -307,6 +308,21 @@ fn loom_a_claim_is_slept_over_by_nobody() {
     explore("a bulk job", || {
         let seen = with_shard(1, |engine| {
             let bulk = Bulk::new(Arc::clone(engine), tools(2), BulkOptions::default()).buffer(1);
+            assert_eq!(exhaust(bulk, 2), (2, 0));
+        });
+        assert_eq!(seen.bulk, 2);
+    });
+}
+
+/// Two claims, as calls of two patiences are: the second's outcome goes into the first's batch if the consumer has not come for that, and is not slept
+/// over by a consumer who has just looked for it in vain.
+#[test]
+fn loom_a_batch_that_is_gone_on_with_is_slept_over_by_nobody() {
+    explore("a bulk job of two claims", || {
+        let seen = with_shard(1, |engine| {
+            let patient = |(call, seconds): (ToolCall, u64)| call.timeout(Duration::from_secs(seconds));
+            let calls = tools(2).zip(1..).map(patient);
+            let bulk = Bulk::new(Arc::clone(engine), calls, BulkOptions::default()).buffer(2);
             assert_eq!(exhaust(bulk, 2), (2, 0));
         });
         assert_eq!(seen.bulk, 2);

@@ -1,4 +1,4 @@
-//! A line: first in, first out, between two threads, behind a lock.
+//! A line: first in, first out, between two threads, behind a lock. Who pushed the last entry may take it back.
 //!
 //! The claims and batches of a bulk job pass in such lines, one for up to 128 calls or for a whole turn; and it keeps its memory,
 //! so that a job in its stride allocates nothing. (A lock-free queue of segments stood here before: it allocates one for every 31
@@ -28,6 +28,11 @@ impl<T> Line<T> {
 
     pub(crate) fn pop(&self) -> Option<T> {
         self.0.lock().pop_front()
+    }
+
+    /// The entry that was pushed last, if nobody has popped it and this holds of it.
+    pub(crate) fn take_back_if(&self, holds: impl FnOnce(&mut T) -> bool) -> Option<T> {
+        self.0.lock().pop_back_if(holds)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -93,9 +93,14 @@ impl Job {
         self.claim.is_some() || !self.shared.claims.is_empty()
     }
 
+    /// May outcomes come of it that are not here yet?
+    fn has_more(&self) -> bool {
+        self.in_flight > 0 || !self.shared.is_whole() || self.has_claims()
+    }
+
     /// Will nothing come of it any more?
     fn is_over(&self) -> bool {
-        self.in_flight == 0 && self.batch.is_empty() && self.shared.is_whole() && !self.has_claims()
+        self.batch.is_empty() && !self.has_more()
     }
 }
 
@@ -405,7 +410,9 @@ impl Desk {
             let Some(job) = &mut jobs[*place as usize] else { return false };
             if !job.batch.is_empty() {
                 job.unwoken += job.batch.len() as u64;
-                let spare = job.shared.spare_batches.pop().unwrap_or_else(|| Batch::like(&job.batch));
+                let spare = job.shared.spare_batches.pop();
+                let fresh = || if job.has_more() { Batch::like(&job.batch) } else { Batch::default() };
+                let spare = spare.unwrap_or_else(fresh);
                 job.shared.push(std::mem::replace(&mut job.batch, spare));
             }
             job.held += 1;
@@ -530,6 +537,16 @@ impl Sink for Desk {
                 let (place, index) = (call.owner.tag >> INDEX_BITS, call.owner.tag & ((1 << INDEX_BITS) - 1));
                 if let Some(job) = self.jobs.get_mut(place as usize).and_then(Option::as_mut) {
                     job.in_flight -= 1;
+                    if job.batch.is_empty()
+                        && let Some(small) = job.shared.take_back()
+                    {
+                        job.unwoken = job.unwoken.saturating_sub(small.len() as u64);
+                        if !job.is_told {
+                            // Its consumer was woken for these and may be looking for them just now: it is woken again at the end of this turn.
+                            job.held = HELD_TURNS_MAX - 1;
+                        }
+                        job.shared.spare_batches.push(std::mem::replace(&mut job.batch, small));
+                    }
                     job.batch.push(index, &call, self.copies_short);
                     if !std::mem::replace(&mut job.is_told, true) {
                         self.told.push(place as u32);

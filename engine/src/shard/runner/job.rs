@@ -1,10 +1,12 @@
 //! A bulk job, seen from both sides: the consumer hands in *claims* of encoded calls and gets *batches* of outcomes back,
-//! one for each turn of the shard. Both are recycled, so the steady state allocates nothing.
+//! one for each turn of the shard, or for some turns if it has not come for a small one. Both are recycled, so the steady state allocates nothing.
 //!
 //! | who | pushes | pops |
 //! |---|---|---|
 //! | consumer | `claims`, `spare_batches` | `batches`, `spare_claims` |
-//! | shard | `batches`, `spare_claims` | `claims`, `spare_batches` |
+//! | shard | `batches`, `spare_claims`, `spare_batches` | `claims`, `spare_batches`, the last of `batches` |
+//!
+//! Whoever takes a batch back has the consumer, who may be looking for it just then, woken when it is pushed again.
 //!
 //! Whoever refuses a claim, which may be either of them, takes a spare batch for that as well: each batch that is pushed was popped, or is one
 //! more than there ever were at a time.
@@ -70,17 +72,31 @@ impl Claim {
     }
 }
 
-/// Outcomes of one turn.
+/// Outcomes of one turn, or of some.
 ///
-/// Answers stay in the chunks they were read into. Over HTTP each has a chunk to itself, and with many connections few have one, which would be kept and
-/// not read into again until the consumer has looked; so the short ones are copied there, into memory that goes round with the batch.
+/// Answers stay in the chunks they were read into, but for the first few short ones: where a turn brings no more than those, as with a small window, each
+/// would keep a whole chunk, which is not read into again until the consumer has looked, and a consumer that is some turns behind would have chunks
+/// made for it. These are copied into memory that goes round with the batch. Over HTTP, where each answer has a chunk to itself, and with many
+/// connections, where few have one, all short ones are.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     chunks: Vec<Arc<Chunk>>,
     copies: Arc<Chunk>,
     has_copies: bool,
+    /// Bytes of the copies that were there before this turn.
+    copied_before: usize,
     items: Vec<Item>,
 }
+
+/// Bytes of the first short answers of a turn, which are copied whatever the transport: some fifteen of the usual length, a small part of what a
+/// wide window brings.
+const FEW_COPIED_BYTES_MAX: usize = 2 * 1024;
+
+/// Room for copies to begin with: a batch that goes round has soon what it needs, and one that comes once needs little.
+const COPIES_BYTES_MIN: usize = 512;
+
+/// A batch of fewer outcomes is gone on with, if nobody has come for it.
+const SMALL_BATCH_MAX: usize = 64;
 
 /// In the place of a chunk: the answer is one of the copies.
 const COPIES: u32 = u32::MAX;
@@ -107,6 +123,7 @@ impl Batch {
             chunks: Vec::with_capacity(other.chunks.len()),
             copies: Chunk::like(&other.copies),
             has_copies: false,
+            copied_before: 0,
             items: Vec::with_capacity(other.items.len()),
         }
     }
@@ -128,9 +145,12 @@ impl Batch {
     pub(crate) fn push(&mut self, index: u64, call: &Ended<'_>, copies_short: bool) {
         let mut answer = |frame: &FrameRef<'_>, error| {
             let len = frame.len as u32;
-            if copies_short && frame.len <= ANSWER_COPY_BYTES_MAX {
+            let copied = if self.has_copies { self.copies.bytes().len() } else { 0 };
+            if frame.len <= ANSWER_COPY_BYTES_MAX
+                && (copies_short || copied + frame.len <= self.copied_before + FEW_COPIED_BYTES_MAX)
+            {
                 if !std::mem::replace(&mut self.has_copies, true) {
-                    Chunk::renew(&mut self.copies);
+                    Chunk::renew(&mut self.copies, COPIES_BYTES_MIN);
                 }
                 let start = Chunk::append(&mut self.copies, frame.bytes()) as u32;
                 return What::Answer { error, chunk: COPIES, start, len };
@@ -156,7 +176,7 @@ impl Batch {
 
     /// Takes all outcomes out, as the consumer.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(u64, Taken)) {
-        let Self { chunks, copies, has_copies, items } = self;
+        let Self { chunks, copies, has_copies, items, .. } = self;
         for item in items.drain(..) {
             each(
                 item.index,
@@ -170,7 +190,7 @@ impl Batch {
             );
         }
         chunks.clear();
-        *has_copies = false;
+        (*has_copies, self.copied_before) = (false, 0);
     }
 }
 
@@ -238,6 +258,14 @@ impl JobShared {
         self.batches.push(batch);
     }
 
+    /// Takes the last batch back to go on with it, if it is small and its consumer has not come for it. While one that is slow is behind, what a narrow
+    /// window brings would be a batch for each answer, up to all that may be unread.
+    pub(crate) fn take_back(&self) -> Option<Batch> {
+        let mut batch = self.batches.take_back_if(|batch| batch.len() < SMALL_BATCH_MAX)?;
+        batch.copied_before = if batch.has_copies { batch.copies.bytes().len() } else { 0 };
+        Some(batch)
+    }
+
     pub(crate) fn wake(&self) {
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
@@ -276,6 +304,10 @@ impl JobShared {
 #[cfg(all(test, not(any(volley_loom, volley_shuttle))))]
 mod tests {
     use super::*;
+    use crate::{
+        proto::event::{Owner, OwnerKind},
+        slab::key::Key,
+    };
 
     /// Each claim that was refused had a batch made for it, which its consumer then put among the spare ones, and nobody took it: a job on a
     /// server that had gone for good grew by five kilobytes for each 128 calls.
@@ -296,5 +328,65 @@ mod tests {
             job.spare_batches.push(batch);
         }
         assert!(job.spare_batches.pop().is_some() && job.spare_batches.pop().is_none(), "one went round");
+    }
+
+    fn chunk(byte: u8) -> Arc<Chunk> {
+        Arc::clone(Frame::from_vec(vec![byte; 100]).as_frame_ref().chunk)
+    }
+
+    /// What the shard does with the answers of a turn.
+    fn answers_come(job: &JobShared, own: &mut Batch, chunk: &Arc<Chunk>, indexes: std::ops::Range<u64>) {
+        for index in indexes {
+            if own.is_empty()
+                && let Some(small) = job.take_back()
+            {
+                job.spare_batches.push(std::mem::replace(own, small));
+            }
+            let frame = FrameRef { chunk, start: 0, len: 100 };
+            let owner = Owner { tag: index, kind: OwnerKind::Drawn };
+            own.push(index, &Ended { key: Key::NONE, owner, outcome: Outcome::Result(frame) }, false);
+        }
+        let spare = job.spare_batches.pop().unwrap_or_else(|| Batch::like(own));
+        job.push(std::mem::replace(own, spare));
+    }
+
+    /// With one call in flight each answer was a batch and kept a whole chunk, so for a consumer that was some turns behind both were made anew: 0.2
+    /// allocations a call over stdio, where shard, consumer and server have two cores for three.
+    #[test]
+    fn a_consumer_that_is_behind_finds_little_batches_in_one_and_holds_no_chunk() {
+        let job = JobShared::default();
+        let mut own = Batch::default();
+        let chunks: Vec<_> = (0..SMALL_BATCH_MAX as u64 + 10)
+            .map(|n| {
+                let chunk = chunk(n as u8);
+                answers_come(&job, &mut own, &chunk, n..n + 1);
+                chunk
+            })
+            .collect();
+        assert!(chunks.iter().all(|chunk| Arc::strong_count(chunk) == 1));
+        let mut seen = Vec::new();
+        let mut batches = 0;
+        while let Some(mut batch) = job.batches.pop() {
+            batches += 1;
+            batch.drain(|index, taken| {
+                let (frame, error) = taken.expect("an answer");
+                assert!(!error && frame[..] == [index as u8; 100]);
+                seen.push(index);
+            });
+            job.spare_batches.push(batch);
+        }
+        assert_eq!(batches, 2, "one that is not small is left alone");
+        assert!(seen.iter().copied().eq(0..SMALL_BATCH_MAX as u64 + 10));
+        // What many bring in one turn stays where it is, but for the first few.
+        let chunk = chunk(7);
+        answers_come(&job, &mut own, &chunk, 0..1_000);
+        assert_eq!(Arc::strong_count(&chunk), 2);
+        let mut batch = job.batches.pop().expect("it was handed over");
+        let mut held = Vec::new();
+        batch.drain(|_, taken| held.push(taken.expect("an answer").0));
+        assert!(held.iter().all(|frame| frame[..] == [7; 100]));
+        let copied = FEW_COPIED_BYTES_MAX / 100;
+        drop(batch);
+        assert_eq!(Arc::strong_count(&chunk), 1 + 1_000 - copied);
     }
 }
