@@ -90,8 +90,9 @@ struct Task(Client);
 
 impl Caller for Task {
     async fn call(&self) -> Result<(), Failure> {
-        let arguments = serde_json::json!({ "message": MESSAGE });
-        check(&self.0.call_tool("echo", &arguments).await?)
+        // The call has its own copy of the arguments: they are not kept while it is awaited.
+        let call = self.0.call_tool("echo", &serde_json::json!({ "message": MESSAGE }));
+        check(&call.await?)
     }
 }
 

@@ -58,11 +58,18 @@ pub(crate) struct Reply {
     pub(crate) what: ReplyKind,
 }
 
+/// The memory of a slot for typed answers grows by so much.
+const TEXT_BYTES_STEP: usize = 64;
+
 impl Reply {
     /// Puts a copy of a short answer where none is, for a caller who has it read into its type or keeps it as it is.
     pub(crate) fn copy(&mut self, bytes: &[u8], error: bool, typed: bool) {
         if typed {
             self.text.clear();
+            if bytes.len() > self.text.capacity() {
+                // There are as many of these as calls in flight: not twice of what is needed, but enough for an answer some digits longer.
+                self.text.reserve_exact(bytes.len().next_multiple_of(TEXT_BYTES_STEP));
+            }
             self.text.extend_from_slice(bytes);
             self.set(ReplyKind::Text { error });
         } else {
