@@ -136,7 +136,9 @@ fn processes_come_and_go() {
         for era in ERAS {
             let mark = Mark::new();
             let switches = ["--revisions", era, "--delay", "100ms"];
-            let client = connect(target::stdio(&mark, &switches), config().in_flight(1)).await;
+            // Idle for long enough that none goes before the last has come, on a busy machine too.
+            let config = Config::builder().in_flight(1).overflow(3, Duration::from_secs(2));
+            let client = connect(target::stdio(&mark, &switches), config).await;
             let lasting = mark.await_processes(1).await;
             // Until the others have started, at three calls waiting for each that is at work.
             let mut n = 0;
@@ -150,7 +152,8 @@ fn processes_come_and_go() {
             client.close().await;
             mark.nobody_is_left();
             let stats = books_balance(&client).await;
-            assert_eq!((stats.answered, stats.overflow_closed, stats.disconnects), (n + 1, 3, 0));
+            assert_eq!((stats.answered, stats.disconnects), (n + 1, 0));
+            assert_eq!(stats.overflow_closed, stats.overflow_opened, "each has gone in an orderly way");
         }
     });
 }
