@@ -423,9 +423,8 @@ impl<'a> Reader<'a> {
 
     /// A value of any kind, made at once: where it ends, only its reader says.
     fn any(&mut self) -> Option<Value> {
-        self.next()?;
-        self.at -= 1;
-        let (value, length) = structured::first(self.rest_as_text()?)?;
+        let rest = self.whole_text()?.get(self.at..)?;
+        let (value, length) = structured::first(rest)?;
         self.at += length;
         Some(value)
     }
@@ -435,19 +434,17 @@ impl<'a> Reader<'a> {
         self.bytes.len() <= DECODE_SIMD_BYTES_MAX
     }
 
-    /// What comes from here on, if the answer is text.
-    fn rest_as_text(&mut self) -> Option<&'a str> {
-        let text = match self.text {
-            Some(text) => text,
-            None => *self.text.insert(simdutf8::basic::from_utf8(self.bytes).ok()?),
-        };
-        text.get(self.at..)
+    /// All of it, if it is text.
+    fn whole_text(&mut self) -> Option<&'a str> {
+        if self.text.is_none() {
+            self.text = simdutf8::basic::from_utf8(self.bytes).ok();
+        }
+        self.text
     }
 
     /// The value of what the first walk has found.
     fn value(mut self, parts: Parts) -> Option<ToolResult> {
-        self.at = 0;
-        let text = self.rest_as_text()?;
+        let text = self.whole_text()?;
         let blocks = &parts.content;
         let mut content = Vec::with_capacity(blocks.count);
         if let Some(few) = blocks.few.get(..blocks.count) {

@@ -22,7 +22,7 @@ use crate::base::json;
 /// Values inside one another; below what serde_json allows, since it does not see what is around them.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// The value at the front of a text, and where it ends.
+/// The value at the front of a text, behind blanks or not, and where it ends.
 #[inline(never)]
 pub(super) fn first(text: &str) -> Option<(Value, usize)> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Outermost>();

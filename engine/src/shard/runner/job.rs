@@ -6,7 +6,7 @@
 //! | consumer | `claims`, `spare_batches` | `batches`, `spare_claims` |
 //! | shard | `batches`, `spare_claims`, `spare_batches` | `claims`, `spare_batches`, the last of `batches` |
 //!
-//! Whoever takes a batch back has the consumer, who may be looking for it just then, woken when it is pushed again.
+//! A consumer that was woken for a batch which is taken back may be looking for it just then, and is woken again when it is pushed.
 //!
 //! Whoever refuses a claim, which may be either of them, takes a spare batch for that as well: each batch that is pushed was popped, or is one
 //! more than there ever were at a time.
