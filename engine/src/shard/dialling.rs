@@ -14,7 +14,7 @@ impl Shard {
     pub(super) fn dial_and_hang_up(&mut self, now: Instant, sink: &mut impl Sink) {
         while let Some(at) = self.exchange.poll_hang_up() {
             if let Some(mut line) = self.lines[at as usize].take() {
-                line.transport.deregister(self.poll.registry());
+                line.transport.deregister(self.lookout.registry());
             }
             self.exchange.handle_gone(at);
         }
@@ -47,7 +47,7 @@ impl Shard {
         let (mut opened, mut address) = (opened, 0);
         loop {
             let registered = opened.and_then(|mut transport| {
-                transport.register(self.poll.registry(), at)?;
+                transport.register(self.lookout.registry(), at)?;
                 Ok(transport)
             });
             match registered {
@@ -150,7 +150,7 @@ impl Shard {
     /// Shuts what is left of a line; returns why it is gone, with a child's last words.
     fn drop_line(&mut self, at: u32, reason: String) -> Option<String> {
         let mut line = self.lines[at as usize].take()?;
-        line.transport.deregister(self.poll.registry());
+        line.transport.deregister(self.lookout.registry());
         let mut reason = reason;
         let see = self.on_stderr.as_ref();
         if let Some(words) =

@@ -15,6 +15,7 @@ mod arrays;
 pub(crate) mod clock;
 mod dialling;
 pub(crate) mod inbox;
+mod lookout;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod porter;
@@ -30,8 +31,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-
-use mio::{Events, Poll, Token};
 
 use crate::{
     base::{
@@ -50,10 +49,8 @@ use crate::{
 };
 
 use clock::Clock;
+use lookout::{Lookout, TIMER, WAKE};
 use slices::Slices;
-
-/// The token of the waker by which other threads end the wait.
-pub(crate) const WAKE: Token = Token(usize::MAX);
 
 /// Whoever may not sleep through a push has a say before the shard waits.
 pub(crate) trait Gate {
@@ -87,8 +84,7 @@ pub(crate) type SeeStderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
 pub(crate) struct Shard {
     pub(crate) exchange: Exchange,
     pub(crate) clock: Clock,
-    poll: Poll,
-    events: Events,
+    lookout: Lookout,
     dial: Arc<Dial>,
     lines: Vec<Option<Line>>,
     /// Lines that may have unread bytes, each once.
@@ -182,8 +178,7 @@ impl Shard {
         Ok(Self {
             exchange,
             clock: Clock::new(),
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            lookout: Lookout::new()?,
             dial,
             lines: (0..lines).map(|_| None).collect(),
             readable: VecDeque::with_capacity(lines.min(1024)),
@@ -206,19 +201,19 @@ impl Shard {
     }
 
     pub(crate) fn waker(&self) -> io::Result<mio::Waker> {
-        mio::Waker::new(self.poll.registry(), WAKE)
+        mio::Waker::new(self.lookout.registry(), WAKE)
     }
 
     /// The poll in which others may wait for it: readable when a turn has something to look at.
     #[cfg(feature = "tokio")]
     pub(crate) fn watchable(&self) -> io::Result<mio::Registry> {
-        self.poll.registry().try_clone()
+        self.lookout.registry().try_clone()
     }
 
     /// Did the last look at the poll find anything?
     #[cfg(feature = "tokio")]
     pub(crate) fn has_seen_events(&self) -> bool {
-        !self.events.is_empty()
+        self.lookout.has_seen_events()
     }
 
     /// When a turn is due even if nothing happens.
@@ -257,36 +252,30 @@ impl Shard {
             std::thread::yield_now();
         }
         if has_read_much || self.unlooked_turns > UNLOOKED_TURNS_MAX {
-            self.look(Duration::ZERO, sink)?;
+            self.look(None, sink)?;
         }
         if self.read_some(sink) {
             return Ok(true);
         }
         if wait_max.is_zero() {
-            self.look(Duration::ZERO, sink)?;
+            self.look(None, sink)?;
             return Ok(self.read_some(sink));
         }
         let mut has_work = self.has_work(sink);
-        let (mut now, mut wait_max) = (now, wait_max);
         let awaits = usize::from(!self.exchange.is_idle());
         if !self.spin.is_zero() && !has_work && self.polling[awaits].is_due() {
             if self.spin_for_bytes(wait_max, awaits, sink, gate)? {
                 return Ok(true);
             }
             has_work = self.has_work(sink);
-            // Else the turn began microseconds ago, and the poll counts milliseconds; only polling takes time.
-            now = self.clock.now();
-            wait_max = wait_max.saturating_sub(now.since(self.turned_at));
         }
-        let until_deadline = self.next_deadline().since(now);
         let may_sleep = !has_work && gate.may_sleep();
-        let wait = if may_sleep {
+        let until = may_sleep.then(|| {
             gate.rests(&mut self.exchange);
-            wait_max.min(until_deadline)
-        } else {
-            Duration::ZERO
-        };
-        let looked = self.look(wait, sink);
+            now.after(wait_max).min(self.next_deadline())
+        });
+        let until = until.filter(|until| *until > now);
+        let looked = self.look(until, sink);
         gate.woke();
         looked?;
         Ok(self.read_some(sink))
@@ -302,11 +291,13 @@ impl Shard {
             || self.stderr_more
     }
 
-    /// Waits for readiness and notes it.
-    fn look(&mut self, wait: Duration, sink: &mut impl Sink) -> io::Result<()> {
-        // epoll counts milliseconds; a deadline half a millisecond away must not become a busy loop.
-        let wait = if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) };
-        match self.poll.poll(&mut self.events, Some(wait)) {
+    /// Notes what is ready; waits for it, if it is told until when.
+    fn look(&mut self, until: Option<Instant>, sink: &mut impl Sink) -> io::Result<()> {
+        let looked = match until {
+            None => self.lookout.look(),
+            Some(until) => self.lookout.sleep(&self.clock, until),
+        };
+        match looked {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
@@ -315,11 +306,18 @@ impl Shard {
         self.has_looked = true;
         (self.unlooked_turns, self.unlooked_bytes) = (0, 0);
         let flood = self.slices.take_flood();
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            if event.token() == WAKE {
-                self.woken = true;
-                continue;
+        let found = self.lookout.take_found();
+        for event in &found {
+            match event.token() {
+                WAKE => {
+                    self.woken = true;
+                    continue;
+                }
+                TIMER => {
+                    self.lookout.has_rung();
+                    continue;
+                }
+                _ => {}
             }
             let (at, stream) = transport::of_token(event.token());
             let ended = event.is_read_closed() || event.is_error();
@@ -332,7 +330,7 @@ impl Shard {
             }
             self.note(at, stream, event.is_readable() || ended, writable, sink);
         }
-        self.events = events;
+        self.lookout.give_back(found);
         Ok(())
     }
 
@@ -355,7 +353,7 @@ impl Shard {
                 if writable {
                     line.writable = true;
                     if std::mem::take(&mut line.awaits_room)
-                        && let Err(error) = line.transport.await_room(self.poll.registry(), at, false)
+                        && let Err(error) = line.transport.await_room(self.lookout.registry(), at, false)
                     {
                         self.lose(at, format!("the poll failed: {error}"), sink);
                         return;
@@ -455,7 +453,7 @@ impl Shard {
                     }
                 }
             } else {
-                self.look(Duration::ZERO, sink)?;
+                self.look(None, sink)?;
                 if self.read_some(sink) {
                     return Ok(Brought::Bytes);
                 }
@@ -595,7 +593,7 @@ impl Shard {
         if self.exchange.may_be_stale(at, now) {
             // The server may have closed it meanwhile; then the request goes elsewhere, with nothing of it sent. One look at
             // the poll tells it of all the lines of a turn; only what it names is read.
-            if !self.has_looked && self.look(Duration::ZERO, sink).is_err() {
+            if !self.has_looked && self.look(None, sink).is_err() {
                 // The turn's own look will fail as well, and say so.
                 return false;
             }
@@ -629,7 +627,7 @@ impl Shard {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     (line.writable, line.awaits_room) = (false, true);
-                    if let Err(error) = line.transport.await_room(self.poll.registry(), at, true) {
+                    if let Err(error) = line.transport.await_room(self.lookout.registry(), at, true) {
                         self.lose(at, format!("the poll failed: {error}"), sink);
                     }
                     return false;

@@ -1,9 +1,6 @@
 //! A TCP stream, plain or under TLS: what WebSocket and the line protocol share.
 
-use std::{
-    io::{self, Read, Write},
-    net::SocketAddr,
-};
+use std::{io, net::SocketAddr};
 
 use mio::net::TcpStream;
 
@@ -70,7 +67,7 @@ impl Link {
     #[inline]
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => socket.read(space),
+            Self::Plain(socket) => socket::read(socket, space),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.read(space),
         }
@@ -98,7 +95,7 @@ impl Link {
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => socket.write(bytes),
+            Self::Plain(socket) => socket::write(socket, bytes),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.write(bytes),
         }

@@ -126,12 +126,11 @@ impl Transport {
 
     #[inline]
     pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        use io::Read;
         match self {
             Self::Net(link) => link.read(space),
             #[cfg(feature = "websocket")]
             Self::WebSocket(socket) => socket.read(space),
-            Self::Unix(socket) => socket.read(space),
+            Self::Unix(socket) => socket::read(socket, space),
             Self::Stdio(child) => child.read(space),
         }
     }
@@ -139,12 +138,11 @@ impl Transport {
     /// Takes bytes; what it takes counts as "may have left", although a part may wait in here for [`Self::flush`].
     #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        use io::Write;
         match self {
             Self::Net(link) => link.write(bytes),
             #[cfg(feature = "websocket")]
             Self::WebSocket(socket) => socket.write(bytes),
-            Self::Unix(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket::write(socket, bytes),
             Self::Stdio(child) => child.write(bytes),
         }
     }

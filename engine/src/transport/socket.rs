@@ -1,7 +1,8 @@
 //! TCP and Unix sockets: made with socket2, driven by mio.
 
-use std::{io, net::SocketAddr, path::Path, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd, path::Path, time::Duration};
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 /// Dead peers are noticed after about a minute and a half of silence, whatever the calls' time-outs.
@@ -43,6 +44,19 @@ pub(super) fn unix(path: &Path) -> io::Result<mio::net::UnixStream> {
     socket.set_nonblocking(true)?;
     connect(&socket, &SockAddr::unix(path)?)?;
     Ok(mio::net::UnixStream::from_std(socket.into()))
+}
+
+/// Reads what is there. In the C library this is a point at which a thread can be cancelled, which is two atomic steps for each call where there is more than
+/// one thread; the system itself knows nothing of that. So with [`write`] and with the pipes of a child.
+#[inline]
+pub(super) fn read(socket: impl AsFd, space: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket, space, RecvFlags::empty())?.0)
+}
+
+/// Writes what the system takes now. A peer that has gone is an error, never a signal.
+#[inline]
+pub(super) fn write(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
 fn connect(socket: &Socket, address: &SockAddr) -> io::Result<()> {

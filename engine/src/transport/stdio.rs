@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
@@ -105,7 +105,7 @@ impl Child {
     #[inline]
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         match &mut self.stdout {
-            Some(stdout) => stdout.read(space),
+            Some(stdout) => Ok(rustix::io::read(stdout, space)?),
             None => Ok(0),
         }
     }
@@ -113,7 +113,7 @@ impl Child {
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.stdin {
-            Some(stdin) => stdin.write(bytes),
+            Some(stdin) => Ok(rustix::io::write(stdin, bytes)?),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
