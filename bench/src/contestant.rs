@@ -107,6 +107,8 @@ impl fmt::Display for Course {
 pub enum Kind {
     /// What the kernel and the target leave: the others are divided by the best of these.
     Floor,
+    /// Shows what one part of that takes: nobody is divided by it.
+    Yardstick,
     /// The load generator that does the least a client can do over HTTP.
     Wrk,
     /// The engine.

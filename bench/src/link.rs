@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -260,6 +260,14 @@ impl Link {
     /// Whether [`Link::read`] returns at once when there is nothing.
     pub fn set_polled(&self, polled: bool) -> io::Result<()> {
         set_nonblocking(&self.read, polled)
+    }
+
+    /// A poll of its own, edge-triggered, that tells when there is something to read.
+    pub fn edges(&self) -> io::Result<OwnedFd> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &self.read, epoll::EventData::new_u64(0), flags)?;
+        Ok(epoll)
     }
 
     /// Waits until there is something to read or room to write; says whether there is something to read.

@@ -11,7 +11,7 @@ use crate::peer::wrk::Wrk;
 /// Everyone there is, in the order in which they take turns.
 pub fn everyone() -> Vec<Box<dyn Contestant>> {
     let mut all: Vec<Box<dyn Contestant>> = Vec::new();
-    for mode in Mode::FLOORS {
+    for mode in Mode::FLOORS.into_iter().chain([Mode::Epoll]) {
         all.push(Box::new(OneStream { mode }));
     }
     all.push(Box::new(ManyConnections { spin: false }));

@@ -17,11 +17,19 @@ pub(super) fn run(place: &Place, config: &Config, course: &Course, turn_each: bo
     let idle = Idle::now()?;
     let (mut answered, mut latencies) = (0_u64, None);
     let duration = course.duration();
-    drive(&mut engine, Instant::now() + course.warm_up(), turn_each, &mut answered, &mut latencies)?;
+    let mut echo = Echo::to_fill(course.calls_in_flight());
+    drive(
+        &mut engine,
+        &mut echo,
+        Instant::now() + course.warm_up(),
+        turn_each,
+        &mut answered,
+        &mut latencies,
+    )?;
     latencies = course.latency.then(Latencies::new);
     let meter = idle.begin(place.pid()?, answered)?;
     let until = meter.begun() + duration;
-    drive(&mut engine, until, turn_each, &mut answered, &mut latencies)?;
+    drive(&mut engine, &mut echo, until, turn_each, &mut answered, &mut latencies)?;
     let run = meter.end(answered)?;
     engine.close(|_, _, _| ());
     Ok(Run { latency: latencies.as_ref().and_then(Latencies::summary), ..run })
@@ -80,22 +88,22 @@ pub(super) const OPEN_MAX: Duration = Duration::from_secs(30);
 
 fn drive(
     engine: &mut Inline,
+    echo: &mut Echo,
     until: Instant,
     turn_each: bool,
     answered: &mut u64,
     latencies: &mut Option<Latencies>,
 ) -> Result<(), Failure> {
-    let mut echo = Echo::default();
     // The clock is looked at once in many turns: it is the engine that is measured.
     while Instant::now() < until {
         for _ in 0..16 {
-            *answered += fill_and_turn(engine, &mut echo, turn_each, latencies)?;
+            *answered += fill_and_turn(engine, echo, turn_each, latencies)?;
         }
     }
     Ok(())
 }
 
-/// Submits calls until the windows are full and takes a turn; returns how many were answered.
+/// Submits the calls that are due, in windows that have room for them, and takes a turn; returns how many were answered.
 ///
 /// # Errors
 ///
@@ -117,14 +125,25 @@ pub(crate) fn fill_and_turn(
     let now = engine.now_ns();
     if turn_each {
         while engine.submit_at(&echo.tool, &ARGUMENTS, now, now).is_ok() {
+            echo.due = echo.due.saturating_sub(1);
             engine.turn(Duration::ZERO, &mut sink)?;
         }
     } else {
-        echo.calls.iter_mut().for_each(|(_, tag)| *tag = now);
-        while engine.submit_batch(&echo.tool, &echo.calls) == echo.calls.len() {}
+        while echo.due > 0 {
+            let calls = echo.due.min(echo.calls.len());
+            let calls = &mut echo.calls[..calls];
+            calls.iter_mut().for_each(|(_, tag)| *tag = now);
+            let taken = engine.submit_batch(&echo.tool, calls);
+            echo.due -= taken;
+            if taken < calls.len() {
+                break;
+            }
+        }
     }
     engine.turn(Duration::from_secs(1), &mut sink)?;
-    answers.right()
+    let right = answers.right()?;
+    echo.ended(right);
+    Ok(right)
 }
 
 /// The answers of a turn.
@@ -170,16 +189,22 @@ const SUBMITTED_AT_ONCE: usize = 256;
 pub(crate) struct Echo {
     tool: Tool,
     calls: Vec<(&'static [u8], u64)>,
+    /// Calls that are not in flight and are to be.
+    due: usize,
 }
 
 impl Echo {
-    pub(crate) fn new(at_once: usize) -> Self {
-        Self { tool: Tool::new("echo"), calls: vec![(&ARGUMENTS, 0); at_once] }
+    fn new(at_once: usize) -> Self {
+        Self { tool: Tool::new("echo"), calls: vec![(&ARGUMENTS, 0); at_once], due: 0 }
     }
-}
 
-impl Default for Echo {
-    fn default() -> Self {
-        Self::new(SUBMITTED_AT_ONCE)
+    /// For windows that take so many in all, and are to be kept full.
+    pub(crate) fn to_fill(in_flight: usize) -> Self {
+        Self { due: in_flight, ..Self::new(in_flight.min(SUBMITTED_AT_ONCE)) }
+    }
+
+    /// So many of them are not in flight any more.
+    pub(crate) fn ended(&mut self, calls: u64) {
+        self.due += calls as usize;
     }
 }

@@ -28,13 +28,17 @@ impl Contestant for OneStream {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Floor
+        if self.mode == Mode::Epoll { Kind::Yardstick } else { Kind::Floor }
     }
 
     fn runs(&self, course: &Course) -> bool {
         let lines = course.transport != Transport::Http && course.connections == 1;
         // Slices and spinning are ways to use a second core.
-        let modes = course.cores == Cores::Free || matches!(self.mode, Mode::Coalesced | Mode::WriteEach);
+        let modes = match self.mode {
+            Mode::Coalesced | Mode::WriteEach => true,
+            Mode::Sliced | Mode::Spin => course.cores == Cores::Free,
+            Mode::Epoll => course.cores == Cores::One,
+        };
         lines && modes && course.in_flight.is_multiple_of(course.array) && !course.latency
     }
 

@@ -5,14 +5,19 @@
 //! twice in flight. All ids have the same number of digits, the fewest that the window allows, so a frame is a number of
 //! bytes, and so is a reply.
 //!
-//! Three modes, because none is best everywhere ([`Mode`]); the floor of a row is the best of them.
+//! Three modes, because none is best everywhere ([`Mode`]); the floor of a row is the best of them. On one core one more goes beside the first: it sleeps
+//! where a client has to that waits for more than these bytes, and what that takes is the difference.
 //! Writing never blocks: a window larger than the pipes would lock up against a target that
 //! waits for its answers to be read. Cost: two system calls a turn, one clock reading.
 
 use std::io::{self, Error};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use memchr::memchr_iter;
+use rustix::event::epoll;
+use rustix::io::Errno;
 
 use crate::call::{self, Era, META};
 use crate::contestant::Course;
@@ -28,6 +33,8 @@ pub enum Mode {
     Sliced,
     /// As sliced, but asking again instead of sleeping. Worth nothing on one core.
     Spin,
+    /// As coalesced, but asleep in epoll, and reading without waiting. On one core; no floor.
+    Epoll,
     /// As coalesced, but with a write for each message: what the others save. No floor.
     WriteEach,
 }
@@ -42,13 +49,14 @@ impl Mode {
             Self::Coalesced => "floor coalesced",
             Self::Sliced => "floor sliced",
             Self::Spin => "floor spin",
+            Self::Epoll => "floor asleep in epoll",
             Self::WriteEach => "floor, a write for each call",
         }
     }
 
     fn read_bytes_max(self) -> usize {
         match self {
-            Self::Coalesced | Self::WriteEach => 1024 * 1024,
+            Self::Coalesced | Self::Epoll | Self::WriteEach => 1024 * 1024,
             Self::Sliced | Self::Spin => 16 * 1024,
         }
     }
@@ -63,8 +71,7 @@ pub(super) fn measure(course: &Course, mode: Mode) -> io::Result<Run> {
     let mut target = Target::start(course.transport, 1)?;
     let link = target.connect()?;
     open(&link, course.era)?;
-    link.set_polled(mode == Mode::Spin)?;
-    let mut floor = Floor::new(link, mode, course);
+    let mut floor = Floor::new(link, mode, course)?;
     let idle = Idle::now()?;
     floor.run_for(course.warm_up())?;
     let meter = idle.begin(target.pid(), floor.answered)?;
@@ -112,6 +119,10 @@ pub struct Floor {
     mode: Mode,
     ring: Ring,
     inbox: Vec<u8>,
+    /// Of [`Mode::Epoll`].
+    epoll: Option<OwnedFd>,
+    /// The last read has left something, of which epoll does not tell again.
+    has_more: bool,
     /// Where in the ring the next byte to send stands, and how many may go.
     /// sent + due == (messages answered + messages in the window) * frame_bytes.
     at: usize,
@@ -124,10 +135,24 @@ pub struct Floor {
 }
 
 impl Floor {
-    fn new(link: Link, mode: Mode, course: &Course) -> Self {
+    fn new(link: Link, mode: Mode, course: &Course) -> io::Result<Self> {
+        link.set_polled(matches!(mode, Mode::Spin | Mode::Epoll))?;
+        let epoll = if mode == Mode::Epoll { Some(link.edges()?) } else { None };
         let ring = Ring::new(course.transport, course.era, course.in_flight, course.array);
         let (inbox, due) = (vec![0; mode.read_bytes_max()], ring.bytes);
-        Self { link, mode, ring, inbox, at: 0, due, replies: 0, bytes: 0, answered: 0 }
+        Ok(Self {
+            link,
+            mode,
+            ring,
+            inbox,
+            epoll,
+            has_more: false,
+            at: 0,
+            due,
+            replies: 0,
+            bytes: 0,
+            answered: 0,
+        })
     }
 
     /// Opens a connection to a running target.
@@ -138,8 +163,7 @@ impl Floor {
     pub fn open(target: &mut Target, mode: Mode, course: &Course) -> io::Result<Self> {
         let link = target.connect()?;
         open(&link, course.era)?;
-        link.set_polled(mode == Mode::Spin)?;
-        Ok(Self::new(link, mode, course))
+        Self::new(link, mode, course)
     }
 
     /// Keeps the window full for so long. What is in flight then stays so.
@@ -155,10 +179,19 @@ impl Floor {
             if self.due > 0 && self.mode != Mode::Spin && !self.link.wait()? {
                 continue;
             }
+            if let Some(epoll) = self.epoll.as_ref().filter(|_| !self.has_more) {
+                let mut event = [MaybeUninit::uninit()];
+                match epoll::wait(epoll, &mut event, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let Some(got) = self.link.read(&mut self.inbox)? else {
+                self.has_more = false;
                 std::hint::spin_loop();
                 continue;
             };
+            self.has_more = got == self.inbox.len();
             let replies = memchr_iter(b'\n', &self.inbox[..got]).count();
             self.bytes += got as u64;
             self.replies += replies as u64;

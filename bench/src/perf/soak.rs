@@ -159,7 +159,7 @@ type Seen = (Vec<Slice>, (u64, u64), Counters);
 
 fn inline(plan: &Plan, place: &Place, floor: &mut Stream) -> Result<Seen, Failure> {
     let mut engine = Inline::connect(&place.endpoint, &config(&plan.course)?.build()?)?;
-    let (mut echo, mut taken) = (Echo::default(), 0_u64);
+    let (mut echo, mut taken) = (Echo::to_fill(plan.course.calls_in_flight()), 0_u64);
     let (slices, rss) = take_turns(plan, floor, |duration| {
         let begun = Instant::now();
         let before = taken;
@@ -173,7 +173,9 @@ fn inline(plan: &Plan, place: &Place, floor: &mut Stream) -> Result<Seen, Failur
         while engine.in_flight() > 0 {
             let mut answers = Answers::default();
             engine.turn(Duration::from_secs(1), |_, _, outcome| _ = answers.look(&outcome))?;
-            taken += answers.right()?;
+            let right = answers.right()?;
+            echo.ended(right);
+            taken += right;
         }
         Ok(rate)
     })?;
