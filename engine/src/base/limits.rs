@@ -115,7 +115,7 @@ pub(crate) const CROWDED_READ_BYTES: usize = 8 * 1024;
 /// So many reads inside long frames are short after a sign of others: half a megabyte.
 pub(crate) const CROWDED_READS: u32 = 64;
 
-/// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, the poll's own unit, and
+/// Wakers that a shard left with the relay are woken by the shard itself after this (ns): 1 ms, short beside what a caller notices, and
 /// longer than any executor that is not overloaded takes to poll a task.
 pub(crate) const RELAY_WAIT_NS_MAX: u64 = 1_000_000;
 

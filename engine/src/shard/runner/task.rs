@@ -33,7 +33,7 @@ use tokio::{
 use super::{Pace, Runner};
 use crate::base::time::Instant;
 
-/// Shortest sleep until a deadline, as that of a thread: the runtime's timer counts milliseconds too.
+/// Shortest sleep until a deadline: the runtime's timer counts milliseconds.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
 /// What a task needs of its runtime: a place in the reactor, and a timer.
