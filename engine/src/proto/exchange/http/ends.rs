@@ -16,6 +16,7 @@ use crate::{
         http::{
             lane::{Load, Socket},
             plans::ToolPlans,
+            pool::Listening,
             template::Template,
         },
         lifecycle::{Event, State},
@@ -259,6 +260,10 @@ impl Exchange {
             self.set_until(connection, lane, now.after(DELETE_WAIT));
         }
         self.shut_idle(connection);
+        // Streams that were to be taken up never will be, and their times would have passed for as long as it closes: a turn after the other.
+        let pool = self.http(connection);
+        pool.resumes.clear();
+        pool.listening = Listening::Off;
     }
 
     fn shut_busy(&mut self, connection: u32) {
