@@ -125,7 +125,6 @@ pub(crate) fn fill_and_turn(
     let now = engine.now_ns();
     if turn_each {
         while engine.submit_at(&echo.tool, &ARGUMENTS, now, now).is_ok() {
-            echo.due = echo.due.saturating_sub(1);
             engine.turn(Duration::ZERO, &mut sink)?;
         }
     } else {
@@ -142,7 +141,9 @@ pub(crate) fn fill_and_turn(
     }
     engine.turn(Duration::from_secs(1), &mut sink)?;
     let right = answers.right()?;
-    echo.ended(right);
+    if !turn_each {
+        echo.ended(right);
+    }
     Ok(right)
 }
 
