@@ -1,7 +1,5 @@
 //! The figures of the verdict: each found in a report, with its place and the run that shows what it is made of.
 
-use std::cmp::Ordering;
-
 use super::line::Reading;
 use crate::contestant::{Cores, Kind};
 use crate::link::Transport;
@@ -205,30 +203,38 @@ pub(super) fn memory(report: &Report, name: &str, in_flight: usize, pick: fn((f6
 /// Is it one of those?
 type Ours = fn(&Entry) -> bool;
 
-/// Of the engine on the caller's thread and of the shared client, whose caller awaits as the peer's does; each by the peer's best.
+/// Of the engine on the caller's thread and of the shared client, whose caller awaits as the peer's does; each by the one of the peer's runtimes
+/// that `best` has most of.
 pub(super) fn many(
     report: &Report,
     figure: fn(&Entry) -> Option<f64>,
-    better: fn(&f64, &f64) -> Ordering,
+    best: fn(&Entry) -> Option<f64>,
 ) -> Vec<Reading> {
     let Some(row) = report.section(Section::Many).next() else {
         return vec![missing("", "no such row was run")];
     };
     let of_peer = || row.entries.iter().filter(|entry| entry.kind == Kind::Rmcp);
-    let peers: Option<Vec<_>> = of_peer().map(|entry| Some((figure(entry)?, entry))).collect();
-    let peer = peers.and_then(|all| all.into_iter().max_by(|one, other| better(&one.0, &other.0)));
+    // Without one of them nobody knows which is the best.
+    let peers: Option<Vec<_>> = of_peer().map(|entry| Some((best(entry)?, entry))).collect();
+    let peer = peers.and_then(|all| all.into_iter().max_by(|one, other| one.0.total_cmp(&other.0)));
+    let peer = peer.map(|(_, entry)| entry);
     let engines: [(&str, Ours); 2] = [("inline", |entry| entry.name == INLINE), ("tasks", is_tasks)];
     let reading = |(who, ours): (&str, Ours)| {
         let place = format!("unix, {} connections, {who}", row.course.connections);
         let mut reading = of_row(place, Some(row), ours, |row| {
             // Of the fastest, also where it is not about how fast it is.
             let own = row.best(ours).and_then(figure).ok_or("the engine has no figure")?;
-            Ok(own / peer.ok_or("rmcp has no figure")?.0)
+            Ok(own / peer.and_then(figure).ok_or("rmcp has no figure")?)
         });
-        reading.peer = peer.and_then(|(_, entry)| Some((entry.name.clone(), entry.median()?)));
+        reading.peer = peer.and_then(|entry| Some((entry.name.clone(), entry.median()?)));
         reading
     };
     engines.into_iter().map(reading).collect()
+}
+
+/// What all but one in a hundred calls take at most, in microseconds.
+pub(super) fn p99(entry: &Entry) -> Option<f64> {
+    Some(entry.latency()?.p99_us)
 }
 
 /// The better of the two ways to run them.
