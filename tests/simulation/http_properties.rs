@@ -70,7 +70,7 @@ proptest! {
     fn no_request_leaks_over_http(
         seed: u64, revision in revision(), breaks in 0u32..60, refuses in 0u32..40, fails_to_open in 0u32..40,
     ) {
-        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 20 };
+        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 20, puts_off: 20 };
         let mut world = HttpWorld::new(revision, 6, habits, seed);
         let mut rng = Rng::with_seed(seed);
         for _ in 0..200 {
@@ -94,7 +94,7 @@ proptest! {
     fn the_state_machine_cannot_livelock_over_http(
         seed: u64, revision in revision(), breaks in 0u32..=100, refuses in 0u32..=100, fails_to_open in 0u32..=100,
     ) {
-        let habits = Habits { answers: 80, breaks, refuses, fails_to_open, chatter: 10 };
+        let habits = Habits { answers: 80, breaks, refuses, fails_to_open, chatter: 10, puts_off: 20 };
         let mut world = HttpWorld::new(revision, 4, habits, seed);
         for _ in 0..60 {
             world.call(true, 200);
@@ -103,6 +103,46 @@ proptest! {
             world.come_to_rest();
         }
         world.finish();
+    }
+
+    /// A stream that ends early is taken up again for its answer, however often.
+    #[test]
+    fn answers_that_are_put_off_come_over_http(seed: u64, puts_off in 1u32..80, calls in 1usize..40) {
+        let habits = Habits { puts_off, chatter: 10, ..CALM };
+        let mut world = HttpWorld::new(Revision::V2025_11_25, 6, habits, seed);
+        let mut rounds = 0;
+        while world.answered() < calls {
+            while world.calls.len() < calls && world.call(seed.is_multiple_of(2), PATIENT_MS) {}
+            world.go_on();
+            rounds += 1;
+            prop_assert!(rounds < 100_000, "{} of {calls} calls answered", world.answered());
+        }
+        prop_assert!(world.calls.iter().all(|call| call.asked == 1), "each is asked once");
+        prop_assert_eq!(world.core.stats().streams_resumed, world.taken_up);
+        world.finish();
+    }
+
+    /// Whatever is under way: closing ends it, what is due never lies in the past, and of no notification it is unknown what became of it. A
+    /// connection that closed kept the time at which it was to take a stream up, and its shard went round without sleeping until its session
+    /// had ended; one that was to dial again did so when it had closed, for a notification that waited, and nobody closed that socket.
+    #[test]
+    fn closing_at_any_moment_comes_to_rest_over_http(
+        seed: u64, revision in revision(), breaks in 0u32..40, refuses in 0u32..40, fails_to_open in 0u32..20, rounds in 0usize..120,
+    ) {
+        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 10, puts_off: 50 };
+        let mut world = HttpWorld::new(revision, 6, habits, seed);
+        let mut taken = 0;
+        for _ in 0..rounds {
+            world.call(true, PATIENT_MS);
+            world.call(false, 200);
+            taken += u64::from(world.core.notify("user/note", Some(r#"{"x":1}"#)));
+            world.note();
+            world.go_on();
+        }
+        world.shut();
+        let stats = world.core.stats();
+        let known = world.notes_read + stats.notifications_unsent + stats.errands_refused;
+        prop_assert!(known <= taken && taken <= known + world.requests_unread, "{known} of {taken}: {stats:?}");
     }
 
     /// What a server says before its answers is told, all of it, once; what the caller says is read by the server.

@@ -29,9 +29,12 @@ pub(crate) struct Habits {
     pub(crate) fails_to_open: u32,
     /// Of answers in a stream of events that notifications precede.
     pub(crate) chatter: u32,
+    /// Of calls of a session whose stream ends after an event with an id: the answer comes to who asks for what follows it.
+    pub(crate) puts_off: u32,
 }
 
-pub(crate) const CALM: Habits = Habits { answers: 70, breaks: 0, refuses: 0, fails_to_open: 0, chatter: 0 };
+pub(crate) const CALM: Habits =
+    Habits { answers: 70, breaks: 0, refuses: 0, fails_to_open: 0, chatter: 0, puts_off: 0 };
 
 /// One call, as its caller knows it.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ struct Socket {
     response: Vec<u8>,
     /// A call whose answer is due.
     pending: Option<u64>,
+    /// It was asked for what follows an event, or for what the server starts: only events are an answer.
+    is_get: bool,
     /// It ends when `response` is delivered.
     ends: bool,
     /// Notifications in `response`, in order, which have to be told.
@@ -76,7 +81,14 @@ pub(crate) struct HttpWorld {
     /// Notifications of the server that were told, and delivered whole.
     pub(crate) told: Vec<Vec<u8>>,
     pub(crate) said: u64,
+    /// Notifications that the server has made: no two are alike, also of a call that it is asked to go on with twice.
+    notes: u64,
     pub(crate) dials: usize,
+    /// Requests of which something had left, and which the server has not read.
+    pub(crate) requests_unread: u64,
+    /// Streams that the server was asked to go on with.
+    pub(crate) taken_up: u64,
+    in_session: bool,
     /// Most bytes that one read delivers; 0 draws it each time.
     pub(crate) piece: usize,
 }
@@ -86,6 +98,7 @@ impl HttpWorld {
         let config = Config::builder()
             .in_flight(in_flight)
             .revision(revision)
+            .listen(true)
             .orphan_debt(Duration::from_millis(50))
             .backoff(Duration::from_millis(5), Duration::from_millis(200))
             .build()
@@ -105,7 +118,11 @@ impl HttpWorld {
             notes_read: 0,
             told: Vec::new(),
             said: 0,
+            notes: 0,
             dials: 0,
+            requests_unread: 0,
+            taken_up: 0,
+            in_session: revision < Revision::V2026_07_28,
             piece: 0,
         }
     }
@@ -165,7 +182,7 @@ impl HttpWorld {
             self.note();
         }
         while let Some(line) = self.core.poll_hang_up() {
-            self.sockets.remove(&line);
+            self.forget(line);
             self.core.handle_gone(line);
             self.note();
             did += 1;
@@ -229,8 +246,13 @@ impl HttpWorld {
         true
     }
 
+    fn forget(&mut self, line: u32) {
+        let socket = self.sockets.remove(&line);
+        self.requests_unread += u64::from(socket.is_some_and(|socket| !socket.request.is_empty()));
+    }
+
     fn lose(&mut self, line: u32) {
-        self.sockets.remove(&line);
+        self.forget(line);
         self.core.handle_ended(self.now, line, "the server closed the socket");
         self.note();
     }
@@ -242,12 +264,18 @@ impl HttpWorld {
         for line in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.serve(line);
         }
-        let pending: Vec<u32> = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| socket.pending.is_some())
-            .map(|(line, _)| *line)
-            .collect();
+        let of = |sockets: &BTreeMap<u32, Socket>, is: fn(&Socket) -> bool| -> Vec<u32> {
+            sockets.iter().filter(|(_, socket)| is(socket)).map(|(line, _)| *line).collect()
+        };
+        for line in of(&self.sockets, |socket| socket.is_get && socket.pending.is_none()) {
+            // The stream for what the server starts, of which this one has nothing to say.
+            if self.chance(5) {
+                let socket = self.sockets.get_mut(&line).expect("a socket that waits");
+                socket.response.extend_from_slice(LAST_CHUNK);
+                socket.is_get = false;
+            }
+        }
+        let pending = of(&self.sockets, |socket| socket.pending.is_some());
         if !pending.is_empty() && self.chance(self.habits.answers) {
             let line = pending[self.rng.usize(..pending.len())];
             self.answer(line);
@@ -256,8 +284,8 @@ impl HttpWorld {
 
     fn serve(&mut self, line: u32) {
         let Some(socket) = self.sockets.get_mut(&line) else { return };
-        let Some((head, message)) = take_request(&mut socket.request) else { return };
-        let response = match (head.as_str(), message["method"].as_str()) {
+        let Some(Request { method, follows, message }) = take_request(&mut socket.request) else { return };
+        let response = match (method.as_str(), message["method"].as_str()) {
             ("POST", Some("tools/call")) => {
                 let tag = message["params"]["arguments"]["n"].as_u64().expect("an argument");
                 let call = &mut self.calls[tag as usize];
@@ -288,6 +316,17 @@ impl HttpWorld {
                 let session = if method == "initialize" { "Mcp-Session-Id: s\r\n" } else { "" };
                 with_length(&answer_to(&message["id"], &result), session)
             }
+            ("GET", _) => {
+                socket.is_get = true;
+                if let Some(tag) = follows {
+                    self.taken_up += 1;
+                    socket.pending = Some(tag);
+                    return;
+                }
+                let mut head = chunked("text/event-stream", &[b"retry: 20\n\n"]);
+                head.truncate(head.len() - LAST_CHUNK.len());
+                head
+            }
             ("DELETE", _) => plain("200 OK"),
             _ => plain("405 Method Not Allowed"),
         };
@@ -298,19 +337,27 @@ impl HttpWorld {
         let habits = self.habits;
         let (refuses, breaks, chatters) =
             (self.chance(habits.refuses), self.chance(habits.breaks), self.chance(habits.chatter));
+        let puts_off = self.in_session && self.chance(habits.puts_off);
         let form = self.rng.u8(..3);
         let socket = self.sockets.get_mut(&line).expect("a socket that waits");
         let tag = socket.pending.take().expect("a call that waits");
+        let is_get = std::mem::take(&mut socket.is_get);
+        if puts_off {
+            let event = format!("id: {tag}\nretry: {}\ndata:\n\n", self.rng.u8(..100));
+            socket.response.extend_from_slice(&chunked("text/event-stream", &[event.as_bytes()]));
+            return;
+        }
         let body = answer_to(&self.calls[tag as usize].id.into(), &json!({"arg": tag}));
         let mut response = match form {
             _ if refuses => plain("503 Service Unavailable"),
-            0 if !chatters => with_length(&body, ""),
-            1 if !chatters => chunked("application/json", &[body.as_bytes()]),
+            0 if !chatters && !is_get => with_length(&body, ""),
+            1 if !chatters && !is_get => chunked("application/json", &[body.as_bytes()]),
             _ => {
                 let mut events = Vec::new();
                 if chatters {
-                    for n in 0..self.rng.usize(1..4) {
-                        let params = json!({"for": tag, "n": n});
+                    for _ in 0..self.rng.usize(1..4) {
+                        self.notes += 1;
+                        let params = json!({"for": tag, "n": self.notes});
                         let note =
                             json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params});
                         socket.says.push(note.to_string().into_bytes());
@@ -419,23 +466,37 @@ impl HttpWorld {
             self.turn();
         }
         self.habits = Habits { answers: 100, ..CALM };
-        for _ in 0..300 {
-            self.now += 5 * MS;
-            self.happen();
-            self.come_to_rest();
-        }
+        self.pass(1500, 100);
         self.release();
         let view = self.core.view(0);
         if view.ready {
             assert_eq!((view.in_flight, view.room), (0, self.in_flight), "a place was not given back");
         }
+        self.shut();
+    }
+
+    /// Time passes, as a driver lets it pass that sleeps until something is due; the server acts at so many percent of the moments.
+    fn pass(&mut self, ms: u64, acts: u32) {
+        let (end, mut wakes) = (self.now + ms * MS, 0);
+        while self.now < end {
+            self.now = self.core.poll_deadline().clamp(self.now + 1, self.now + 5 * MS);
+            if self.chance(acts) {
+                self.happen();
+            }
+            self.come_to_rest();
+            wakes += 1;
+            assert!(wakes < ms, "what was due is due again and again");
+        }
+    }
+
+    /// Closes, with whatever is under way and a server that takes its time, and nothing is left.
+    pub(crate) fn shut(&mut self) {
         self.core.close(self.now);
         self.note();
-        for _ in 0..100 {
-            self.now += 10 * MS;
-            self.happen();
-            self.come_to_rest();
-        }
+        assert_eq!(self.live(), 0, "closed, and a call lives on");
+        self.come_to_rest();
+        self.pass(1000, 10);
+        self.release();
         assert!(self.core.is_closed() && self.core.is_idle(), "closed, and not all of it");
         assert!(self.sockets.is_empty(), "a socket was left open");
         let mut seen = std::collections::HashSet::new();
@@ -443,15 +504,25 @@ impl HttpWorld {
     }
 }
 
-/// The method and the message of a whole request.
-fn take_request(bytes: &mut Vec<u8>) -> Option<(String, Value)> {
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// A whole request.
+struct Request {
+    method: String,
+    /// The event that it asks for what follows of.
+    follows: Option<u64>,
+    message: Value,
+}
+
+fn take_request(bytes: &mut Vec<u8>) -> Option<Request> {
     let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8(bytes[..head_end].to_vec()).expect("a head is text");
-    let length = head
-        .lines()
-        .filter_map(|line| line.split_once(": "))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .map_or(0, |(_, value)| value.parse::<usize>().expect("a length"));
+    let number = |wanted: &str| -> Option<u64> {
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        Some(value.parse().expect("a number"))
+    };
+    let length = number("content-length").unwrap_or(0) as usize;
     if bytes.len() < head_end + length {
         return None;
     }
@@ -460,7 +531,8 @@ fn take_request(bytes: &mut Vec<u8>) -> Option<(String, Value)> {
         0 => Value::Null,
         _ => serde_json::from_slice(&request[head_end..]).expect("a body is JSON"),
     };
-    Some((head.split(' ').next().unwrap_or_default().to_owned(), message))
+    let method = head.split(' ').next().unwrap_or_default().to_owned();
+    Some(Request { method, follows: number("last-event-id"), message })
 }
 
 fn answer_to(id: &Value, result: &Value) -> String {
@@ -487,6 +559,6 @@ pub(crate) fn chunked(media: &str, pieces: &[&[u8]]) -> Vec<u8> {
         bytes.extend_from_slice(piece);
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes.extend_from_slice(LAST_CHUNK);
     bytes
 }

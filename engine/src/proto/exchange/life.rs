@@ -448,7 +448,7 @@ impl Exchange {
                 }
                 let conn = &mut self.connections[connection as usize];
                 conn.step(Event::Agreed);
-                encode::notification(conn.outbox.bytes(), "notifications/initialized", None);
+                encode::notification(conn.outbox.bytes(), encode::INITIALIZED, None);
                 self.mark_dirty(connection);
                 self.memory.introduce(ServerInfo { revision: Some(revision), result });
                 self.become_ready(connection, revision);
@@ -542,7 +542,7 @@ impl Exchange {
         self.end_calls_on(now, connection, None, sink);
         if self.is_http(connection) {
             self.shut_all(connection);
-            self.http(connection).forget_session();
+            self.stats.notifications_unsent += self.http(connection).forget_session();
         }
         // (One of the overflow that could not be opened says nothing of the others.)
         let may_be_another = !self.is_http(connection) && (was_ready || !self.is_extra(connection));

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     base::{limits::OUTBOX_BYTES_MAX, time::Instant},
-    proto::revision::Revision,
+    proto::{message::encode::is_of_caller, revision::Revision},
     slab::key::Key,
 };
 
@@ -349,6 +349,13 @@ impl Pool {
         Some(errand)
     }
 
+    /// Nothing waits for a lane any more; returns how many notifications of the caller did.
+    #[must_use]
+    pub(crate) fn forget_errands(&mut self) -> u64 {
+        self.errand_bytes = 0;
+        self.errands.drain(..).filter(|errand| is_of_caller(errand)).count() as u64
+    }
+
     /// The next moment at which something here is due.
     pub(crate) fn next_deadline(&self, idle_timeout: Duration) -> Instant {
         // The time of a dial that has failed is no deadline: it would have passed for ever.
@@ -370,18 +377,19 @@ impl Pool {
         self.idle.clear();
     }
 
-    /// Everything that belonged to the session is void; sockets are the caller's to shut.
-    pub(crate) fn forget_session(&mut self) {
+    /// Everything that belonged to the session is void; sockets are the caller's to shut. Returns how many notifications of the caller were
+    /// among it.
+    #[must_use]
+    pub(crate) fn forget_session(&mut self) -> u64 {
         self.template.forget_session();
         self.template.forget_post_target();
-        self.errands.clear();
-        self.errand_bytes = 0;
         self.resumes.clear();
         (self.listening, self.has_listened, self.listening_refusals) = (Listening::Off, false, 0);
         (self.found, self.refusal, self.listing) = (None, None, None);
         (self.pending_opening, self.pages) = (None, (0, 0));
         self.retry = RETRY_DEFAULT;
         self.errand_refusals = 0;
+        self.forget_errands()
     }
 }
 

@@ -176,9 +176,24 @@ fn odd_tail(out: &mut Vec<u8>, key: Key, tail: &Tail, progress: bool) {
     out.extend_from_slice(b"}}\n");
 }
 
+const NOTIFICATION: &[u8] = br#"{"jsonrpc":"2.0","method":"#;
+const CANCELLED: &[u8] = br#""notifications/cancelled","params":{"requestId":"#;
+
+/// What a client says once it has been accepted.
+pub(crate) const INITIALIZED: &str = "notifications/initialized";
+
+/// Is this a notification as [`notification`] writes it, of the caller and not of the engine?
+pub(crate) fn is_of_caller(message: &[u8]) -> bool {
+    let said =
+        |method: &[u8]| method.strip_prefix(b"\"").is_some_and(|it| it.starts_with(INITIALIZED.as_bytes()));
+    let method = message.strip_prefix(NOTIFICATION);
+    method.is_some_and(|method| !method.starts_with(CANCELLED) && !said(method))
+}
+
 /// Writes `notifications/cancelled` for a request this side has sent.
 pub(crate) fn cancelled(out: &mut Vec<u8>, key: Key, reason: &str) {
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    out.extend_from_slice(NOTIFICATION);
+    out.extend_from_slice(CANCELLED);
     out.extend_from_slice(itoa::Buffer::new().format(key.wire()).as_bytes());
     out.extend_from_slice(br#","reason":""#);
     out.extend_from_slice(reason.as_bytes());
@@ -187,7 +202,7 @@ pub(crate) fn cancelled(out: &mut Vec<u8>, key: Key, reason: &str) {
 
 /// Writes a notification whose method and params are serialised already.
 pub(crate) fn notification(out: &mut Vec<u8>, method: &str, params: Option<&str>) {
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#);
+    out.extend_from_slice(NOTIFICATION);
     // A method is a short string of ours or the user's; serde_json writes it with whatever escapes it needs.
     out.extend_from_slice(serde_json::to_string(method).unwrap_or_default().as_bytes());
     if let Some(params) = params {

@@ -20,7 +20,7 @@ use crate::{
             template::Template,
         },
         lifecycle::{Event, State},
-        message::encode,
+        message::encode::{self, is_of_caller},
     },
     slab::key::Key,
 };
@@ -53,6 +53,9 @@ impl Exchange {
     pub(in crate::proto::exchange) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
         self.alight(line);
+        let place = self.lane(line);
+        let is_unsent = place.load == Load::Errand && !place.has_left();
+        self.stats.notifications_unsent += u64::from(is_unsent && is_of_caller(self.lane(line).body()));
         self.unload(line);
         let stood = matches!(self.lane(line).socket, Socket::Open | Socket::Dialling);
         if stood {
@@ -260,10 +263,13 @@ impl Exchange {
             self.set_until(connection, lane, now.after(DELETE_WAIT));
         }
         self.shut_idle(connection);
-        // Streams that were to be taken up never will be, and their times would have passed for as long as it closes: a turn after the other.
+        // What was to be sent, taken up or tried again later never will be, and its time would have passed for as long as it closes: a turn
+        // after the other.
         let pool = self.http(connection);
         pool.resumes.clear();
         pool.listening = Listening::Off;
+        (pool.pending_opening, pool.dial_again_at) = (None, Instant::NEVER);
+        self.stats.notifications_unsent += self.http(connection).forget_errands();
     }
 
     fn shut_busy(&mut self, connection: u32) {

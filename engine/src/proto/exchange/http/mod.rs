@@ -219,7 +219,8 @@ impl Exchange {
     }
 
     pub(super) fn pump_errands(&mut self, connection: u32) {
-        if self.held {
+        let closes = matches!(self.connections[connection as usize].state(), State::Closing | State::Closed);
+        if self.held || closes {
             return;
         }
         if let Some((json, load)) = self.http(connection).pending_opening.take() {
@@ -475,7 +476,10 @@ impl Exchange {
             Load::Nothing | Load::Answered | Load::Array | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
-            State::Closing => self.finish_closing(connection),
+            State::Closing => {
+                self.stats.notifications_unsent += self.http(connection).forget_errands();
+                self.finish_closing(connection);
+            }
             // The connection has been given up before; this was one of its sockets.
             State::Backoff | State::Closed => {}
             _ if !was_open => self.cannot_dial(now, connection, reason, sink),

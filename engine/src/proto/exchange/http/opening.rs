@@ -381,7 +381,7 @@ impl Exchange {
         pool.stage = Stage::Initialized;
         pool.template.set_revision(Some(revision));
         let mut message = Vec::new();
-        encode::notification(&mut message, "notifications/initialized", None);
+        encode::notification(&mut message, encode::INITIALIZED, None);
         self.http_errand(connection, message);
     }
 

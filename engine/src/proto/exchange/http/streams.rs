@@ -162,7 +162,7 @@ impl Exchange {
         let (attempts, retry_at) = (conn.attempts, conn.retry_at);
         self.next_care = self.next_care.min(retry_at);
         let resumes = std::mem::take(&mut self.http(connection).resumes);
-        self.http(connection).forget_session();
+        self.stats.notifications_unsent += self.http(connection).forget_session();
         // A server that has forgotten a session may hold its stream for ever, and there will be another.
         for lane in 0..self.lanes {
             let line = self.line_of(connection, lane);
@@ -200,7 +200,7 @@ impl Exchange {
         (conn.opening_deadline, conn.attempt_deadline) = (Instant::NEVER, Instant::NEVER);
         conn.retry_at = now.after(conn.backoff.next());
         self.next_care = self.next_care.min(conn.retry_at);
-        self.http(connection).forget_session();
+        self.stats.notifications_unsent += self.http(connection).forget_session();
         self.blame(reason);
         true
     }
