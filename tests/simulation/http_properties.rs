@@ -70,7 +70,7 @@ proptest! {
     fn no_request_leaks_over_http(
         seed: u64, revision in revision(), breaks in 0u32..60, refuses in 0u32..40, fails_to_open in 0u32..40,
     ) {
-        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 20, puts_off: 20 };
+        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 20, puts_off: 20, forgets: 1 };
         let mut world = HttpWorld::new(revision, 6, habits, seed);
         let mut rng = Rng::with_seed(seed);
         for _ in 0..200 {
@@ -94,7 +94,7 @@ proptest! {
     fn the_state_machine_cannot_livelock_over_http(
         seed: u64, revision in revision(), breaks in 0u32..=100, refuses in 0u32..=100, fails_to_open in 0u32..=100,
     ) {
-        let habits = Habits { answers: 80, breaks, refuses, fails_to_open, chatter: 10, puts_off: 20 };
+        let habits = Habits { answers: 80, breaks, refuses, fails_to_open, chatter: 10, puts_off: 20, forgets: 1 };
         let mut world = HttpWorld::new(revision, 4, habits, seed);
         for _ in 0..60 {
             world.call(true, 200);
@@ -108,7 +108,7 @@ proptest! {
     /// A stream that ends early is taken up again for its answer, however often.
     #[test]
     fn answers_that_are_put_off_come_over_http(seed: u64, puts_off in 1u32..80, calls in 1usize..40) {
-        let habits = Habits { puts_off, chatter: 10, ..CALM };
+        let habits = Habits { puts_off, chatter: 10, forgets: 0, ..CALM };
         let mut world = HttpWorld::new(Revision::V2025_11_25, 6, habits, seed);
         let mut rounds = 0;
         while world.answered() < calls {
@@ -129,7 +129,7 @@ proptest! {
     fn closing_at_any_moment_comes_to_rest_over_http(
         seed: u64, revision in revision(), breaks in 0u32..40, refuses in 0u32..40, fails_to_open in 0u32..20, rounds in 0usize..120,
     ) {
-        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 10, puts_off: 50 };
+        let habits = Habits { answers: 60, breaks, refuses, fails_to_open, chatter: 10, puts_off: 50, forgets: 1 };
         let mut world = HttpWorld::new(revision, 6, habits, seed);
         let mut taken = 0;
         for _ in 0..rounds {
@@ -141,7 +141,7 @@ proptest! {
         }
         world.shut();
         let stats = world.core.stats();
-        let known = world.notes_read + stats.notifications_unsent + stats.errands_refused;
+        let known = world.notes_read + world.notes_refused + stats.notifications_unsent;
         prop_assert!(known <= taken && taken <= known + world.requests_unread, "{known} of {taken}: {stats:?}");
     }
 

@@ -31,10 +31,12 @@ pub(crate) struct Habits {
     pub(crate) chatter: u32,
     /// Of calls of a session whose stream ends after an event with an id: the answer comes to who asks for what follows it.
     pub(crate) puts_off: u32,
+    /// Of moments in which the session is forgotten.
+    pub(crate) forgets: u32,
 }
 
 pub(crate) const CALM: Habits =
-    Habits { answers: 70, breaks: 0, refuses: 0, fails_to_open: 0, chatter: 0, puts_off: 0 };
+    Habits { answers: 70, breaks: 0, refuses: 0, fails_to_open: 0, chatter: 0, puts_off: 0, forgets: 0 };
 
 /// One call, as its caller knows it.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub(crate) struct HttpWorld {
     pub(crate) cancellations: Vec<u64>,
     /// Notifications of the caller that the server read.
     pub(crate) notes_read: u64,
+    /// Those that were of a session that it had forgotten.
+    pub(crate) notes_refused: u64,
     /// Notifications of the server that were told, and delivered whole.
     pub(crate) told: Vec<Vec<u8>>,
     pub(crate) said: u64,
@@ -89,6 +93,8 @@ pub(crate) struct HttpWorld {
     /// Streams that the server was asked to go on with.
     pub(crate) taken_up: u64,
     in_session: bool,
+    /// The number of the session that the server knows.
+    session: u64,
     /// Most bytes that one read delivers; 0 draws it each time.
     pub(crate) piece: usize,
 }
@@ -116,6 +122,7 @@ impl HttpWorld {
             unreleased: Vec::new(),
             cancellations: Vec::new(),
             notes_read: 0,
+            notes_refused: 0,
             told: Vec::new(),
             said: 0,
             notes: 0,
@@ -123,6 +130,7 @@ impl HttpWorld {
             requests_unread: 0,
             taken_up: 0,
             in_session: revision < Revision::V2026_07_28,
+            session: 1,
             piece: 0,
         }
     }
@@ -261,6 +269,9 @@ impl HttpWorld {
 
     /// Something happens out there: requests are read, and some call is answered.
     pub(crate) fn happen(&mut self) {
+        if self.chance(self.habits.forgets) {
+            self.session += 1;
+        }
         for line in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.serve(line);
         }
@@ -284,8 +295,14 @@ impl HttpWorld {
 
     fn serve(&mut self, line: u32) {
         let Some(socket) = self.sockets.get_mut(&line) else { return };
-        let Some(Request { method, follows, message }) = take_request(&mut socket.request) else { return };
+        let Some(Request { method, session, follows, message }) = take_request(&mut socket.request) else {
+            return;
+        };
         let response = match (method.as_str(), message["method"].as_str()) {
+            (_, said) if session.is_some_and(|session| session != self.session) => {
+                self.notes_refused += u64::from(said == Some("user/note"));
+                plain("404 Not Found")
+            }
             ("POST", Some("tools/call")) => {
                 let tag = message["params"]["arguments"]["n"].as_u64().expect("an argument");
                 let call = &mut self.calls[tag as usize];
@@ -313,8 +330,9 @@ impl HttpWorld {
                     "tools/list" => json!({"resultType": "complete", "tools": []}),
                     _ => json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
                 };
-                let session = if method == "initialize" { "Mcp-Session-Id: s\r\n" } else { "" };
-                with_length(&answer_to(&message["id"], &result), session)
+                let session = format!("Mcp-Session-Id: {}\r\n", self.session);
+                let headers = if method == "initialize" { session.as_str() } else { "" };
+                with_length(&answer_to(&message["id"], &result), headers)
             }
             ("GET", _) => {
                 socket.is_get = true;
@@ -509,6 +527,7 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// A whole request.
 struct Request {
     method: String,
+    session: Option<u64>,
     /// The event that it asks for what follows of.
     follows: Option<u64>,
     message: Value,
@@ -532,7 +551,7 @@ fn take_request(bytes: &mut Vec<u8>) -> Option<Request> {
         _ => serde_json::from_slice(&request[head_end..]).expect("a body is JSON"),
     };
     let method = head.split(' ').next().unwrap_or_default().to_owned();
-    Some(Request { method, follows: number("last-event-id"), message })
+    Some(Request { method, session: number("mcp-session-id"), follows: number("last-event-id"), message })
 }
 
 fn answer_to(id: &Value, result: &Value) -> String {
