@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use volley::{Config, Inline, InlineOutcome, Revision, Tool};
+use volley::{Config, ErrorKind, Fate, Inline, InlineOutcome, Revision, Tool};
 
 use volley_tests::wait::PATIENCE;
 
@@ -217,6 +218,33 @@ fn inline_answers_are_their_own_over_every_transport_in_both_eras() {
             account.close(&engine.stats(), 0);
             engine.close(|n, _, outcome| panic!("call {n} ended again: {outcome:?}"));
         }
+    }
+}
+
+/// Before, what the poll had told was lost with the turn, and the next one failed for a reason that named nobody.
+#[test]
+fn a_closure_that_panics_ends_the_engine_and_each_call_is_told_once_all_the_same() {
+    for server in Server::targets() {
+        let mut engine = Inline::connect(&server.endpoint, &Config::default()).unwrap();
+        let mut told = Vec::new();
+        for n in 0..20 {
+            engine.submit(&Tool::new("echo"), br#"{"message":"x"}"#, n).unwrap();
+        }
+        let mut turn = |told: &mut Vec<u64>| {
+            engine.turn(Duration::from_secs(5), |n, _, _| {
+                told.push(n);
+                assert!(told.len() < 3, "the third is too much");
+            })
+        };
+        let broken = || while turn(&mut told).is_ok() {};
+        catch_unwind(AssertUnwindSafe(broken)).expect_err("it panicked");
+        let error = turn(&mut told).unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Internal, Fate::NotSent));
+        assert!(error.to_string().contains("the closure of an earlier turn has panicked"), "{error}");
+        assert_eq!(told.len(), 3);
+        engine.close(|n, _, _| told.push(n));
+        told.sort_unstable();
+        assert_eq!(told, (0..20).collect::<Vec<_>>());
     }
 }
 

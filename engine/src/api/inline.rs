@@ -54,6 +54,8 @@ pub struct Inline {
     memory: Arc<Memory>,
     patience: Patience,
     household: Option<Household>,
+    /// A turn is under way, or was when its sink panicked.
+    in_turn: bool,
 }
 
 /// What became of a call, as [`Inline::turn`] tells it.
@@ -153,7 +155,7 @@ impl Inline {
                 let _ = waker.wake();
             });
         }
-        let mut inline = Self { shard, memory, patience: config.patience(), household };
+        let mut inline = Self { shard, memory, patience: config.patience(), household, in_turn: false };
         while inline.ready_connections() == 0 {
             if let Err(error) = inline.turn(Duration::from_millis(50), |_, _, _| ()) {
                 // A child's own children do not go with it: the keeper has to have its time.
@@ -249,14 +251,20 @@ impl Inline {
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] when all connections have given up; calls in flight have been ended before. A turn after the
-    /// backoff's cap tries again. [`ErrorKind::Exhausted`] when the request ids are used up.
+    /// backoff's cap tries again. [`ErrorKind::Exhausted`] when the request ids are used up. [`ErrorKind::Internal`] for good once `sink` has
+    /// panicked: that was in the midst of a turn, and what it had begun to tell of is not told again.
     pub fn turn(
         &mut self,
         wait_max: Duration,
         sink: impl FnMut(u64, u64, InlineOutcome<'_>),
     ) -> Result<bool, Error> {
-        let mut sink = InlineSink(sink);
-        let progress = self.shard.turn(wait_max, &mut sink, &NoGate).map_err(|error| internal(&error))?;
+        if std::mem::replace(&mut self.in_turn, true) {
+            let context = "the closure of an earlier turn has panicked; connect anew";
+            return Err(Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Call, context));
+        }
+        let turned = self.shard.turn(wait_max, &mut InlineSink(sink), &NoGate);
+        self.in_turn = false;
+        let progress = turned.map_err(|error| internal(&error))?;
         match self.shard.exchange.refuses_own(self.shard.turned_at) {
             Some(why) => {
                 let reason = self.shard.exchange.down_reason().map(|reason| &**reason);
