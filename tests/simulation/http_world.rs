@@ -2,10 +2,14 @@
 //! any form, and a clock that is moved.
 //!
 //! Smaller than the world of streams (`world.rs`): one connection, one server that keeps to the protocol. What it may do to a response
-//! is cut it anywhere, delay it past others, give it a length, chunks or events, refuse, or break the socket in the middle. The ledger
+//! is cut it anywhere, delay it past others, give it a length, chunks or events, refuse, break the socket in the middle, or end before the
+//! answer and be asked to go on; and it may forget its session. There are no tokens. The ledger
 //! is the calls' own list: what may become of each is known from what was sent and what was broken.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -75,6 +79,8 @@ pub(crate) struct HttpWorld {
     pub(crate) calls: Vec<Call>,
     pub(crate) in_flight: u32,
     sockets: BTreeMap<u32, Socket>,
+    /// Lines whose sockets are being opened.
+    dialling: BTreeSet<u32>,
     unreleased: Vec<u64>,
     /// Ids of calls that the server was told are cancelled.
     pub(crate) cancellations: Vec<u64>,
@@ -88,8 +94,8 @@ pub(crate) struct HttpWorld {
     /// Notifications that the server has made: no two are alike, also of a call that it is asked to go on with twice.
     notes: u64,
     pub(crate) dials: usize,
-    /// Requests of which something had left, and which the server has not read.
-    pub(crate) requests_unread: u64,
+    /// Requests of which something had left, and which the server has not read; all that may have been one of these.
+    pub(crate) notes_unread: u64,
     /// Streams that the server was asked to go on with.
     pub(crate) taken_up: u64,
     in_session: bool,
@@ -119,6 +125,7 @@ impl HttpWorld {
             calls: Vec::new(),
             in_flight,
             sockets: BTreeMap::new(),
+            dialling: BTreeSet::new(),
             unreleased: Vec::new(),
             cancellations: Vec::new(),
             notes_read: 0,
@@ -127,7 +134,7 @@ impl HttpWorld {
             said: 0,
             notes: 0,
             dials: 0,
-            requests_unread: 0,
+            notes_unread: 0,
             taken_up: 0,
             in_session: revision < Revision::V2026_07_28,
             session: 1,
@@ -198,12 +205,9 @@ impl HttpWorld {
         while let Some(line) = self.core.poll_dial(self.now) {
             did += 1;
             self.dials += 1;
-            if self.chance(self.habits.fails_to_open) {
-                self.lose(line);
-            } else {
-                assert!(self.sockets.insert(line, Socket::default()).is_none(), "dialled twice");
-                self.core.handle_opened(self.now, line);
-                self.note();
+            assert!(self.dialling.insert(line) && !self.sockets.contains_key(&line), "dialled twice");
+            if self.rng.bool() {
+                self.dialled(line);
             }
         }
         did += self.core.assign(self.now);
@@ -255,8 +259,13 @@ impl HttpWorld {
     }
 
     fn forget(&mut self, line: u32) {
-        let socket = self.sockets.remove(&line);
-        self.requests_unread += u64::from(socket.is_some_and(|socket| !socket.request.is_empty()));
+        self.dialling.remove(&line);
+        let Some(mut socket) = self.sockets.remove(&line) else { return };
+        let could_be_a_note = match take_request(&mut socket.request) {
+            Some(request) => request.message["method"] == "user/note",
+            None => !socket.request.is_empty(),
+        };
+        self.notes_unread += u64::from(could_be_a_note);
     }
 
     fn lose(&mut self, line: u32) {
@@ -265,12 +274,29 @@ impl HttpWorld {
         self.note();
     }
 
+    /// A socket stands, or cannot be opened.
+    fn dialled(&mut self, line: u32) {
+        if self.chance(self.habits.fails_to_open) {
+            self.lose(line);
+        } else {
+            self.dialling.remove(&line);
+            self.sockets.insert(line, Socket::default());
+            self.core.handle_opened(self.now, line);
+            self.note();
+        }
+    }
+
     // The server.
 
     /// Something happens out there: requests are read, and some call is answered.
     pub(crate) fn happen(&mut self) {
         if self.chance(self.habits.forgets) {
             self.session += 1;
+        }
+        for line in self.dialling.clone() {
+            if self.rng.bool() {
+                self.dialled(line);
+            }
         }
         for line in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.serve(line);
@@ -516,7 +542,7 @@ impl HttpWorld {
         self.pass(1000, 10);
         self.release();
         assert!(self.core.is_closed() && self.core.is_idle(), "closed, and not all of it");
-        assert!(self.sockets.is_empty(), "a socket was left open");
+        assert!(self.sockets.is_empty() && self.dialling.is_empty(), "a socket was left open");
         let mut seen = std::collections::HashSet::new();
         assert!(self.told.iter().all(|told| seen.insert(told)), "a notification was told twice");
     }

@@ -259,7 +259,7 @@ impl Inline {
         sink: impl FnMut(u64, u64, InlineOutcome<'_>),
     ) -> Result<bool, Error> {
         if std::mem::replace(&mut self.in_turn, true) {
-            let context = "the closure of an earlier turn has panicked; connect anew";
+            let context = "an earlier turn has panicked, in its closure or by itself; connect anew";
             return Err(Error::new(ErrorKind::Internal, Fate::NotSent, Phase::Call, context));
         }
         let turned = self.shard.turn(wait_max, &mut InlineSink(sink), &NoGate);
@@ -306,19 +306,31 @@ impl Inline {
     }
 
     /// Ends everything now: calls in flight go to `sink` as closed, sockets are shut, child processes are asked to end, and
-    /// this waits until they have.
+    /// this waits until they have. After a turn that has panicked the calls are told all the same, and nothing else is said to the servers.
     pub fn close(mut self, sink: impl FnMut(u64, u64, InlineOutcome<'_>)) {
         let mut sink = InlineSink(sink);
-        self.shard.close(Why::Closed, &mut sink);
+        if self.in_turn {
+            // Connections may be in the midst of a change, and are not looked at.
+            let now = self.shard.clock.now();
+            self.shard.exchange.abandon(now, Why::Closed, &mut sink);
+        } else {
+            self.hang_up(&mut sink);
+        }
+        let household = self.household;
+        drop(self);
+        if let Some(household) = household {
+            keeper::wait_until_settled(household, CLOSE_WAIT_MAX);
+        }
+    }
+
+    fn hang_up(&mut self, sink: &mut impl Sink) {
+        self.shard.close(Why::Closed, sink);
         // A few more turns hang up, and over HTTP end the session; an error of the poll changes nothing any more.
         let until = self.shard.clock.now().after(HANG_UP_WAIT_MAX);
-        while self.shard.turn(Duration::from_millis(1), &mut sink, &NoGate).is_ok()
+        while self.shard.turn(Duration::from_millis(1), sink, &NoGate).is_ok()
             && !self.shard.exchange.is_closed()
             && self.shard.clock.now() < until
         {}
-        if let Some(household) = self.household {
-            keeper::wait_until_settled(household, CLOSE_WAIT_MAX);
-        }
     }
 }
 

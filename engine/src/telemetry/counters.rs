@@ -79,7 +79,7 @@ counters! {
     notifications_dropped,
     /// Notifications of a subscription that came before its acknowledgement, or acknowledged it twice; dropped.
     notifications_early,
-    /// Notifications of the caller that were on a connection which ended before a byte of them had left.
+    /// Notifications of the caller of which no byte had left when their connection or their session ended, or their time ran out.
     notifications_unsent,
     /// Cancellations told to the server.
     cancellations_sent,

@@ -404,8 +404,7 @@ impl Exchange {
         if self.is_http(connection as u32) {
             let mut message = Vec::new();
             encode::notification(&mut message, method, params);
-            self.http_errand(connection as u32, message);
-            return true;
+            return self.http_errand(connection as u32, message);
         }
         self.connections[connection].outbox.borrow(&mut self.spares);
         self.connections[connection].notify(method, params);
@@ -425,7 +424,7 @@ impl Exchange {
         if conn.http.is_some() {
             let mut message = Vec::new();
             encode::reply(&mut message, id, member, value);
-            self.http_errand(connection, message);
+            self.http_say(connection, message);
             return;
         }
         if conn.outbox.waiting().len() > OUTBOX_BYTES_MAX {

@@ -182,12 +182,12 @@ const CANCELLED: &[u8] = br#""notifications/cancelled","params":{"requestId":"#;
 /// What a client says once it has been accepted.
 pub(crate) const INITIALIZED: &str = "notifications/initialized";
 
-/// Is this a notification as [`notification`] writes it, of the caller and not of the engine?
+/// Is this a notification as [`notification`] writes it, of the caller and not of the engine? (A cancellation of the caller's own looks
+/// like the engine's.)
 pub(crate) fn is_of_caller(message: &[u8]) -> bool {
-    let said =
-        |method: &[u8]| method.strip_prefix(b"\"").is_some_and(|it| it.starts_with(INITIALIZED.as_bytes()));
+    let is_first_word = |method: &[u8]| method == [b"\"", INITIALIZED.as_bytes(), b"\"}"].concat();
     let method = message.strip_prefix(NOTIFICATION);
-    method.is_some_and(|method| !method.starts_with(CANCELLED) && !said(method))
+    method.is_some_and(|method| !method.starts_with(CANCELLED) && !is_first_word(method))
 }
 
 /// Writes `notifications/cancelled` for a request this side has sent.

@@ -509,7 +509,7 @@ impl Exchange {
             let mut message = Vec::new();
             encode::cancelled(&mut message, key, reason);
             self.stats.cancellations_sent += 1;
-            self.http_errand(connection, message);
+            self.http_say(connection, message);
         }
         let conn = &mut self.connections[connection as usize];
         conn.window.owe();

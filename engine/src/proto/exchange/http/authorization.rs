@@ -64,9 +64,7 @@ impl Exchange {
         let json = self.lane(line).body().to_vec();
         self.set_load(line, Load::Answered);
         self.stop_clock(connection);
-        if !self.http(connection).add_errand(json) {
-            self.stats.output_suppressed += 1;
-        }
+        self.queue_errand(connection, json);
         self.pump_errands(connection);
     }
 

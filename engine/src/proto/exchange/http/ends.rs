@@ -20,7 +20,7 @@ use crate::{
             template::Template,
         },
         lifecycle::{Event, State},
-        message::encode::{self, is_of_caller},
+        message::encode,
     },
     slab::key::Key,
 };
@@ -52,10 +52,11 @@ impl Exchange {
     /// Gives a socket up; whatever was on it is the caller's to have dealt with.
     pub(in crate::proto::exchange) fn shut(&mut self, line: u32) {
         let (connection, lane) = self.of_line(line);
+        if self.lane(line).load == Load::Errand && !self.lane_is_committed(line) {
+            let message = self.lane(line).body().to_vec();
+            self.count_unsent(&message);
+        }
         self.alight(line);
-        let place = self.lane(line);
-        let is_unsent = place.load == Load::Errand && !place.has_left();
-        self.stats.notifications_unsent += u64::from(is_unsent && is_of_caller(self.lane(line).body()));
         self.unload(line);
         let stood = matches!(self.lane(line).socket, Socket::Open | Socket::Dialling);
         if stood {
@@ -197,7 +198,7 @@ impl Exchange {
             if is_heard {
                 let mut message = Vec::new();
                 encode::cancelled(&mut message, key, reason);
-                self.http_errand(connection, message);
+                self.http_say(connection, message);
             }
             if has_lane {
                 let debt = self.settings.orphan_debt;

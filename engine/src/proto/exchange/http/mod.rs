@@ -34,6 +34,7 @@ use crate::{
             template::Template,
         },
         lifecycle::{Event, State},
+        message::encode::is_of_caller,
     },
     slab::key::Key,
 };
@@ -206,16 +207,39 @@ impl Exchange {
         }
     }
 
-    /// A message that is no call: it has a lane of its own as soon as there is one.
-    pub(super) fn http_errand(&mut self, connection: u32, mut message: Vec<u8>) {
+    /// A message that is no call: it has a lane of its own as soon as there is one. `false` if too many wait for theirs: it is dropped.
+    pub(super) fn http_errand(&mut self, connection: u32, mut message: Vec<u8>) -> bool {
         if message.last() == Some(&b'\n') {
             message.pop();
         }
-        if self.http(connection).add_errand(message) {
-            self.pump_errands(connection);
-        } else {
+        let fits = self.http(connection).add_errand(message);
+        self.pump_errands(connection);
+        fits
+    }
+
+    /// As [`Self::http_errand`], for what nobody can be told of.
+    pub(super) fn http_say(&mut self, connection: u32, message: Vec<u8>) {
+        if !self.http_errand(connection, message) {
             self.stats.output_suppressed += 1;
         }
+    }
+
+    /// A message waits for a lane once more, of which nothing has left.
+    pub(super) fn queue_errand(&mut self, connection: u32, message: Vec<u8>) {
+        let is_callers = is_of_caller(&message);
+        if !self.http(connection).add_errand(message) {
+            let dropped = if is_callers {
+                &mut self.stats.notifications_unsent
+            } else {
+                &mut self.stats.output_suppressed
+            };
+            *dropped += 1;
+        }
+    }
+
+    /// A message that was no call will not be sent.
+    pub(super) fn count_unsent(&mut self, message: &[u8]) {
+        self.stats.notifications_unsent += u64::from(is_of_caller(message));
     }
 
     pub(super) fn pump_errands(&mut self, connection: u32) {
@@ -281,8 +305,8 @@ impl Exchange {
             line = self.line_of(connection, lane);
         }
         let lane = self.lane(line);
-        if lane.socket != Socket::Dialling {
-            // It was given up before anyone dialled it.
+        if lane.socket != Socket::Dialling || lane.dial_until != Instant::NEVER {
+            // It was given up before anyone dialled it; or that, and then asked for once more, and this is the second time that it is its turn.
             return None;
         }
         lane.dial_until = deadline;
@@ -425,9 +449,7 @@ impl Exchange {
         // Of a call of which nothing has left, the request is still whole.
         let unsent =
             (!place.has_left() && matches!(place.load, Load::Call(_))).then(|| place.body().to_vec());
-        // What belonged to a session that is gone is no word in another.
-        let is_unsent = !outlived && !place.has_left();
-        let unsent_errand = (is_unsent && place.load == Load::Errand).then(|| place.body().to_vec());
+        let unsent_errand = (!has_left && place.load == Load::Errand).then(|| place.body().to_vec());
         let of_opening = self.lane(line).load == Load::Errand && self.is_of_opening(line);
         let load = self.unload(line);
         self.reset_lane(line);
@@ -466,20 +488,16 @@ impl Exchange {
                 self.lose_connection(now, connection, reason, sink);
                 return;
             }
-            Load::Errand => {
-                if let Some(message) = unsent_errand
-                    && !self.http(connection).add_errand(message)
-                {
-                    self.stats.output_suppressed += 1;
-                }
-            }
+            Load::Errand => match unsent_errand {
+                // What belonged to a session that is gone is no word in another.
+                Some(message) if outlived => self.count_unsent(&message),
+                Some(message) => self.queue_errand(connection, message),
+                None => {}
+            },
             Load::Nothing | Load::Answered | Load::Array | Load::Carrier => {}
         }
         match self.connections[connection as usize].state() {
-            State::Closing => {
-                self.stats.notifications_unsent += self.http(connection).forget_errands();
-                self.finish_closing(connection);
-            }
+            State::Closing => self.finish_closing(connection),
             // The connection has been given up before; this was one of its sockets.
             State::Backoff | State::Closed => {}
             _ if !was_open => self.cannot_dial(now, connection, reason, sink),

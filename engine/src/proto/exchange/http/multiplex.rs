@@ -66,6 +66,8 @@ impl Exchange {
             } else if let Load::Call(key) = load {
                 // Sockets asked for before the first of them turned out to be a carrier may be more than there are such lanes.
                 self.park(connection, key, request[body_at..].to_vec());
+            } else if load == Load::Errand {
+                self.queue_errand(connection, request[body_at..].to_vec());
             }
         }
         self.mark_line_dirty(line);

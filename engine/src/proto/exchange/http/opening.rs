@@ -382,10 +382,9 @@ impl Exchange {
         pool.template.set_revision(Some(revision));
         let mut message = Vec::new();
         encode::notification(&mut message, encode::INITIALIZED, None);
-        self.http_errand(connection, message);
+        self.http_say(connection, message);
     }
 
-    /// An errand was accepted.
     /// Does the opening stand or fall with what is on this line, an errand?
     pub(super) fn is_of_opening(&mut self, line: u32) -> bool {
         let (connection, _) = self.of_line(line);
@@ -397,6 +396,7 @@ impl Exchange {
         memchr::memmem::find(self.lane(line).body(), method.as_bytes()).is_some()
     }
 
+    /// An errand was accepted.
     pub(super) fn http_errand_done(&mut self, now: Instant, line: u32) {
         let (connection, _) = self.of_line(line);
         self.http(connection).errand_refusals = 0;

@@ -371,15 +371,17 @@ impl Exchange {
         if lane.status < 200 {
             return;
         }
-        let (load, status, lane_session) = (lane.load, lane.status, lane.session);
+        let (load, status, lane_session, again) = (lane.load, lane.status, lane.session, lane.again);
         let ok = is_ok(status);
+        let outlived = self.has_outlived(line);
         match load {
             Load::Nothing | Load::Answered | Load::Carrier => {}
             Load::Call(key) if ok => self.http_unanswered(now, line, key, sink),
             Load::Call(key) => self.http_refused(now, line, key, None, sink),
             Load::Resumed(key) if ok => self.http_unanswered(now, line, key, sink),
-            Load::Resumed(key) if lane.again => {
-                let last_event = lane.last_event.take().unwrap_or_default();
+            // (What a session that is gone had said cannot be taken up in another.)
+            Load::Resumed(key) if again && !outlived => {
+                let last_event = self.lane(line).last_event.take().unwrap_or_default();
                 self.resume_later(now, connection, key, last_event);
             }
             Load::Resumed(key) => {
@@ -398,14 +400,14 @@ impl Exchange {
             Load::Errand => {
                 if ok {
                     self.http_errand_done(now, line);
-                } else if lane.again {
+                } else if again && !outlived {
                     self.hold_errand(line);
                 } else {
                     self.stats.errands_refused += 1;
                     // Of an opening first: there is no session yet that could end, and somebody waits for this one to stand.
                     if status == 404 && lane_session.is_some() && !self.is_of_opening(line) {
                         self.end_session(now, line, sink);
-                    } else if self.is_of_opening(line) {
+                    } else if !outlived && self.is_of_opening(line) {
                         let reason =
                             format!("the server answered a message of the opening with HTTP {status}");
                         if matches!(status, 401 | 403) {
@@ -417,7 +419,7 @@ impl Exchange {
                     }
                 }
             }
-            Load::Events if lane.again => self.hold_opening(line),
+            Load::Events if again => self.hold_opening(line),
             Load::Events => {
                 if matches!(status, 401 | 403) {
                     self.refuse_opening(connection);
