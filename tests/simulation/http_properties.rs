@@ -187,3 +187,26 @@ fn a_response_may_be_cut_at_every_byte() {
         }
     }
 }
+
+/// A notification is taken or refused, and what is taken is read. Beyond the bound of what waits for a lane it was taken and dropped.
+#[test]
+fn a_notification_without_room_is_refused_over_http() {
+    for revision in [Revision::V2025_11_25, Revision::V2026_07_28] {
+        let mut world = HttpWorld::new(revision, 1, CALM, 7);
+        while !world.core.view(0).ready {
+            world.go_on();
+        }
+        let params = format!(r#"{{"x":"{}"}}"#, "y".repeat(1 << 20));
+        let taken = (0..100).filter(|_| world.core.notify("user/note", Some(&params))).count();
+        assert!((4..100).contains(&taken), "{taken} of 100");
+        for _ in 0..2_000 {
+            world.go_on();
+        }
+        let stats = world.core.stats();
+        assert_eq!(
+            (world.notes_read, stats.notifications_unsent, stats.output_suppressed),
+            (taken as u64, 0, 0)
+        );
+        world.finish();
+    }
+}
