@@ -64,7 +64,9 @@ impl Exchange {
         let json = self.lane(line).body().to_vec();
         self.set_load(line, Load::Answered);
         self.stop_clock(connection);
-        self.queue_errand(connection, json);
+        if !self.http(connection).add_errand(json) {
+            self.stats.errands_refused += 1;
+        }
         self.pump_errands(connection);
     }
 
