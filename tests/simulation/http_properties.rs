@@ -13,6 +13,18 @@ fn revision() -> impl Strategy<Value = Revision> {
     prop_oneof![Just(Revision::V2025_11_25), Just(Revision::V2026_07_28)]
 }
 
+/// So many patient calls are made and answered, each by a server that was asked once.
+fn answer_all(world: &mut HttpWorld, calls: usize, shared: bool) {
+    let mut rounds = 0;
+    while world.answered() < calls {
+        while world.calls.len() < calls && world.call(shared, PATIENT_MS) {}
+        world.go_on();
+        rounds += 1;
+        assert!(rounds < 100_000, "{} of {calls} calls answered", world.answered());
+    }
+    assert!(world.calls.iter().all(|call| call.asked == 1), "each is asked once");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -22,14 +34,7 @@ proptest! {
         seed: u64, revision in revision(), in_flight in 1u32..20, calls in 1usize..80,
     ) {
         let mut world = HttpWorld::new(revision, in_flight, CALM, seed);
-        let mut rounds = 0;
-        while world.answered() < calls {
-            while world.calls.len() < calls && world.call(seed.is_multiple_of(2), PATIENT_MS) {}
-            world.go_on();
-            rounds += 1;
-            prop_assert!(rounds < 100_000, "{} of {calls} calls answered", world.answered());
-        }
-        prop_assert!(world.calls.iter().all(|call| call.asked == 1), "each is asked once");
+        answer_all(&mut world, calls, seed.is_multiple_of(2));
         world.finish();
     }
 
@@ -108,16 +113,9 @@ proptest! {
     /// A stream that ends early is taken up again for its answer, however often.
     #[test]
     fn answers_that_are_put_off_come_over_http(seed: u64, puts_off in 1u32..80, calls in 1usize..40) {
-        let habits = Habits { puts_off, chatter: 10, forgets: 0, ..CALM };
+        let habits = Habits { puts_off, chatter: 10, ..CALM };
         let mut world = HttpWorld::new(Revision::V2025_11_25, 6, habits, seed);
-        let mut rounds = 0;
-        while world.answered() < calls {
-            while world.calls.len() < calls && world.call(seed.is_multiple_of(2), PATIENT_MS) {}
-            world.go_on();
-            rounds += 1;
-            prop_assert!(rounds < 100_000, "{} of {calls} calls answered", world.answered());
-        }
-        prop_assert!(world.calls.iter().all(|call| call.asked == 1), "each is asked once");
+        answer_all(&mut world, calls, seed.is_multiple_of(2));
         prop_assert_eq!(world.core.stats().streams_resumed, world.taken_up);
         world.finish();
     }
